@@ -1,0 +1,30 @@
+//! The public protocol as data: what travels between clients, the horde and its workers.
+//!
+//! Requests, answers, ids and return codes, with the names that foreign clients depend on.
+//! There is no behaviour here beyond reading and writing: no clock, no rules, no transport.
+//! Every body that comes from outside has a [`schema::Schema`] beside its struct; a value that
+//! passed the schema always reads into the struct.
+#![warn(missing_docs, clippy::missing_errors_doc, clippy::indexing_slicing)]
+
+pub mod codes;
+pub mod error;
+pub mod ids;
+pub mod schema;
+
+pub mod image;
+pub mod mask;
+pub mod status;
+pub mod user;
+pub mod worker;
+
+pub use codes::ReturnCode;
+pub use ids::{ApiKey, JobId, RequestId, SharedKeyId, StyleId, TeamId, UserId, WorkerId};
+
+/// The path under which every operation of the protocol lives.
+pub const BASE_PATH: &str = "/api/v2";
+
+/// The key that everybody shares: account 0, `Anonymous#0`.
+pub const ANONYMOUS_KEY: &str = "0000000000";
+
+/// What an agent header or field holds when nothing was said.
+pub const UNKNOWN_AGENT: &str = "unknown:0:unknown";

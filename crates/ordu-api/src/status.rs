@@ -1,0 +1,63 @@
+//! The state of the horde as a whole.
+
+use serde::{Deserialize, Serialize};
+
+use crate::worker::WorkKind;
+
+/// The answer of `GET /status/heartbeat`: facts of the answering node only.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "the wire names of `community.md` § 7.5")]
+pub struct Heartbeat {
+    pub message: String,
+    pub version: String,
+    pub queue: u64,
+    pub threads: u64,
+    pub active_count: u64,
+    pub db_connection: bool,
+}
+
+/// The answer of `GET /status/performance`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+#[expect(missing_docs, reason = "the wire names of `community.md` § 7.2")]
+pub struct Performance {
+    pub queued_requests: u64,
+    pub queued_text_requests: u64,
+    pub worker_count: u64,
+    pub text_worker_count: u64,
+    pub thread_count: u64,
+    pub text_thread_count: u64,
+    pub queued_megapixelsteps: f64,
+    pub past_minute_megapixelsteps: f64,
+    pub queued_forms: f64,
+    pub interrogator_count: u64,
+    pub interrogator_thread_count: u64,
+    pub queued_tokens: f64,
+    pub past_minute_tokens: f64,
+}
+
+/// One model in `GET /status/models`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+#[expect(missing_docs, reason = "the wire names of `community.md` § 7.3")]
+pub struct ModelStatus {
+    pub performance: f64,
+    pub queued: f64,
+    pub jobs: f64,
+    pub eta: i64,
+    #[serde(rename = "type")]
+    pub kind: WorkKind,
+    pub name: String,
+    pub count: u64,
+}
+
+/// The switches of the whole horde.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+#[expect(missing_docs, reason = "the wire names of `community.md` § 7.1")]
+pub struct Modes {
+    pub maintenance_mode: bool,
+    pub invite_only_mode: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub raid_mode: Option<bool>,
+}
