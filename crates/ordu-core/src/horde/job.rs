@@ -1,0 +1,136 @@
+//! What is under way: one result of a request, given to one worker.
+
+use ordu_api::image::{ImagePayload, ImageSubmit, Metadata, SubmitState};
+use ordu_api::{JobId, RequestId, UserId, WorkerId};
+use serde::{Deserialize, Serialize};
+
+use super::Work;
+use crate::{Kudos, Timestamp};
+
+/// One result of a request, given to one worker.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Job {
+    /// Its id.
+    pub id: JobId,
+    /// What it is part of.
+    pub request: RequestId,
+    /// Who does it.
+    pub worker: WorkerId,
+    /// The worker's name when it took the job.
+    pub worker_name: String,
+    /// Who earns by it.
+    pub owner: UserId,
+    /// The model that is used.
+    pub model: String,
+    /// What it is worth before agent and burn.
+    pub kudos: Kudos,
+    /// The agent's share of that, in percent.
+    pub reward_percent: u8,
+    /// Work in it, in raw units.
+    pub things: u64,
+    /// When it was given away.
+    pub assigned: Timestamp,
+    /// When the horde gives up on it.
+    pub deadline: Timestamp,
+    /// Whether it only keeps a paused worker busy: it takes no slot and earns nothing.
+    pub decoy: bool,
+    /// How far it is.
+    pub state: JobState,
+}
+
+/// How far a job is. A job leaves `Running` exactly once.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum JobState {
+    /// A worker has it.
+    Running,
+    /// There is a result.
+    Done(Delivered),
+    /// It was given up, by the worker or by time.
+    Faulted,
+}
+
+/// What a worker said about its result. The result itself lies elsewhere.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Delivered {
+    /// When it came.
+    pub at: Timestamp,
+    /// The seed that was used.
+    pub seed: i64,
+    /// Whether it was replaced for what it showed.
+    pub censored: bool,
+    /// Remarks, in the worker's order.
+    pub metadata: Vec<Metadata>,
+}
+
+/// How a worker hands a job back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// With a result.
+    Delivered {
+        /// The seed that was used.
+        seed: i64,
+        /// Whether the result was replaced.
+        censored: bool,
+        /// Remarks.
+        metadata: Vec<Metadata>,
+    },
+    /// Without one.
+    Faulted,
+}
+
+impl Outcome {
+    /// Reads a submit of a picture: censored is what a remark says, never the state alone.
+    ///
+    /// # Source
+    /// `generation.md` § 6.12.
+    pub fn image(submit: &ImageSubmit) -> Self {
+        let censored = submit
+            .gen_metadata
+            .iter()
+            .any(|remark| remark.kind == "censorship");
+        if submit.state == SubmitState::Faulted && !censored {
+            return Self::Faulted;
+        }
+        Self::Delivered {
+            seed: submit.seed,
+            censored,
+            metadata: submit.gen_metadata.clone(),
+        }
+    }
+}
+
+/// Jobs of one request, given to one worker at once.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Assignment {
+    /// What they are part of.
+    pub request: RequestId,
+    /// The jobs, at least one; all of the same model, kudos and deadline.
+    pub jobs: Vec<Job>,
+    /// What to do.
+    pub work: Work,
+    /// Which model to use.
+    pub model: String,
+    /// The seed of the batch.
+    pub seed: u32,
+    /// Seconds until the horde gives up on it.
+    pub ttl: u64,
+    /// Whether it only keeps a paused worker busy. Decoys are not stored.
+    pub decoy: bool,
+    /// When the request expires from now on.
+    pub expires: Timestamp,
+}
+
+impl Assignment {
+    /// The ids of the jobs, in the order of their results.
+    pub fn ids(&self) -> Vec<JobId> {
+        self.jobs.iter().map(|job| job.id).collect()
+    }
+
+    /// What an image worker gets; `None` for other kinds of work.
+    pub fn image_payload(&self) -> Option<ImagePayload> {
+        let Work::Image(spec) = &self.work;
+        let batch = u32::try_from(self.jobs.len()).unwrap_or(u32::MAX);
+        Some(spec.payload(batch, self.seed))
+    }
+}

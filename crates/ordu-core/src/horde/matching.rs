@@ -1,0 +1,516 @@
+//! Pop: the first waiting request that a worker can serve, or the reasons why there is none.
+//!
+//! A pop first looks at the head of the queue request by request, because that is where most
+//! matches are. Only if nothing there fits, it looks at all groups of equal demand.
+//!
+//! # Source
+//! `generation.md` § 6.6 (selection), § 6.7 (checks), § 6.10 (batch and time), § 6.11 (decoys).
+
+use std::collections::BTreeMap;
+
+use ordu_api::worker::{Skipped, WorkKind};
+use ordu_api::{JobId, RequestId, ReturnCode, WorkerId};
+use rand::Rng;
+use uuid::Uuid;
+
+use super::demand::Demand;
+use super::needs::{Reason, Reasons, Tally};
+use super::offer::{Capacity, Pace};
+use super::queue::{Group, Queue};
+use super::rank::Place;
+use super::workers::Worker;
+use super::{Assignment, EXTRA_SLOW_LIFETIME, Entry, Horde, Job, JobState, REQUEST_LIFETIME, Work};
+use crate::agent::Agent;
+use crate::image::ImageSpec;
+use crate::image::seed::Seeds;
+use crate::model_reference::{Baseline, ModelReference};
+use crate::{Kudos, Millis, Refusal, Role, Timestamp};
+
+/// So many requests at the head of the queue are looked at one by one. Fewer in tests, so that
+/// their small worlds reach the groups.
+const HEAD: usize = if cfg!(test) { 2 } else { 64 };
+
+/// So many prompts a pop compares with a worker's refused words before it gives up.
+const MAX_PROMPTS: usize = 2000;
+
+/// The shortest time for a batch, in seconds.
+const MIN_TTL: f64 = 150.0;
+
+/// Why a pop found nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Idle {
+    /// How many waiting requests were passed over, by reason.
+    Skipped(Skipped),
+    /// The worker is in maintenance and its owner wants nothing: refused with the reason.
+    Maintenance(Refusal),
+}
+
+/// How a request was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Pass {
+    /// Its requester comes first for this worker.
+    Priority,
+    /// It was its turn.
+    General,
+}
+
+/// A request that a worker can serve.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Found {
+    place: Place,
+    request: RequestId,
+}
+
+impl Horde {
+    /// Gives the first request that the worker can serve to it, as far as one batch reaches.
+    /// The worker must have [checked in](Self::check_in) for this very pop.
+    ///
+    /// # Errors
+    /// [`Idle`] if there is nothing for it.
+    pub fn pop(
+        &mut self,
+        worker: WorkerId,
+        dice: &mut impl Rng,
+        now: Timestamp,
+    ) -> Result<Assignment, Idle> {
+        let Some((record, capacity)) = self.workers.get(worker).and_then(|found| {
+            let capacity = found.capacity.as_ref()?;
+            Some((found, capacity))
+        }) else {
+            return Err(Idle::Skipped(Tally::default().skipped(WorkKind::Image)));
+        };
+        let kind = record.record.kind;
+        let matcher = Matcher {
+            queue: self.queues.of(kind),
+            requests: &self.requests,
+            worker: record,
+            capacity,
+        };
+        let mut tally = Tally::default();
+        if let Some(found) = matcher.search(&mut tally) {
+            let models = matcher.models_for(found.request);
+            let choice = Choice {
+                worker,
+                request: found.request,
+                model: pick(&models, dice).cloned().unwrap_or_default(),
+            };
+            return self
+                .assign(choice, dice, now)
+                .ok_or_else(|| Idle::Skipped(tally.skipped(kind)));
+        }
+        match &record.record.maintenance {
+            Some(reason) => Err(Idle::Maintenance(maintenance(reason))),
+            None => Err(Idle::Skipped(tally.skipped(kind))),
+        }
+    }
+
+    /// Undoes an assignment that could not be stored: its slots are open again, nobody is blamed.
+    pub fn release(&mut self, jobs: &[JobId]) {
+        for id in jobs {
+            let is_running = self
+                .jobs
+                .get(id)
+                .is_some_and(|job| job.state == JobState::Running);
+            if !is_running || self.pending.contains_key(id) {
+                continue;
+            }
+            let Some(job) = self.jobs.remove(id) else {
+                continue;
+            };
+            self.deadlines.remove(&(job.deadline, *id));
+            if job.decoy {
+                if let Some(worker) = self.workers.get_mut(job.worker) {
+                    worker.decoys.remove(&job.request);
+                }
+                continue;
+            }
+            if let Some(entry) = self.requests.get_mut(&job.request) {
+                entry.jobs.retain(|other| other != id);
+                entry.running = entry.running.saturating_sub(1);
+                entry.reopen();
+            }
+            self.requeue(job.request);
+        }
+    }
+
+    /// Makes the jobs of a batch.
+    fn assign(
+        &mut self,
+        choice: Choice,
+        dice: &mut impl Rng,
+        now: Timestamp,
+    ) -> Option<Assignment> {
+        let entry = self.requests.get(&choice.request)?;
+        let worker = self.workers.get(choice.worker)?;
+        let capacity = worker.capacity.as_ref()?;
+        let work = entry.request.work.clone();
+        let batch = batch(&work, capacity, &self.reference).min(entry.open);
+        let ttl = ttl(&work, capacity.pace, &self.reference);
+        let seed = seeds(&work).next(choice.request, entry.open, dice);
+        let decoy = !worker.is_paying(entry);
+        let agent = worker.offer.as_ref().map(|offer| &offer.agent);
+        let template = Job {
+            id: JobId::from_uuid(Uuid::nil()),
+            request: choice.request,
+            worker: choice.worker,
+            worker_name: worker.record.name.clone(),
+            owner: worker.record.owner,
+            kudos: work.job_kudos(&choice.model, &self.reference),
+            reward_percent: agent.map_or(100, Agent::reward_percent),
+            things: work.things(),
+            assigned: now,
+            deadline: now + Millis::from_seconds(i64::try_from(ttl).unwrap_or(i64::MAX)),
+            model: choice.model.clone(),
+            decoy,
+            state: JobState::Running,
+        };
+        let lifetime = capacity.pace.lifetime();
+        let with_id = |_| Job {
+            id: job_id(dice),
+            ..template.clone()
+        };
+        let jobs: Vec<Job> = (0..batch).map(with_id).collect();
+        self.begin(&jobs, now + lifetime);
+        let expires = self.requests.get(&choice.request)?.expires;
+        Some(Assignment {
+            request: choice.request,
+            jobs,
+            work,
+            model: choice.model,
+            seed,
+            ttl,
+            decoy,
+            expires,
+        })
+    }
+
+    /// Lets jobs of one request run; it lives until `expires` at least. Decoys take no slots.
+    fn begin(&mut self, jobs: &[Job], expires: Timestamp) {
+        for job in jobs {
+            self.deadlines.insert((job.deadline, job.id));
+            self.jobs.insert(job.id, job.clone());
+            if job.decoy {
+                if let Some(worker) = self.workers.get_mut(job.worker) {
+                    worker.decoys.insert(job.request);
+                }
+            } else if let Some(entry) = self.requests.get_mut(&job.request) {
+                entry.open = entry.open.saturating_sub(1);
+                entry.running += 1;
+                entry.jobs.push(job.id);
+            }
+        }
+        if let Some(job) = jobs.first().filter(|job| !job.decoy) {
+            self.refresh(job.request, expires);
+            self.requeue(job.request);
+        }
+    }
+}
+
+/// Which model of which worker serves which request.
+struct Choice {
+    worker: WorkerId,
+    request: RequestId,
+    model: String,
+}
+
+impl Pace {
+    /// How long a request lives from a pop on.
+    const fn lifetime(self) -> Millis {
+        match self {
+            Self::Usual => REQUEST_LIFETIME,
+            Self::ExtraSlow => EXTRA_SLOW_LIFETIME,
+        }
+    }
+}
+
+impl Worker {
+    /// Whether serving this request is real: paused workers are only kept busy, except by their
+    /// owner.
+    fn is_paying(&self, entry: &Entry) -> bool {
+        !self.record.paused || entry.request.requester.user == self.record.owner
+    }
+}
+
+/// Compares one worker with what waits.
+pub(super) struct Matcher<'a> {
+    pub(super) queue: &'a Queue,
+    pub(super) requests: &'a BTreeMap<RequestId, Entry>,
+    pub(super) worker: &'a Worker,
+    pub(super) capacity: &'a Capacity,
+}
+
+impl Matcher<'_> {
+    fn search(&self, tally: &mut Tally) -> Option<Found> {
+        if let Some(found) = self.prioritised() {
+            return Some(found);
+        }
+        if self.worker.record.maintenance.is_some() {
+            return None;
+        }
+        self.at_head().or_else(|| self.in_groups(tally))
+    }
+
+    /// The first request of the worker's owner and of the users that it prefers.
+    fn prioritised(&self) -> Option<Found> {
+        let mut users = vec![self.worker.record.owner];
+        if self.worker.record.maintenance.is_none() {
+            let preferred = self.worker.offer.iter();
+            users.extend(preferred.flat_map(|offer| &offer.priority_users));
+        }
+        let first_of = |user| {
+            let waiting = self.queue.places_of(user);
+            waiting
+                .map(|(place, request)| Found { place, request })
+                .find(|found| self.serves(found.request, Pass::Priority))
+        };
+        users
+            .into_iter()
+            .filter_map(first_of)
+            .min_by_key(|found| found.place)
+    }
+
+    /// The first of the requests at the head of the queue that fits.
+    fn at_head(&self) -> Option<Found> {
+        self.queue
+            .in_order()
+            .take(HEAD)
+            .map(|item| Found {
+                place: item.place,
+                request: item.request,
+            })
+            .find(|found| self.serves(found.request, Pass::General))
+    }
+
+    /// The first request of all groups that fits; counts why the others do not.
+    fn in_groups(&self, tally: &mut Tally) -> Option<Found> {
+        let looks_closer = self.capacity.is_picky() || self.worker.record.paused;
+        let mut best: Option<Found> = None;
+        let mut prompts = MAX_PROMPTS;
+        for group in self.queue.groups() {
+            let reasons = self.demand_reasons(group.demand);
+            if !reasons.is_empty() {
+                tally.add(reasons, group.len());
+            } else if looks_closer {
+                best = self.in_group(group, best, tally, &mut prompts);
+            } else {
+                best = earlier(best, group.members().next());
+            }
+        }
+        best
+    }
+
+    /// Looks at the requests of one group one by one, as long as they could come before `best`.
+    fn in_group(
+        &self,
+        group: &Group,
+        best: Option<Found>,
+        tally: &mut Tally,
+        prompts: &mut usize,
+    ) -> Option<Found> {
+        for (place, request) in group.members() {
+            if best.is_some_and(|best| best.place < place) || *prompts == 0 {
+                break;
+            }
+            let Some(entry) = self.requests.get(&request) else {
+                continue;
+            };
+            if !self.capacity.blacklist.is_empty() {
+                *prompts -= 1;
+            }
+            let reasons = self.request_reasons(entry, Pass::General);
+            if reasons.is_empty() && !self.worker.decoys.contains(&request) {
+                return earlier(best, Some((place, request)));
+            }
+            tally.add(reasons, 1);
+        }
+        best
+    }
+
+    /// Whether the worker can serve a request.
+    fn serves(&self, request: RequestId, pass: Pass) -> bool {
+        self.requests
+            .get(&request)
+            .is_some_and(|entry| self.serves_entry(entry, pass))
+    }
+
+    fn serves_entry(&self, entry: &Entry, pass: Pass) -> bool {
+        self.demand_reasons(entry.demand).is_empty()
+            && self.request_reasons(entry, pass).is_empty()
+            && !self.worker.decoys.contains(&entry.request.id)
+    }
+
+    /// Whether the worker could serve a request if it popped now, for the verdict on requests.
+    pub(super) fn could_serve(&self, entry: &Entry) -> bool {
+        self.worker.may_serve(entry.request.requester.user)
+            && self.demand_reasons(entry.demand).is_empty()
+            && self.request_reasons(entry, Pass::General).is_empty()
+    }
+
+    /// Why the worker cannot serve any request with this demand; empty if it can.
+    fn demand_reasons(&self, demand: Demand) -> Reasons {
+        let missing = demand.needs.missing_from(self.capacity.held);
+        let set = demand.models.map(|set| self.queue.model_set(set));
+        let mut reasons = self.capacity.model_reasons(set, demand.needs);
+        if !missing.is_empty() {
+            reasons.add_all(missing.reasons());
+        }
+        if demand.size > self.capacity.max_size {
+            reasons.add(Reason::MaxPixels);
+        }
+        let list = demand.list.and_then(|list| self.queue.worker_list(list));
+        if list.is_some_and(|list| !list.allows(self.worker.record.id)) {
+            reasons.add(Reason::WorkerId);
+        }
+        reasons
+    }
+
+    /// Why the worker cannot serve this one of the requests with its demand; empty if it can.
+    fn request_reasons(&self, entry: &Entry, pass: Pass) -> Reasons {
+        let mut reasons = Reasons::default();
+        if !self.capacity.is_picky() {
+            return reasons;
+        }
+        let Work::Image(spec) = &entry.request.work;
+        let has_word = || {
+            let prompt = spec.prompt.to_lowercase();
+            let mut words = self.capacity.blacklist.iter();
+            words.any(|word| prompt.contains(word))
+        };
+        if !self.capacity.blacklist.is_empty() && has_word() {
+            reasons.add(Reason::Blacklist);
+        }
+        if self.capacity.limit_steps && self.usable(entry.demand, spec).next().is_none() {
+            reasons.add(Reason::StepCount);
+        }
+        if self.capacity.require_upfront && pass == Pass::General && !can_pay(entry) {
+            reasons.add(Reason::Kudos);
+        }
+        reasons
+    }
+
+    /// The names of the models that the worker may use for a request.
+    fn models_for(&self, request: RequestId) -> Vec<String> {
+        let Some(entry) = self.requests.get(&request) else {
+            return Vec::new();
+        };
+        let Work::Image(spec) = &entry.request.work;
+        self.usable(entry.demand, spec).cloned().collect()
+    }
+
+    fn usable(&self, demand: Demand, spec: &ImageSpec) -> impl Iterator<Item = &String> {
+        let set = demand.models.map(|set| self.queue.model_set(set));
+        self.capacity
+            .usable(set, demand.needs, spec.accurate_steps())
+            .map(|model| &model.name)
+    }
+}
+
+/// Whether a requester could pay the base price upfront, or need not.
+fn can_pay(entry: &Entry) -> bool {
+    let requester = &entry.request.requester;
+    let price: Kudos = entry.request.work.base_price();
+    requester.roles.has(Role::Trusted) || requester.available >= price
+}
+
+fn earlier(best: Option<Found>, other: Option<(Place, RequestId)>) -> Option<Found> {
+    let other = other.map(|(place, request)| Found { place, request });
+    match (best, other) {
+        (Some(best), Some(other)) if other.place < best.place => Some(other),
+        (Some(best), _) => Some(best),
+        (None, other) => other,
+    }
+}
+
+/// Refuses the pop of a worker in maintenance. Workers look for the words "maintenance mode".
+fn maintenance(reason: &str) -> Refusal {
+    let message = if reason.is_empty() {
+        "This worker is in maintenance mode, end it to get jobs again"
+    } else {
+        reason
+    };
+    Refusal::new(ReturnCode::WorkerMaintenance, message)
+}
+
+/// One of several, each as likely as the others.
+fn pick<'a, T>(choices: &'a [T], dice: &mut impl Rng) -> Option<&'a T> {
+    let count = u64::try_from(choices.len())
+        .ok()
+        .filter(|count| *count > 0)?;
+    // The bias of the remainder is below 2^-55 for the 300 models that a worker may have.
+    let index = dice.next_u64() % count;
+    choices.get(usize::try_from(index).ok()?)
+}
+
+fn job_id(dice: &mut impl Rng) -> JobId {
+    let random = u128::from(dice.next_u64()) << 64 | u128::from(dice.next_u64());
+    let id = uuid::Builder::from_random_bytes(random.to_be_bytes()).into_uuid();
+    JobId::from_uuid(id)
+}
+
+fn seeds(work: &Work) -> Seeds {
+    let Work::Image(spec) = work;
+    Seeds {
+        seed: spec.seed,
+        variation: spec.seed_variation,
+    }
+}
+
+/// How many results a worker may make at once.
+///
+/// # Source
+/// `generation.md` § 6.10, with the factor by baseline.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::cast_precision_loss,
+    reason = "clamped to 1…20; areas are far below 2^53"
+)]
+fn batch(work: &Work, capacity: &Capacity, reference: &ModelReference) -> u32 {
+    let Work::Image(spec) = work;
+    if spec.disable_batching {
+        return 1;
+    }
+    let by_model = |baseline| match baseline {
+        Baseline::QwenImage => 10.0,
+        Baseline::ZImageTurbo => 8.0,
+        Baseline::Flux1 => 5.0,
+        _ => 1.0,
+    };
+    let by_model = spec.baselines(reference).map(by_model).fold(1.0, f64::max);
+    let post_processors = u32::try_from(spec.post_processing.len()).unwrap_or(u32::MAX);
+    let mut by_post_processing = 1.0 + 0.4 * f64::from(post_processors);
+    if spec.is_heavy() {
+        by_post_processing *= 1.8;
+    }
+    let room = capacity.max_size as f64 / 3.5 * f64::from(capacity.amount);
+    let each = spec.pixels() as f64 * by_post_processing * by_model;
+    let amount = f64::from(capacity.amount.max(1));
+    (room / each).round().clamp(1.0, amount) as u32
+}
+
+/// Seconds until the horde gives up on a batch.
+///
+/// # Source
+/// `generation.md` § 6.10.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::cast_precision_loss,
+    reason = "at most some hundred thousand seconds; areas are far below 2^53"
+)]
+fn ttl(work: &Work, pace: Pace, reference: &ModelReference) -> u64 {
+    let Work::Image(spec) = work;
+    let areas = spec.pixels() as f64 / (512.0 * 512.0);
+    let mut seconds = 30.0 + 2.0 * f64::from(spec.accurate_steps()) * areas;
+    if spec.control_type.is_some() {
+        seconds *= 2.0;
+    }
+    if spec.baselines(reference).any(Baseline::is_large) {
+        seconds *= 3.0;
+    }
+    seconds = seconds.max(MIN_TTL);
+    if pace == Pace::ExtraSlow {
+        seconds *= 3.0;
+    }
+    seconds.round() as u64
+}

@@ -1,0 +1,281 @@
+//! The live horde: who waits, who works, what was made. A pure state machine.
+//!
+//! Requests wait in one queue per kind of work, grouped by what they ask of a worker, so that a
+//! pop looks at groups and not at requests. Every decision has its way back: an assignment that
+//! could not be stored is [released](Horde::release), a settlement is first
+//! [computed](Horde::submit), then [confirmed](Horde::confirm) or [given up](Horde::unsettle).
+//! Time-outs happen when somebody [says what time it is](Horde::tick).
+//!
+//! Knows no storage, no transport and no clock. The same events in the same order always lead to
+//! the same state.
+//!
+//! # Source
+//! `generation.md` § 3.11–3.14, § 6.
+
+mod job;
+mod offer;
+mod request;
+
+mod lifecycle;
+mod matching;
+mod progress;
+mod settle;
+mod stats;
+
+mod demand;
+mod names;
+mod needs;
+mod queue;
+mod rank;
+mod workers;
+
+mod show;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use ordu_api::worker::WorkKind;
+use ordu_api::{JobId, RequestId, UserId, WorkerId};
+
+use crate::model_reference::ModelReference;
+use crate::pricing::upfront;
+use crate::{Kudos, Millis, Timestamp};
+
+pub use job::{Assignment, Delivered, Job, JobState, Outcome};
+pub use lifecycle::{Cancelled, Lapse, MAX_LAPSES, Stored};
+pub use matching::Idle;
+pub use needs::Reason;
+pub use offer::{Declared, MAX_MODELS, Offer, Owner};
+pub use progress::GenerationView;
+pub use request::{Address, Request, Requester, Work};
+pub use settle::{Confirmed, Delivery, Effect, Settlement, Statistics, unknown_job};
+pub use workers::{CheckIn, Sanction, UptimeReward, Worker, WorkerRecord};
+
+use demand::Demand;
+use queue::Queue;
+use settle::Pending;
+use workers::Workers;
+
+/// A request lives this long after it was last touched.
+///
+/// # Source
+/// `generation.md` § 3.14.
+pub const REQUEST_LIFETIME: Millis = Millis::from_minutes(20);
+
+/// The same, once a worker that calls itself extra slow has taken a job of it.
+pub const EXTRA_SLOW_LIFETIME: Millis = Millis::from_minutes(60);
+
+/// A worker that was silent for longer is offline.
+pub const WORKER_LIFETIME: Millis = Millis::from_seconds(300);
+
+/// A request with this many faulted jobs is given up.
+pub const MAX_FAULTS: usize = 3;
+
+/// What an operator may set.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Policy {
+    /// How suspicious the horde is just now.
+    pub alert: Alert,
+}
+
+/// How suspicious the horde is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Alert {
+    /// As usual.
+    #[default]
+    Calm,
+    /// Under attack.
+    Raid,
+}
+
+/// Everything that waits and runs.
+#[derive(Debug)]
+pub struct Horde {
+    reference: Arc<ModelReference>,
+    policy: Policy,
+    requests: BTreeMap<RequestId, Entry>,
+    jobs: BTreeMap<JobId, Job>,
+    queues: Queues,
+    workers: Workers,
+    /// Results that are being stored, by job.
+    pending: BTreeMap<JobId, Pending>,
+    /// When running jobs time out.
+    deadlines: BTreeSet<(Timestamp, JobId)>,
+    /// When requests expire.
+    expiries: BTreeSet<(Timestamp, RequestId)>,
+    /// Requests with enough faults to be given up at the next tick.
+    hopeless: BTreeSet<RequestId>,
+    /// What was delivered lately.
+    recent: stats::Recent,
+    /// How many requests ever came; tells equals apart.
+    sequence: u64,
+}
+
+/// One queue per kind of work.
+#[derive(Debug, Default)]
+struct Queues {
+    image: Queue,
+    text: Queue,
+    interrogation: Queue,
+}
+
+impl Queues {
+    const fn of(&self, kind: WorkKind) -> &Queue {
+        match kind {
+            WorkKind::Image => &self.image,
+            WorkKind::Text => &self.text,
+            WorkKind::Interrogation => &self.interrogation,
+        }
+    }
+
+    const fn of_mut(&mut self, kind: WorkKind) -> &mut Queue {
+        match kind {
+            WorkKind::Image => &mut self.image,
+            WorkKind::Text => &mut self.text,
+            WorkKind::Interrogation => &mut self.interrogation,
+        }
+    }
+}
+
+/// A request and how far it is.
+#[derive(Debug)]
+struct Entry {
+    request: Request,
+    place: rank::Place,
+    demand: Demand,
+    /// Results that no worker has yet.
+    open: u32,
+    /// Results that are wanted in all.
+    asked: u32,
+    /// Every real job so far, oldest first; decoys are not among them.
+    jobs: Vec<JobId>,
+    running: u32,
+    finished: u32,
+    faults: u32,
+    /// Charged so far, the activation included.
+    kudos: Kudos,
+    expires: Timestamp,
+    faulted: bool,
+    verdict: Option<progress::Verdict>,
+}
+
+impl Entry {
+    /// Whether nothing more will come.
+    ///
+    /// # Source
+    /// `generation.md` § 3.11.
+    const fn is_done(&self) -> bool {
+        self.faulted || (self.open == 0 && self.running == 0 && self.finished >= self.asked)
+    }
+
+    /// What it adds to the queue's totals while it waits.
+    fn load(&self) -> rank::Load {
+        let each = self.request.work.things();
+        let jobs = u64::from(self.open) + u64::from(self.running);
+        rank::Load {
+            slots: u64::from(self.open),
+            things: each.saturating_mul(u64::from(self.open)),
+            jobs,
+            job_things: each.saturating_mul(jobs),
+        }
+    }
+
+    /// Gives a slot back, unless all that is wanted is there, running or open.
+    fn reopen(&mut self) {
+        let covered = u64::from(self.open) + u64::from(self.running) + u64::from(self.finished);
+        if !self.faulted && covered < u64::from(self.asked) {
+            self.open += 1;
+        }
+    }
+}
+
+impl Horde {
+    /// An empty horde.
+    pub fn new(reference: Arc<ModelReference>, policy: Policy) -> Self {
+        Self {
+            reference,
+            policy,
+            requests: BTreeMap::new(),
+            jobs: BTreeMap::new(),
+            queues: Queues::default(),
+            workers: Workers::default(),
+            pending: BTreeMap::new(),
+            deadlines: BTreeSet::new(),
+            expiries: BTreeSet::new(),
+            hopeless: BTreeSet::new(),
+            recent: stats::Recent::default(),
+            sequence: 0,
+        }
+    }
+
+    /// Replaces what is known about models. Workers are judged by it from their next check-in on.
+    pub fn set_reference(&mut self, reference: Arc<ModelReference>) {
+        self.reference = reference;
+        self.workers.forget_capacities();
+    }
+
+    /// Changes what the operator sets.
+    pub const fn set_policy(&mut self, policy: Policy) {
+        self.policy = policy;
+    }
+
+    /// A request that is known, waiting or not.
+    pub fn request(&self, id: RequestId) -> Option<&Request> {
+        self.requests.get(&id).map(|entry| &entry.request)
+    }
+
+    /// A job that is known: running, finished or faulted, decoys included.
+    pub fn job(&self, id: JobId) -> Option<&Job> {
+        self.jobs.get(&id)
+    }
+
+    /// A worker that checked in since the start, or was restored.
+    pub fn worker(&self, id: WorkerId) -> Option<&Worker> {
+        self.workers.get(id)
+    }
+
+    /// The workers that are online, by id.
+    pub fn workers(&self, now: Timestamp) -> impl Iterator<Item = &Worker> {
+        self.workers.online(now)
+    }
+
+    /// The requests of a user that still have open results, in the order of the queue.
+    pub fn waiting_requests(&self, user: UserId, kind: WorkKind) -> impl Iterator<Item = &Request> {
+        let places = self.queues.of(kind).of_user(user);
+        places.filter_map(|id| self.request(id))
+    }
+
+    /// Open results of a user, for the limit on concurrency.
+    ///
+    /// The anonymous account is shared: its requests count only if they name one of `models`,
+    /// unless none are given.
+    ///
+    /// # Source
+    /// `generation.md` § 3.3 step 14.
+    pub fn open_slots(&self, user: UserId, kind: WorkKind, models: &[String]) -> u64 {
+        let counts = |entry: &&Entry| {
+            let names_one = || {
+                let named = entry.request.work.models();
+                named.iter().any(|model| models.contains(model))
+            };
+            user != UserId::ANONYMOUS || models.is_empty() || names_one()
+        };
+        self.queues
+            .of(kind)
+            .of_user(user)
+            .filter_map(|id| self.requests.get(&id))
+            .filter(counts)
+            .map(|entry| u64::from(entry.open))
+            .sum()
+    }
+
+    /// How busy the horde is with one kind of work.
+    pub fn load(&mut self, kind: WorkKind, now: Timestamp) -> upfront::Load {
+        upfront::Load {
+            queued: self.queues.of(kind).totals().jobs,
+            threads: self.workers.threads(kind, now),
+        }
+    }
+}

@@ -1,0 +1,215 @@
+//! How far a request is, and whether anybody could serve it.
+//!
+//! # Source
+//! `generation.md` § 3.11, § 3.12, § 6.9.
+
+use ordu_api::image::{Metadata, Progress};
+use ordu_api::worker::WorkKind;
+use ordu_api::{JobId, RequestId, WorkerId};
+
+use super::matching::Matcher;
+use super::queue::Queue;
+use super::rank::{Ahead, Place};
+use super::request::divisor;
+use super::workers::Workers;
+use super::{Entry, Horde, JobState, Request};
+use crate::{Kudos, Millis, Timestamp};
+
+/// A verdict on whether a request can be served holds this long, unless a worker changes.
+const VERDICT_LIFETIME: Millis = Millis::from_seconds(60);
+
+/// Whether a request could be served when it was last looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Verdict {
+    is_possible: bool,
+    until: Timestamp,
+    epoch: u64,
+}
+
+/// A delivered result, as its requester sees it. The result itself lies elsewhere.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GenerationView {
+    /// The job.
+    pub job: JobId,
+    /// The seed that was used.
+    pub seed: i64,
+    /// With which model.
+    pub model: String,
+    /// By which worker.
+    pub worker: WorkerId,
+    /// The worker's name.
+    pub worker_name: String,
+    /// Whether it was replaced for what it showed.
+    pub censored: bool,
+    /// The worker's remarks.
+    pub metadata: Vec<Metadata>,
+}
+
+impl Horde {
+    /// How far a request is; `None` if it is unknown or expired.
+    pub fn progress(&mut self, request: RequestId, now: Timestamp) -> Option<Progress> {
+        let is_possible = self.is_possible(request, now)?;
+        let entry = self.requests.get(&request)?;
+        let wanted = entry
+            .request
+            .work
+            .asked()
+            .saturating_sub(entry.running)
+            .saturating_sub(entry.finished);
+        let (place, kind) = (entry.place, entry.request.work.kind());
+        let ahead = self.queues.of(kind).ahead(place);
+        let mut progress = Progress {
+            finished: entry.finished,
+            processing: entry.running,
+            restarted: entry.faults,
+            waiting: entry.open.min(wanted),
+            done: entry.is_done(),
+            faulted: entry.faulted,
+            wait_time: 0,
+            queue_position: ahead.map_or(0, |ahead| ahead.requests),
+            kudos: whole(entry.kudos),
+            is_possible,
+            ..Progress::default()
+        };
+        let running = self.running_seconds(request, now);
+        progress.wait_time = seconds(self.queue_seconds(kind, ahead, now) + running);
+        Some(progress)
+    }
+
+    /// The results of a request that are there, oldest job first; empty if it is unknown.
+    pub fn generations(&self, request: RequestId) -> Vec<GenerationView> {
+        let jobs = self.requests.get(&request).map(|entry| &entry.jobs);
+        let jobs = jobs
+            .into_iter()
+            .flatten()
+            .filter_map(|id| self.jobs.get(id));
+        jobs.filter_map(|job| match &job.state {
+            JobState::Done(delivered) => Some(GenerationView {
+                job: job.id,
+                seed: delivered.seed,
+                model: job.model.clone(),
+                worker: job.worker,
+                worker_name: job.worker_name.clone(),
+                censored: delivered.censored,
+                metadata: delivered.metadata.clone(),
+            }),
+            JobState::Running | JobState::Faulted => None,
+        })
+        .collect()
+    }
+
+    /// Whether a worker that is online could serve a request that is not in the horde yet.
+    pub fn has_valid_worker(&mut self, request: &Request, now: Timestamp) -> bool {
+        let queue = self.queues.of_mut(request.work.kind());
+        let demand = queue.hold(request);
+        let entry = Entry {
+            place: Place::new(request.priority, request.created, 0),
+            demand,
+            open: 0,
+            asked: 0,
+            jobs: Vec::new(),
+            running: 0,
+            finished: 0,
+            faults: 0,
+            kudos: Kudos::ZERO,
+            expires: now,
+            faulted: false,
+            verdict: None,
+            request: request.clone(),
+        };
+        let could = somebody_could_serve(&entry, queue, &self.workers, now);
+        queue.let_go(demand);
+        could
+    }
+
+    /// Whether something runs for a request, or a worker that is online could serve it.
+    fn is_possible(&mut self, request: RequestId, now: Timestamp) -> Option<bool> {
+        let entry = self.requests.get_mut(&request)?;
+        if entry.running > 0 {
+            return Some(true);
+        }
+        let epoch = self.workers.epoch;
+        let holds = |verdict: &Verdict| verdict.epoch == epoch && now < verdict.until;
+        if let Some(verdict) = entry.verdict.filter(holds) {
+            return Some(verdict.is_possible);
+        }
+        let queue = self.queues.of(entry.request.work.kind());
+        let is_possible = somebody_could_serve(entry, queue, &self.workers, now);
+        entry.verdict = Some(Verdict {
+            is_possible,
+            until: now + VERDICT_LIFETIME,
+            epoch,
+        });
+        Some(is_possible)
+    }
+
+    /// Expected seconds until what waits up to here is done by all workers together.
+    #[expect(clippy::cast_precision_loss, reason = "work is far below 2^53 units")]
+    fn queue_seconds(&mut self, kind: WorkKind, ahead: Option<Ahead>, now: Timestamp) -> f64 {
+        let Some(ahead) = ahead else {
+            return 0.0;
+        };
+        let divisor = divisor(kind);
+        let threads = self.workers.threads(kind, now).min(ahead.slots);
+        let speed = self.workers.mean_speed(kind, now) / divisor * threads as f64;
+        let speed = if speed > 0.0 { speed } else { 1.0 };
+        ahead.things as f64 / divisor / speed
+    }
+
+    /// Expected seconds until the last running job of a request is done.
+    #[expect(clippy::cast_precision_loss, reason = "work is far below 2^53 units")]
+    fn running_seconds(&self, request: RequestId, now: Timestamp) -> f64 {
+        let Some(entry) = self
+            .requests
+            .get(&request)
+            .filter(|entry| entry.running > 0)
+        else {
+            return 0.0;
+        };
+        let jobs = entry.jobs.iter().filter_map(|id| self.jobs.get(id));
+        let running = jobs.filter(|job| job.state == JobState::Running);
+        let remaining = running.map(|job| {
+            let speed = self
+                .workers
+                .get(job.worker)
+                .map(|worker| worker.record.speed());
+            let speed = speed.unwrap_or_else(|| divisor(entry.request.work.kind()));
+            job.things as f64 / speed - now.since(job.assigned).as_seconds()
+        });
+        remaining.fold(0.0, f64::max)
+    }
+}
+
+fn somebody_could_serve(entry: &Entry, queue: &Queue, workers: &Workers, now: Timestamp) -> bool {
+    let requests = std::collections::BTreeMap::new();
+    let kind = entry.request.work.kind();
+    let of_kind = workers
+        .online(now)
+        .filter(|worker| worker.record.kind == kind);
+    of_kind
+        .filter_map(|worker| Some((worker, worker.capacity.as_ref()?)))
+        .any(|(worker, capacity)| {
+            let matcher = Matcher {
+                queue,
+                requests: &requests,
+                worker,
+                capacity,
+            };
+            matcher.could_serve(entry)
+        })
+}
+
+/// Kudos as the protocol shows them here: whole.
+fn whole(kudos: Kudos) -> f64 {
+    kudos.as_f64().round()
+}
+
+/// Whole seconds; what is too long or no number is the longest.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "`as` saturates, which is what is wanted"
+)]
+fn seconds(seconds: f64) -> u64 {
+    seconds.round() as u64
+}

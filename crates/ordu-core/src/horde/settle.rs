@@ -1,0 +1,333 @@
+//! Submit: what a finished job moves, exactly once.
+//!
+//! A submit is computed, stored by the caller, and then confirmed. Between the two the job is
+//! taken, so of several submits at the same time one wins; if storing fails it is free again.
+//!
+//! # Source
+//! `generation.md` § 6.12, § 7.3, § 7.8; `observed.md` 15.
+
+use ordu_api::worker::WorkKind;
+use ordu_api::{JobId, RequestId, ReturnCode, UserId, WorkerId};
+
+use super::workers::Finished;
+use super::{
+    Delivered, Horde, Job, JobState, MAX_FAULTS, Outcome, Owner, REQUEST_LIFETIME, Sanction,
+};
+use crate::ledger::{Entry, Event, Reason};
+use crate::pricing::{self, Share};
+use crate::{Kudos, Refusal, Timestamp};
+
+/// What a submit leads to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settlement {
+    /// The job.
+    pub job: JobId,
+    /// What it is part of.
+    pub request: RequestId,
+    /// What the worker is answered: the job's kudos before agent and escrow.
+    pub reward: Kudos,
+    /// What must be stored before the settlement is [confirmed](Horde::confirm).
+    pub effect: Effect,
+}
+
+/// What a settlement changes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Effect {
+    /// Nothing: a decoy, or a fault that was reported before. Needs no confirmation.
+    Nothing,
+    /// The job faulted.
+    Faulted,
+    /// There is a result.
+    Delivered(Box<Delivery>),
+}
+
+/// A result and what it moves.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Delivery {
+    /// What the worker said about it.
+    pub delivered: Delivered,
+    /// The movements; its id is the job's.
+    pub event: Event,
+    /// What the requester is charged.
+    pub charged: Kudos,
+    /// What is counted.
+    pub statistics: Statistics,
+    /// When the request expires from now on.
+    pub expires: Timestamp,
+}
+
+/// What is counted for a delivered job.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Statistics {
+    /// The kind of work.
+    pub kind: WorkKind,
+    /// Who asked.
+    pub requester: UserId,
+    /// Whose worker did it.
+    pub owner: UserId,
+    /// Which worker.
+    pub worker: WorkerId,
+    /// With which model.
+    pub model: String,
+    /// Raw units of work.
+    pub things: u64,
+    /// What the worker is shown to have earned: the job's kudos times its agent's share.
+    pub worker_kudos: Kudos,
+    /// Milliseconds from assignment to submit.
+    pub took_ms: i64,
+}
+
+/// What a confirmation led to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Confirmed {
+    /// Whether nothing more will come of the request: what is still held for it can be released.
+    pub request_done: bool,
+    /// What the horde did to the worker, if it dropped too many jobs.
+    pub sanction: Option<Sanction>,
+}
+
+/// A submit that is being stored.
+#[derive(Debug, Clone)]
+pub(super) struct Pending {
+    at: Timestamp,
+    effect: Effect,
+}
+
+impl Horde {
+    /// Computes what handing back a job leads to, and keeps others from handing it back until
+    /// [`Self::confirm`] or [`Self::unsettle`].
+    ///
+    /// # Errors
+    /// `InvalidJobID`, `WrongCredentials`, `DuplicateGen`, `AbortedGen`.
+    pub fn submit(
+        &mut self,
+        id: JobId,
+        by: Owner,
+        outcome: Outcome,
+        now: Timestamp,
+    ) -> Result<Settlement, Refusal> {
+        let job = self
+            .jobs
+            .get(&id)
+            .ok_or_else(|| unknown_job(&id.to_string()))?;
+        if job.owner != by.user {
+            let message = "Wrong credentials: this job belongs to somebody else's worker";
+            return Err(Refusal::new(ReturnCode::WrongCredentials, message));
+        }
+        let settlement = |reward, effect| Settlement {
+            job: id,
+            request: job.request,
+            reward,
+            effect,
+        };
+        if self.pending.contains_key(&id) {
+            return Err(duplicate(id));
+        }
+        match (&job.state, &outcome) {
+            (JobState::Done(_), _) => return Err(duplicate(id)),
+            (JobState::Faulted, Outcome::Faulted) => {
+                return Ok(settlement(Kudos::ZERO, Effect::Nothing));
+            }
+            (JobState::Faulted, Outcome::Delivered { .. }) => return Err(aborted(id)),
+            (JobState::Running, _) => {}
+        }
+        if job.decoy {
+            // The answer looks like any other; nothing else happens.
+            let reward = match outcome {
+                Outcome::Faulted => Kudos::ZERO,
+                Outcome::Delivered { .. } => job.kudos,
+            };
+            let settlement = settlement(reward, Effect::Nothing);
+            self.end_decoy(id, outcome, now);
+            return Ok(settlement);
+        }
+        let settlement = match outcome {
+            Outcome::Faulted => settlement(Kudos::ZERO, Effect::Faulted),
+            Outcome::Delivered { .. } => {
+                let delivery = self.deliver(job, by, delivered(outcome, now))?;
+                settlement(job.kudos, Effect::Delivered(Box::new(delivery)))
+            }
+        };
+        let effect = settlement.effect.clone();
+        self.pending.insert(id, Pending { at: now, effect });
+        Ok(settlement)
+    }
+
+    /// Applies a settlement that is stored.
+    pub fn confirm(&mut self, id: JobId) -> Confirmed {
+        let mut confirmed = Confirmed {
+            request_done: false,
+            sanction: None,
+        };
+        let Some(Pending { at, effect }) = self.pending.remove(&id) else {
+            return confirmed;
+        };
+        let request = self.jobs.get(&id).map(|job| job.request);
+        match effect {
+            Effect::Nothing => {}
+            Effect::Faulted => confirmed.sanction = self.fault(id, at),
+            Effect::Delivered(delivery) => self.finish(id, *delivery),
+        }
+        confirmed.request_done = request
+            .and_then(|request| self.requests.get(&request))
+            .is_some_and(super::Entry::is_done);
+        confirmed
+    }
+
+    /// Gives up a settlement that could not be stored: the job runs on, and may be handed back
+    /// again.
+    pub fn unsettle(&mut self, id: JobId) {
+        self.pending.remove(&id);
+    }
+
+    fn deliver(&self, job: &Job, owner: Owner, delivered: Delivered) -> Result<Delivery, Refusal> {
+        let now = delivered.at;
+        let entry = self
+            .requests
+            .get(&job.request)
+            .ok_or_else(|| unknown_job(&job.id.to_string()))?;
+        let work = &entry.request.work;
+        let requester = entry.request.requester.user;
+        let worth = if delivered.censored {
+            Kudos::ZERO
+        } else {
+            job.kudos
+        };
+        let charged = work.burn(worth);
+        let worker_kudos = agent_share(job);
+        let share = Share::of_job(owner.user, owner.roles);
+        let mut entries = vec![Entry::burn(requester, charged, Reason::Generation)];
+        entries.extend(pricing::credit(
+            owner.user,
+            worker_kudos,
+            share,
+            Reason::Generation,
+        ));
+        Ok(Delivery {
+            delivered,
+            event: Event {
+                id: job.id.uuid(),
+                at: now,
+                kind: Some(work.kind()),
+                entries,
+            },
+            charged,
+            statistics: Statistics {
+                kind: work.kind(),
+                requester,
+                owner: owner.user,
+                worker: job.worker,
+                model: job.model.clone(),
+                things: job.things,
+                worker_kudos,
+                took_ms: now.since(job.assigned).0,
+            },
+            expires: entry.expires.max(now + REQUEST_LIFETIME),
+        })
+    }
+
+    fn end_decoy(&mut self, id: JobId, outcome: Outcome, now: Timestamp) {
+        if let Some(job) = self.jobs.get_mut(&id) {
+            job.state = match outcome {
+                Outcome::Faulted => JobState::Faulted,
+                Outcome::Delivered { .. } => JobState::Done(delivered(outcome, now)),
+            };
+        }
+    }
+
+    fn finish(&mut self, id: JobId, delivery: Delivery) {
+        let Some(job) = self.jobs.get_mut(&id) else {
+            return;
+        };
+        job.state = JobState::Done(delivery.delivered);
+        let (request, deadline, worker) = (job.request, job.deadline, job.worker);
+        self.deadlines.remove(&(deadline, id));
+        let statistics = &delivery.statistics;
+        let speed = speed(statistics.things, statistics.took_ms);
+        self.recent.add(statistics, speed, delivery.event.at);
+        let finished = Finished {
+            things: statistics.things,
+            speed,
+            kudos: statistics.worker_kudos,
+        };
+        self.workers.deliver(worker, &finished);
+        if let Some(entry) = self.requests.get_mut(&request) {
+            entry.running = entry.running.saturating_sub(1);
+            entry.finished += 1;
+            entry.kudos += delivery.charged;
+        }
+        self.refresh(request, delivery.expires);
+        self.requeue(request);
+    }
+
+    /// Ends a running job without a result: its slot is open again, its worker is blamed.
+    pub(super) fn fault(&mut self, id: JobId, now: Timestamp) -> Option<Sanction> {
+        let job = self.jobs.get_mut(&id)?;
+        job.state = JobState::Faulted;
+        let (request, deadline, worker) = (job.request, job.deadline, job.worker);
+        self.deadlines.remove(&(deadline, id));
+        if let Some(entry) = self.requests.get_mut(&request) {
+            entry.running = entry.running.saturating_sub(1);
+            entry.faults += 1;
+            entry.reopen();
+            if entry.faults as usize >= MAX_FAULTS && !entry.faulted {
+                self.hopeless.insert(request);
+            }
+        }
+        self.requeue(request);
+        self.workers.drop_job(worker, self.policy.alert, now)
+    }
+}
+
+/// Refuses a submit of a job that nobody knows, also one whose id is not an id. Workers look for
+/// these words.
+pub fn unknown_job(id: &str) -> Refusal {
+    let message = format!("Processing Job with ID {id} does not exist");
+    Refusal::new(ReturnCode::InvalidJobID, message)
+}
+
+fn duplicate(id: JobId) -> Refusal {
+    let message = format!("Processing Generation with ID {id} already submitted");
+    Refusal::new(ReturnCode::DuplicateGen, message)
+}
+
+fn aborted(id: JobId) -> Refusal {
+    let message = format!(
+        "Processing Generation with ID {id} took too long to process and has been aborted! Please \
+         check your worker speed"
+    );
+    Refusal::new(ReturnCode::AbortedGen, message)
+}
+
+/// What a worker said about its result; of a fault nothing.
+fn delivered(outcome: Outcome, now: Timestamp) -> Delivered {
+    match outcome {
+        Outcome::Delivered {
+            seed,
+            censored,
+            metadata,
+        } => Delivered {
+            at: now,
+            seed,
+            censored,
+            metadata,
+        },
+        Outcome::Faulted => Delivered {
+            at: now,
+            seed: 0,
+            censored: false,
+            metadata: Vec::new(),
+        },
+    }
+}
+
+/// The part of a job's kudos that its worker and owner get.
+fn agent_share(job: &Job) -> Kudos {
+    Kudos::round_to_cents(job.kudos.as_f64() * f64::from(job.reward_percent) / 100.0)
+}
+
+/// Raw units a second; a job takes at least a millisecond.
+#[expect(clippy::cast_precision_loss, reason = "work is far below 2^53 units")]
+fn speed(things: u64, took_ms: i64) -> f64 {
+    things as f64 * 1000.0 / took_ms.max(1) as f64
+}

@@ -1,0 +1,201 @@
+//! What the horde as a whole is doing: queue, workers and speed by model.
+//!
+//! # Source
+//! `community.md` § 7.2, § 7.3.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use ordu_api::status::{ModelStatus, Performance};
+use ordu_api::worker::WorkKind;
+
+use super::rank::Load;
+use super::request::divisor;
+use super::{Horde, Statistics};
+use crate::model_reference::is_special;
+use crate::{Millis, Timestamp};
+
+/// Speeds of a model count for so long.
+const MODEL_WINDOW: Millis = Millis::from_minutes(60);
+/// The most speeds of a model that are kept.
+const MAX_MODEL_SAMPLES: usize = 500;
+/// What "the past minute" means, in seconds.
+const MINUTE: i64 = 60;
+/// What is shown as waiting time when nobody serves a model.
+const NEVER: i64 = 10_000;
+
+/// What was delivered lately.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Recent {
+    /// Raw units by second.
+    by_second: BTreeMap<(WorkKind, i64), u64>,
+    /// Raw units a second of each job, oldest first.
+    by_model: BTreeMap<(WorkKind, String), VecDeque<(Timestamp, f64)>>,
+}
+
+impl Recent {
+    pub(super) fn add(&mut self, statistics: &Statistics, speed: f64, now: Timestamp) {
+        let kind = statistics.kind;
+        *self.by_second.entry((kind, now.seconds())).or_default() += statistics.things;
+        let key = (kind, statistics.model.clone());
+        let samples = self.by_model.entry(key).or_default();
+        samples.push_back((now, speed));
+        if samples.len() > MAX_MODEL_SAMPLES {
+            samples.pop_front();
+        }
+    }
+
+    pub(super) fn prune(&mut self, now: Timestamp) {
+        let oldest = now.seconds() - MINUTE;
+        self.by_second.retain(|(_, second), _| *second > oldest);
+        for samples in self.by_model.values_mut() {
+            while samples
+                .front()
+                .is_some_and(|(at, _)| now.since(*at) > MODEL_WINDOW)
+            {
+                samples.pop_front();
+            }
+        }
+        self.by_model.retain(|_, samples| !samples.is_empty());
+    }
+
+    /// Raw units that were delivered in the past minute.
+    fn past_minute(&self, kind: WorkKind, now: Timestamp) -> u64 {
+        let (from, to) = (now.seconds() - MINUTE + 1, now.seconds());
+        let seconds = self.by_second.range((kind, from)..=(kind, to));
+        seconds.map(|(_, things)| things).sum()
+    }
+
+    /// The mean speed of a model, in raw units a second; 0 if it is not known.
+    fn speed(&self, kind: WorkKind, model: &str, now: Timestamp) -> f64 {
+        let Some(samples) = self.by_model.get(&(kind, model.to_owned())) else {
+            return 0.0;
+        };
+        let is_recent = |sample: &&(Timestamp, f64)| now.since(sample.0) <= MODEL_WINDOW;
+        let (mut sum, mut count) = (0.0, 0.0);
+        for (_, speed) in samples.iter().filter(is_recent) {
+            sum += speed;
+            count += 1.0;
+        }
+        if count > 0.0 { sum / count } else { 0.0 }
+    }
+}
+
+/// What a model is asked for and offered.
+#[derive(Debug, Clone, Copy, Default)]
+struct Market {
+    threads: u64,
+    asked: Load,
+}
+
+impl Horde {
+    /// All models that workers serve, and those that are known and asked for, by name.
+    pub fn models(&self, kind: WorkKind, now: Timestamp) -> Vec<ModelStatus> {
+        let mut markets = self.asked_models(kind);
+        markets.retain(|name, _| self.is_listed(name));
+        let workers = self.workers.online(now);
+        for worker in workers.filter(|worker| worker.record.kind == kind) {
+            let Some(offer) = &worker.offer else {
+                continue;
+            };
+            if worker.record.maintenance.is_some() {
+                continue;
+            }
+            for name in offer.models().iter().filter(|name| !is_special(name)) {
+                let market = markets.entry(name.clone()).or_default();
+                market.threads += u64::from(offer.threads());
+            }
+        }
+        let show = |(name, market)| self.model_status(kind, name, market, now);
+        markets.into_iter().map(show).collect()
+    }
+
+    /// The numbers of the whole horde.
+    #[expect(clippy::cast_precision_loss, reason = "work is far below 2^53 units")]
+    pub fn performance(&mut self, now: Timestamp) -> Performance {
+        let count = |kind| {
+            let online = self.workers.online(now);
+            online.filter(|worker| worker.record.kind == kind).count() as u64
+        };
+        let (worker_count, text_worker_count) = (count(WorkKind::Image), count(WorkKind::Text));
+        let interrogator_count = count(WorkKind::Interrogation);
+        let queued = |kind: WorkKind| self.queues.of(kind).totals();
+        let (image, text) = (queued(WorkKind::Image), queued(WorkKind::Text));
+        let forms = queued(WorkKind::Interrogation);
+        let shown = |kind, things: u64| hundredths(things as f64 / divisor(kind));
+        Performance {
+            queued_requests: image.jobs,
+            queued_text_requests: text.jobs,
+            queued_megapixelsteps: shown(WorkKind::Image, image.job_things),
+            queued_tokens: shown(WorkKind::Text, text.job_things),
+            queued_forms: forms.jobs as f64,
+            past_minute_megapixelsteps: shown(
+                WorkKind::Image,
+                self.recent.past_minute(WorkKind::Image, now),
+            ),
+            past_minute_tokens: shown(WorkKind::Text, self.recent.past_minute(WorkKind::Text, now)),
+            worker_count,
+            text_worker_count,
+            interrogator_count,
+            thread_count: self.workers.threads(WorkKind::Image, now),
+            text_thread_count: self.workers.threads(WorkKind::Text, now),
+            interrogator_thread_count: self.workers.threads(WorkKind::Interrogation, now),
+        }
+    }
+
+    /// What is asked for by model; a request that names several counts under each.
+    fn asked_models(&self, kind: WorkKind) -> BTreeMap<String, Market> {
+        let queue = self.queues.of(kind);
+        let mut markets: BTreeMap<String, Market> = BTreeMap::new();
+        for group in queue.groups() {
+            let set = group.demand.models.map(|set| queue.model_set(set));
+            for number in set.unwrap_or_default() {
+                let Some(name) = queue.model_names.get(*number) else {
+                    continue;
+                };
+                let market = markets.entry(name.clone()).or_default();
+                market.asked.add(group.load);
+            }
+        }
+        markets
+    }
+
+    /// Whether a model is shown though nobody serves it.
+    fn is_listed(&self, name: &str) -> bool {
+        self.reference.get(name).is_some() && !is_special(name)
+    }
+
+    #[expect(
+        clippy::cast_precision_loss,
+        clippy::cast_possible_truncation,
+        reason = "work is far below 2^53 units; `as` saturates"
+    )]
+    fn model_status(
+        &self,
+        kind: WorkKind,
+        name: String,
+        market: Market,
+        now: Timestamp,
+    ) -> ModelStatus {
+        let performance = (self.recent.speed(kind, &name, now) * 10.0).round() / 10.0;
+        let queued = market.asked.job_things as f64;
+        let capacity = market.threads as f64 * performance;
+        let eta = match (market.asked.job_things, capacity > 0.0) {
+            (0, _) => 0,
+            (_, true) => (queued / capacity) as i64,
+            (_, false) => NEVER,
+        };
+        ModelStatus {
+            performance,
+            queued,
+            jobs: market.asked.jobs as f64,
+            eta,
+            kind,
+            name,
+            count: market.threads,
+        }
+    }
+}
+
+fn hundredths(number: f64) -> f64 {
+    (number * 100.0).round() / 100.0
+}

@@ -1,0 +1,9 @@
+//! The horde, tested through a world in text: see [`world`].
+
+mod flow;
+mod limits;
+mod order;
+mod properties;
+mod rules;
+mod workers;
+mod world;

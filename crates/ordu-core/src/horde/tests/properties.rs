@@ -1,0 +1,416 @@
+//! Random events, compared with the obvious way to do it: look at every request, in order.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use ordu_api::{JobId, RequestId, UserId};
+use proptest::prelude::*;
+
+use super::world::{World, request_id, worker_id};
+use crate::horde::{
+    Effect, Entry, Idle, JobState, Lapse, MAX_FAULTS, Outcome, Owner, Request, Work,
+};
+use crate::image::ImageSpec;
+use crate::ledger::Account;
+use crate::{Kudos, Role, Roles};
+
+/// One random event; the numbers choose among what there is.
+#[derive(Debug, Clone, Copy)]
+enum Step {
+    Ask(usize, usize),
+    Pop(usize),
+    Release(usize),
+    Submit(usize, Hand),
+    Confirm(usize),
+    Unsettle(usize),
+    Cancel(usize),
+    Wait(i64),
+    Maintenance(usize),
+    Work(usize),
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Hand {
+    Result,
+    Censored,
+    Fault,
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let any = 0..1000_usize;
+    let hand = prop_oneof![
+        4 => Just(Hand::Result),
+        1 => Just(Hand::Censored),
+        2 => Just(Hand::Fault)
+    ];
+    let step = prop_oneof![
+        6 => (any.clone(), any.clone()).prop_map(|(a, b)| Step::Ask(a, b)),
+        8 => any.clone().prop_map(Step::Pop),
+        1 => any.clone().prop_map(Step::Release),
+        5 => (any.clone(), hand).prop_map(|(a, hand)| Step::Submit(a, hand)),
+        5 => any.clone().prop_map(Step::Confirm),
+        1 => any.clone().prop_map(Step::Unsettle),
+        1 => any.clone().prop_map(Step::Cancel),
+        2 => (0..400_i64).prop_map(Step::Wait),
+        1 => any.clone().prop_map(Step::Maintenance),
+        1 => any.prop_map(Step::Work),
+    ];
+    proptest::collection::vec(step, 1..160)
+}
+
+const WORKERS: &[&str] = &[
+    "worker w1 models=sd,sdxl amount=2",
+    "worker w2 models=sdxl nsfw=false owner=2",
+    "worker w3 models=sd limit_steps first=user#3",
+    "worker w4 models=sd,flux max_pixels=300000 lora=false blacklist=dog owner=3 amount=4",
+];
+
+const REQUESTS: &[&str] = &[
+    "models=sd",
+    "models=sdxl,sd n=3",
+    "models= nsfw=false",
+    "models=sd steps=40 n=2",
+    "models=sd loras=a",
+    "models=sdxl size=1024x1024 nsfw=false trusted_workers",
+    "models=sd size=1024x576 n=2",
+    "models=flux steps=4 prompt=hotdog",
+    "models=sd prompt=dog workers=w1,w3",
+    "models=sd workers=w1 worker_blacklist n=4",
+];
+
+/// A world and what must be true of it.
+struct Checked {
+    world: World,
+    /// Requests in the order in which they came.
+    asked: Vec<RequestId>,
+    settling: BTreeSet<JobId>,
+    /// Jobs that ended, and how often.
+    ended: BTreeMap<JobId, u32>,
+    charged: BTreeMap<RequestId, Kudos>,
+}
+
+impl Checked {
+    fn new() -> Self {
+        let mut world = World::new();
+        world.run("user 3 kudos=40");
+        for worker in WORKERS {
+            world.run(worker);
+        }
+        Self {
+            world,
+            asked: Vec::new(),
+            settling: BTreeSet::new(),
+            ended: BTreeMap::new(),
+            charged: BTreeMap::new(),
+        }
+    }
+
+    fn run(&mut self, step: Step) {
+        match step {
+            Step::Ask(user, what) => self.ask(user, what),
+            Step::Pop(worker) => self.pop(WORKERS[worker % WORKERS.len()]),
+            Step::Submit(job, hand) => self.submit(job, hand),
+            Step::Confirm(job) => self.confirm(job),
+            Step::Wait(seconds) => self.wait(seconds),
+            Step::Release(job) => {
+                if let Some(id) = self.some_job(job) {
+                    self.world.horde.release(&[id]);
+                }
+            }
+            Step::Unsettle(job) => {
+                if let Some(id) = self.some_job(job) {
+                    self.world.horde.unsettle(id);
+                    self.settling.remove(&id);
+                }
+            }
+            Step::Cancel(request) => {
+                if let Some(id) = pick(&self.asked, request) {
+                    self.world.horde.cancel(id);
+                }
+            }
+            Step::Maintenance(worker) => {
+                let line = format!("maintenance w{}", worker % WORKERS.len() + 1);
+                self.world.run(&line);
+            }
+            Step::Work(worker) => {
+                let line = format!("work w{}", worker % WORKERS.len() + 1);
+                self.world.run(&line);
+            }
+        }
+        self.assert_invariants();
+    }
+
+    fn some_job(&self, number: usize) -> Option<JobId> {
+        pick(&self.world.jobs, number)
+    }
+
+    fn ask(&mut self, user: usize, what: usize) {
+        let name = format!("r{}", self.asked.len() + 1);
+        let what = REQUESTS[what % REQUESTS.len()];
+        self.world
+            .run(&format!("request {name} user={} {what}", user % 3 + 1));
+        let id = request_id(&name);
+        self.charged.insert(id, Kudos::new(3));
+        self.asked.push(id);
+    }
+
+    /// A pop finds exactly what looking at every request in order finds.
+    fn pop(&mut self, line: &str) {
+        let name = line.split_whitespace().nth(1).unwrap();
+        let expected = self.obvious_match(name);
+        match self.world.try_pop(name) {
+            Ok(assignment) => {
+                assert_eq!(Some(assignment.request), expected);
+                assert!(!assignment.jobs.is_empty());
+                self.world.jobs.extend(assignment.ids());
+            }
+            Err(Idle::Skipped(_) | Idle::Maintenance(_)) => assert_eq!(None, expected),
+        }
+    }
+
+    fn obvious_match(&mut self, name: &str) -> Option<RequestId> {
+        let offer = self.world.offer(name);
+        self.world.horde.check_in(offer.clone(), self.world.now);
+        let horde = &self.world.horde;
+        let resting = horde.worker(worker_id(name))?.record.maintenance.is_some();
+        let pop = offer.image_pop()?;
+        let comes_first = |user: UserId| {
+            user == offer.owner.user || !resting && offer.priority_users.contains(&user)
+        };
+        let fits = |entry: &&&Entry| {
+            let Work::Image(spec) = &entry.request.work;
+            let names_worker = spec.workers.contains(&worker_id(name));
+            entry.open > 0
+                && (spec.workers.is_empty() || names_worker != spec.worker_blacklist)
+                && spec.pixels() <= u64::try_from(pop.max_pixels).unwrap()
+                && (!spec.nsfw || pop.nsfw)
+                && (spec.loras.is_empty() || pop.allow_lora)
+                && (!spec.trusted_workers || offer.owner.roles.has(Role::Trusted))
+                && pop.blacklist.iter().all(|word| !spec.prompt.contains(word))
+                && (!pop.limit_max_steps || spec.steps <= 30)
+                && names_model(spec, &pop.models)
+        };
+        let waiting = self.in_order();
+        let fitting: Vec<&&Entry> = waiting.iter().filter(fits).collect();
+        let user = |entry: &&&&Entry| comes_first(entry.request.requester.user);
+        let first = fitting.iter().find(user);
+        let found = if resting {
+            first
+        } else {
+            first.or(fitting.first())
+        };
+        found.map(|entry| entry.request.id)
+    }
+
+    /// Everything that waits, sorted the obvious way.
+    fn in_order(&self) -> Vec<&Entry> {
+        let now = self.world.now;
+        let horde = &self.world.horde;
+        let mut waiting: Vec<&Entry> = self
+            .asked
+            .iter()
+            .filter_map(|id| horde.requests.get(id))
+            .filter(|entry| entry.open > 0)
+            .collect();
+        // Fifty kudos for each ten seconds of age.
+        let urgency =
+            |request: &Request| request.priority.milli() + now.since(request.created).0 * 5;
+        waiting.sort_by_key(|entry| (-urgency(&entry.request), entry.request.created));
+        waiting
+    }
+
+    fn submit(&mut self, job: usize, hand: Hand) {
+        let Some(id) = self.some_job(job) else {
+            return;
+        };
+        let Some(job) = self.world.horde.job(id).cloned() else {
+            return;
+        };
+        let by = Owner {
+            user: job.owner,
+            roles: Roles::NONE,
+        };
+        let outcome = match hand {
+            Hand::Fault => Outcome::Faulted,
+            Hand::Result | Hand::Censored => Outcome::Delivered {
+                seed: 1,
+                censored: matches!(hand, Hand::Censored),
+                metadata: Vec::new(),
+            },
+        };
+        let was_settling = self.settling.contains(&id);
+        let settled = self.world.horde.submit(id, by, outcome, self.world.now);
+        let Ok(settlement) = settled else {
+            return;
+        };
+        assert!(!was_settling, "two submits of one job won");
+        match settlement.effect {
+            Effect::Nothing => assert_eq!(job.state, JobState::Faulted),
+            Effect::Faulted => {
+                self.settling.insert(id);
+            }
+            Effect::Delivered(delivery) => {
+                self.settling.insert(id);
+                assert_eq!(delivery.event.id, id.uuid());
+                let burnt: Kudos = amounts(&delivery.event.entries, |entry| {
+                    entry.to == Account::Mint && entry.from != Account::Mint
+                });
+                let made: Kudos = amounts(&delivery.event.entries, |entry| {
+                    entry.from == Account::Mint && entry.to != Account::Mint
+                });
+                assert_eq!(burnt, delivery.charged);
+                assert_eq!(made, delivery.statistics.worker_kudos);
+            }
+        }
+    }
+
+    fn confirm(&mut self, job: usize) {
+        let Some(id) = self.some_job(job) else {
+            return;
+        };
+        let charged_before = self.request_of(id).map(|entry| entry.kudos);
+        self.world.horde.confirm(id);
+        if !self.settling.remove(&id) {
+            return;
+        }
+        *self.ended.entry(id).or_default() += 1;
+        let Some(entry) = self.request_of(id) else {
+            panic!("a request was forgotten while a result was stored");
+        };
+        let (request, kudos) = (entry.request.id, entry.kudos);
+        let grown = kudos - charged_before.unwrap();
+        let charged = self.charged.get_mut(&request).unwrap();
+        *charged += grown;
+        assert_eq!(*charged, kudos);
+    }
+
+    fn request_of(&self, job: JobId) -> Option<&Entry> {
+        let job = self.world.horde.job(job)?;
+        self.world.horde.requests.get(&job.request)
+    }
+
+    fn wait(&mut self, seconds: i64) {
+        self.world.now = self.world.now + crate::Millis::from_seconds(seconds);
+        for lapse in self.world.horde.tick(self.world.now) {
+            if let Lapse::JobFaulted { job, .. } = lapse {
+                assert!(!self.settling.contains(&job));
+                *self.ended.entry(job).or_default() += 1;
+            }
+        }
+    }
+
+    fn assert_invariants(&mut self) {
+        assert!(
+            self.ended.values().all(|times| *times == 1),
+            "a job ended twice"
+        );
+        let horde = &self.world.horde;
+        for entry in horde.requests.values() {
+            let taken = entry.open + entry.running + entry.finished;
+            assert!(entry.faulted || taken <= entry.asked.max(entry.finished + entry.running));
+            let states = entry.jobs.iter().map(|job| &horde.jobs[job].state);
+            let running = states.clone().filter(|state| **state == JobState::Running);
+            assert_eq!(running.count(), entry.running as usize);
+            let faults = states.filter(|state| **state == JobState::Faulted);
+            assert_eq!(faults.count(), entry.faults as usize);
+            let given_up = entry.faults as usize >= MAX_FAULTS;
+            assert!(!entry.faulted || given_up && entry.open == 0);
+        }
+        let order: Vec<RequestId> = self
+            .in_order()
+            .iter()
+            .map(|entry| entry.request.id)
+            .collect();
+        let queue: Vec<RequestId> = horde
+            .queues
+            .image
+            .in_order()
+            .map(|item| item.request)
+            .collect();
+        assert_eq!(order, queue);
+        let now = self.world.now;
+        for (place, id) in order.iter().enumerate() {
+            let progress = self.world.horde.progress(*id, now).unwrap();
+            assert_eq!(progress.queue_position, place as u64 + 1);
+            assert!(!progress.done);
+        }
+    }
+}
+
+fn names_model(spec: &ImageSpec, offered: &[String]) -> bool {
+    spec.models.is_empty() || spec.models.iter().any(|model| offered.contains(model))
+}
+
+fn amounts(
+    entries: &[crate::ledger::Entry],
+    counts: impl Fn(&crate::ledger::Entry) -> bool,
+) -> Kudos {
+    let counted = entries.iter().filter(|entry| counts(entry));
+    counted.map(|entry| entry.amount).sum()
+}
+
+fn pick<T: Copy>(items: &[T], number: usize) -> Option<T> {
+    (!items.is_empty()).then(|| items[number % items.len()])
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(128))]
+
+    #[test]
+    fn random_events_keep_the_rules(steps in steps()) {
+        let mut checked = Checked::new();
+        for step in steps {
+            checked.run(step);
+        }
+    }
+
+    #[test]
+    fn the_same_events_lead_to_the_same_state(steps in steps()) {
+        let state = || {
+            let mut checked = Checked::new();
+            for step in &steps {
+                checked.run(*step);
+            }
+            checked.world.horde.to_string()
+        };
+        prop_assert_eq!(state(), state());
+    }
+
+    /// What was stored leads to the same queue as what was lived through.
+    #[test]
+    fn restored_requests_stand_where_they_stood(steps in steps()) {
+        let mut checked = Checked::new();
+        for step in steps {
+            checked.run(step);
+        }
+        let horde = &checked.world.horde;
+        let mut again = World::new();
+        for id in &checked.asked {
+            if let Some(entry) = horde.requests.get(id) {
+                again.horde.restore(stored(entry, horde));
+            }
+        }
+        let order = |world: &World| -> Vec<(RequestId, u64)> {
+            let items = world.horde.queues.image.in_order();
+            items.map(|item| (item.request, item.load.things)).collect()
+        };
+        prop_assert_eq!(order(&again), order(&checked.world));
+        prop_assert_eq!(&again.horde.deadlines, &horde.deadlines);
+        prop_assert_eq!(&again.horde.expiries, &horde.expiries);
+    }
+}
+
+fn stored(entry: &Entry, horde: &crate::horde::Horde) -> crate::horde::Stored {
+    crate::horde::Stored {
+        request: entry.request.clone(),
+        open: entry.open,
+        asked: entry.asked,
+        kudos: entry.kudos,
+        expires: entry.expires,
+        faulted: entry.faulted,
+        jobs: entry
+            .jobs
+            .iter()
+            .map(|job| horde.jobs[job].clone())
+            .collect(),
+    }
+}

@@ -1,0 +1,24 @@
+//! The rules of the horde: validation, kudos, pricing, matching, lifecycle.
+//!
+//! Everything here is pure. There is no IO, no async, no clock and no dice: time comes in as
+//! [`Timestamp`], chance as a generator that is handed in. The same events in the same order
+//! always lead to the same state.
+#![warn(missing_docs, clippy::missing_errors_doc, clippy::indexing_slicing)]
+
+pub mod kudos;
+pub mod refusal;
+pub mod time;
+
+pub mod agent;
+pub mod image;
+pub mod ledger;
+pub mod model_reference;
+pub mod pricing;
+pub mod standing;
+
+pub mod horde;
+
+pub use kudos::Kudos;
+pub use refusal::Refusal;
+pub use standing::{Role, Roles, Standing};
+pub use time::{Millis, Timestamp};
