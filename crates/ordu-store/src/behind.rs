@@ -1,0 +1,117 @@
+//! Writing behind: what nobody needs after a crash waits in memory, newest per key, and is written
+//! in batches.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use ordu_api::{UserId, WorkerId};
+use ordu_core::Timestamp;
+use serde::Serialize;
+
+use crate::counters::Tally;
+use crate::error::Result;
+use crate::json;
+use crate::pool::{Dialect, Pool, args};
+use crate::user::{WRITE_ACTIVE_POSTGRES, WRITE_ACTIVE_SQLITE};
+use crate::worker::{CheckIn, WRITE_CHECK_INS_POSTGRES, WRITE_CHECK_INS_SQLITE};
+
+/// Rows that one statement writes at most.
+const BITE: usize = 500;
+
+/// What waits to be written. Bounded by the number of workers and users.
+#[derive(Debug, Default)]
+struct Waiting {
+    check_ins: BTreeMap<WorkerId, CheckIn>,
+    active: BTreeMap<UserId, Timestamp>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Behind {
+    pool: Arc<Pool>,
+    tally: Arc<Tally>,
+    waiting: Mutex<Waiting>,
+}
+
+#[derive(Debug, Serialize)]
+struct ActiveRow {
+    id: i64,
+    at: i64,
+}
+
+impl Behind {
+    pub(crate) fn new(pool: Arc<Pool>, tally: Arc<Tally>) -> Self {
+        Self {
+            pool,
+            tally,
+            waiting: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn check_in(&self, check_in: CheckIn) {
+        self.with(|waiting| {
+            waiting.check_ins.insert(check_in.worker, check_in);
+        });
+    }
+
+    pub(crate) fn active(&self, user: UserId, at: Timestamp) {
+        self.with(|waiting| {
+            let newest = waiting.active.entry(user).or_insert(at);
+            *newest = at.max(*newest);
+        });
+    }
+
+    /// Forgets a worker that is being deleted.
+    pub(crate) fn forget(&self, worker: WorkerId) {
+        self.with(|waiting| {
+            waiting.check_ins.remove(&worker);
+        });
+    }
+
+    /// Writes what waits; what cannot be written waits on, unless something newer came.
+    pub(crate) async fn flush(&self) -> Result<()> {
+        let taken = self.with(std::mem::take);
+        let done = self.write(&taken).await;
+        if done.is_err() {
+            self.with(|waiting| {
+                for (worker, check_in) in taken.check_ins {
+                    waiting.check_ins.entry(worker).or_insert(check_in);
+                }
+                for (user, at) in taken.active {
+                    waiting.active.entry(user).or_insert(at);
+                }
+            });
+        }
+        done
+    }
+
+    async fn write(&self, taken: &Waiting) -> Result<()> {
+        let (check_ins_sql, active_sql) = match self.pool.dialect() {
+            Dialect::Sqlite => (WRITE_CHECK_INS_SQLITE, WRITE_ACTIVE_SQLITE),
+            Dialect::Postgres => (WRITE_CHECK_INS_POSTGRES, WRITE_ACTIVE_POSTGRES),
+        };
+        let check_ins: Vec<_> = taken.check_ins.values().map(CheckIn::row).collect();
+        self.write_rows(check_ins_sql, &check_ins).await?;
+        let active = taken.active.iter().map(|(user, at)| ActiveRow {
+            id: user.get(),
+            at: at.0,
+        });
+        let active: Vec<_> = active.collect();
+        self.write_rows(active_sql, &active).await
+    }
+
+    async fn write_rows(&self, sql: &'static str, rows: &[impl Serialize]) -> Result<()> {
+        for bite in rows.chunks(BITE) {
+            self.pool.execute(sql, args![json::object(&bite)?]).await?;
+            self.tally.wrote_behind(bite.len());
+        }
+        Ok(())
+    }
+
+    fn with<T>(&self, change: impl FnOnce(&mut Waiting) -> T) -> T {
+        let mut waiting = self
+            .waiting
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        change(&mut waiting)
+    }
+}

@@ -1,0 +1,79 @@
+//! What the store did so far, for metrics and for the test that counts round trips.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Sums since the store was opened.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Statements sent to the database: on PostgreSQL each is a round trip over the network.
+    pub round_trips: u64,
+    /// Transactions of the group commit.
+    pub commits: u64,
+    /// Writes that went through the group commit.
+    pub grouped_writes: u64,
+    /// The largest number of writes that shared a commit.
+    pub largest_group: u64,
+    /// Batches that failed as a whole and were repeated write by write.
+    pub split_batches: u64,
+    /// Writes that failed because the database was away or full.
+    pub unavailable: u64,
+    /// Rows written behind.
+    pub written_behind: u64,
+}
+
+/// Counts statements.
+#[derive(Debug, Default)]
+pub(crate) struct Trips(AtomicU64);
+
+impl Trips {
+    pub(crate) fn count(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// The live sums.
+#[derive(Debug, Default)]
+pub(crate) struct Tally {
+    pub(crate) trips: Arc<Trips>,
+    commits: AtomicU64,
+    grouped_writes: AtomicU64,
+    largest_group: AtomicU64,
+    split_batches: AtomicU64,
+    unavailable: AtomicU64,
+    written_behind: AtomicU64,
+}
+
+impl Tally {
+    pub(crate) fn committed(&self, writes: usize) {
+        let writes = u64::try_from(writes).unwrap_or(u64::MAX);
+        self.commits.fetch_add(1, Ordering::Relaxed);
+        self.grouped_writes.fetch_add(writes, Ordering::Relaxed);
+        self.largest_group.fetch_max(writes, Ordering::Relaxed);
+    }
+
+    pub(crate) fn split(&self) {
+        self.split_batches.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn unavailable(&self) {
+        self.unavailable.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn wrote_behind(&self, rows: usize) {
+        let rows = u64::try_from(rows).unwrap_or(u64::MAX);
+        self.written_behind.fetch_add(rows, Ordering::Relaxed);
+    }
+
+    pub(crate) fn read(&self) -> Counters {
+        Counters {
+            round_trips: self.trips.0.load(Ordering::Relaxed),
+            commits: self.commits.load(Ordering::Relaxed),
+            grouped_writes: self.grouped_writes.load(Ordering::Relaxed),
+            largest_group: self.largest_group.load(Ordering::Relaxed),
+            split_batches: self.split_batches.load(Ordering::Relaxed),
+            unavailable: self.unavailable.load(Ordering::Relaxed),
+            written_behind: self.written_behind.load(Ordering::Relaxed),
+        }
+    }
+}

@@ -1,0 +1,37 @@
+//! Every SQL statement of Ordu, on SQLite and PostgreSQL.
+//!
+//! One concrete [`Store`]; no other crate knows the database. It must not know the rules: what a
+//! settlement moves or when a request expires is decided elsewhere and written down here.
+#![warn(missing_docs)]
+
+mod error;
+mod store;
+
+mod job;
+mod ledger;
+mod request;
+mod setting;
+mod stats;
+mod user;
+mod worker;
+
+mod fold;
+
+mod behind;
+mod counters;
+mod json;
+mod pool;
+mod task;
+mod writer;
+
+pub use counters::Counters;
+pub use error::{Error, Result};
+pub use fold::Folded;
+pub use job::{Assignment, Claim, Fault, Faulted, Job, JobState, NewJob, Settled, Settlement};
+pub use ledger::{Balance, Discrepancy, Recorded};
+pub use pool::{DatabaseUrl, Options};
+pub use request::{NewRequest, Request, RequestState};
+pub use stats::{Activity, Bucket, Record, Totals};
+pub use store::Store;
+pub use user::{NewUser, Roles, User, UserChange, UserSort};
+pub use worker::{CheckIn, NewWorker, Worker, WorkerChange};

@@ -1,0 +1,490 @@
+//! The two databases behind one face: addresses, connections, transactions, statements.
+//!
+//! The only place that knows which database runs, besides the statements that differ.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sqlx::migrate::{MigrateError, Migrator};
+use sqlx::pool::PoolConnection;
+use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions, PgRow};
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow,
+    SqliteSynchronous,
+};
+use sqlx::{FromRow, Postgres, Sqlite};
+use uuid::Uuid;
+
+use crate::counters::Trips;
+use crate::error::{Error, Result};
+
+/// How long a statement waits for another process that writes to the same file.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long an operation waits for a free connection.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(4);
+
+/// After how long without use a connection over the network is tested.
+const QUIET: Duration = Duration::from_secs(30);
+
+/// Connections for reading a database file.
+const SQLITE_READERS: u32 = 3;
+
+/// Where the data lies: `sqlite://path`, `sqlite::memory:` or `postgres://…`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct DatabaseUrl {
+    url: String,
+    dialect: Dialect,
+}
+
+/// Which SQL is spoken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Dialect {
+    Sqlite,
+    Postgres,
+}
+
+/// The address may hold a password: it is not shown.
+impl fmt::Debug for DatabaseUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "DatabaseUrl({:?}, …)", self.dialect)
+    }
+}
+
+impl FromStr for DatabaseUrl {
+    type Err = Error;
+
+    fn from_str(url: &str) -> Result<Self> {
+        let dialect = if url.starts_with("sqlite:") {
+            Dialect::Sqlite
+        } else if url.starts_with("postgres:") || url.starts_with("postgresql:") {
+            Dialect::Postgres
+        } else {
+            // The text may hold a password: it is not repeated.
+            let message = "a database address starts with sqlite: or postgres:";
+            return Err(Error::Invalid(message.to_owned()));
+        };
+        Ok(Self {
+            url: url.to_owned(),
+            dialect,
+        })
+    }
+}
+
+impl DatabaseUrl {
+    /// Whether this is PostgreSQL, which several nodes can share.
+    pub fn is_shared(&self) -> bool {
+        self.dialect == Dialect::Postgres
+    }
+
+    fn is_memory(&self) -> bool {
+        self.url.contains(":memory:") || self.url.contains("mode=memory")
+    }
+}
+
+/// How a store is opened.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Options {
+    /// Connections to PostgreSQL at most.
+    pub connections: u32,
+    /// The largest size of an SQLite file in pages of 4 KiB; `None` leaves it to the disk.
+    pub max_pages: Option<u32>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            connections: 24,
+            max_pages: None,
+        }
+    }
+}
+
+/// A value that is bound to a statement. Absent values keep their type: PostgreSQL asks for it.
+#[derive(Debug, Clone)]
+pub(crate) enum Value {
+    Int(Option<i64>),
+    Real(Option<f64>),
+    Bool(Option<bool>),
+    Text(Option<String>),
+    Uuid(Option<Uuid>),
+}
+
+macro_rules! value_from {
+    ($($variant:ident: $kind:ty),+) => {$(
+        impl From<$kind> for Value {
+            fn from(value: $kind) -> Self {
+                Self::$variant(Some(value))
+            }
+        }
+
+        impl From<Option<$kind>> for Value {
+            fn from(value: Option<$kind>) -> Self {
+                Self::$variant(value)
+            }
+        }
+    )+};
+}
+
+value_from!(Int: i64, Real: f64, Bool: bool, Text: String, Uuid: Uuid);
+
+impl From<&str> for Value {
+    fn from(value: &str) -> Self {
+        Self::Text(Some(value.to_owned()))
+    }
+}
+
+/// Values in the order of `$1`, `$2`, ….
+macro_rules! args {
+    ($($value:expr),* $(,)?) => {
+        vec![$($crate::pool::Value::from($value)),*]
+    };
+}
+pub(crate) use args;
+
+/// A row that can be read from both databases.
+pub(crate) trait AnyRow:
+    for<'r> FromRow<'r, SqliteRow> + for<'r> FromRow<'r, PgRow> + Send + Unpin
+{
+}
+
+impl<T> AnyRow for T where
+    T: for<'r> FromRow<'r, SqliteRow> + for<'r> FromRow<'r, PgRow> + Send + Unpin
+{
+}
+
+/// Connections to one of the two.
+#[derive(Debug)]
+pub(crate) struct Pool {
+    databases: Databases,
+    trips: Arc<Trips>,
+}
+
+#[derive(Debug)]
+enum Databases {
+    Sqlite {
+        writer: SqlitePool,
+        reader: SqlitePool,
+        /// Keeps a database in memory alive while its writer is being replaced.
+        anchor: Option<SqlitePool>,
+    },
+    Postgres(PgPool),
+}
+
+#[derive(Debug)]
+enum Link {
+    Sqlite(PoolConnection<Sqlite>),
+    Postgres(PoolConnection<Postgres>),
+}
+
+/// One connection, in or outside a transaction.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    link: Link,
+    in_transaction: bool,
+    trips: Arc<Trips>,
+}
+
+/// Expands a body for whichever database it is.
+macro_rules! on_pool {
+    ($link:expr, $connection:ident => $body:expr) => {
+        match $link {
+            Link::Sqlite(pooled) => {
+                let $connection = &mut **pooled;
+                $body
+            }
+            Link::Postgres(pooled) => {
+                let $connection = &mut **pooled;
+                $body
+            }
+        }
+    };
+}
+
+/// Binds values to a query of either database.
+macro_rules! bind_all {
+    ($query:expr, $values:expr) => {{
+        let mut query = $query;
+        for value in $values {
+            query = match value {
+                Value::Int(value) => query.bind(value),
+                Value::Real(value) => query.bind(value),
+                Value::Bool(value) => query.bind(value),
+                Value::Text(value) => query.bind(value),
+                Value::Uuid(value) => query.bind(value),
+            };
+        }
+        query
+    }};
+}
+
+impl Pool {
+    /// Opens the database and brings its schema up to date.
+    pub(crate) async fn open(
+        url: &DatabaseUrl,
+        options: &Options,
+        trips: Arc<Trips>,
+    ) -> Result<Self> {
+        let databases = match url.dialect {
+            Dialect::Sqlite => open_sqlite(url, options).await?,
+            Dialect::Postgres => open_postgres(url, options).await?,
+        };
+        migrate(&databases).await?;
+        Ok(Self { databases, trips })
+    }
+
+    pub(crate) const fn dialect(&self) -> Dialect {
+        match self.databases {
+            Databases::Sqlite { .. } => Dialect::Sqlite,
+            Databases::Postgres(_) => Dialect::Postgres,
+        }
+    }
+
+    /// Waits for every connection to come back and closes it.
+    pub(crate) async fn close(&self) {
+        match &self.databases {
+            Databases::Sqlite {
+                writer,
+                reader,
+                anchor,
+            } => {
+                reader.close().await;
+                writer.close().await;
+                if let Some(anchor) = anchor {
+                    anchor.close().await;
+                }
+            }
+            Databases::Postgres(pool) => pool.close().await,
+        }
+    }
+
+    /// A connection for statements that do not write.
+    pub(crate) async fn reader(&self) -> Result<Connection> {
+        let link = match &self.databases {
+            Databases::Sqlite { reader, .. } => Link::Sqlite(reader.acquire().await?),
+            Databases::Postgres(pool) => Link::Postgres(pool.acquire().await?),
+        };
+        Ok(self.connection(link))
+    }
+
+    /// A connection for single statements that write.
+    pub(crate) async fn writer(&self) -> Result<Connection> {
+        let link = match &self.databases {
+            Databases::Sqlite { writer, .. } => Link::Sqlite(writer.acquire().await?),
+            Databases::Postgres(pool) => Link::Postgres(pool.acquire().await?),
+        };
+        Ok(self.connection(link))
+    }
+
+    /// A connection in a transaction that may write. Dropped without [`Connection::end`], it takes
+    /// the transaction along.
+    pub(crate) async fn begin(&self) -> Result<Connection> {
+        let mut connection = self.writer().await?;
+        connection.in_transaction = true;
+        // The plain form fails on SQLite as soon as two transactions read before they write.
+        connection
+            .plain(match self.dialect() {
+                Dialect::Sqlite => "BEGIN IMMEDIATE",
+                Dialect::Postgres => "BEGIN",
+            })
+            .await?;
+        Ok(connection)
+    }
+
+    fn connection(&self, link: Link) -> Connection {
+        Connection {
+            link,
+            in_transaction: false,
+            trips: Arc::clone(&self.trips),
+        }
+    }
+
+    /// All rows of a statement that does not write.
+    pub(crate) async fn all<T: AnyRow>(
+        &self,
+        sql: &'static str,
+        values: Vec<Value>,
+    ) -> Result<Vec<T>> {
+        self.reader().await?.all(sql, values).await
+    }
+
+    /// The first row of a statement that does not write.
+    pub(crate) async fn one<T: AnyRow>(
+        &self,
+        sql: &'static str,
+        values: Vec<Value>,
+    ) -> Result<Option<T>> {
+        self.reader().await?.one(sql, values).await
+    }
+
+    /// Runs one statement that writes, durable when it returns; says how many rows it touched.
+    pub(crate) async fn execute(&self, sql: &'static str, values: Vec<Value>) -> Result<u64> {
+        self.writer().await?.execute(sql, values).await
+    }
+}
+
+impl Connection {
+    pub(crate) const fn dialect(&self) -> Dialect {
+        match self.link {
+            Link::Sqlite(_) => Dialect::Sqlite,
+            Link::Postgres(_) => Dialect::Postgres,
+        }
+    }
+
+    /// All rows of a statement.
+    pub(crate) async fn all<T: AnyRow>(
+        &mut self,
+        sql: &'static str,
+        values: Vec<Value>,
+    ) -> Result<Vec<T>> {
+        self.trips.count();
+        on_pool!(&mut self.link, connection => {
+            Ok(bind_all!(sqlx::query_as(sql), values).fetch_all(connection).await?)
+        })
+    }
+
+    /// The first row of a statement.
+    pub(crate) async fn one<T: AnyRow>(
+        &mut self,
+        sql: &'static str,
+        values: Vec<Value>,
+    ) -> Result<Option<T>> {
+        self.trips.count();
+        on_pool!(&mut self.link, connection => {
+            Ok(bind_all!(sqlx::query_as(sql), values).fetch_optional(connection).await?)
+        })
+    }
+
+    /// Runs a statement; says how many rows it touched.
+    pub(crate) async fn execute(&mut self, sql: &'static str, values: Vec<Value>) -> Result<u64> {
+        self.trips.count();
+        on_pool!(&mut self.link, connection => {
+            Ok(bind_all!(sqlx::query(sql), values).execute(connection).await?.rows_affected())
+        })
+    }
+
+    /// Runs a statement without values or answer, such as `SAVEPOINT`.
+    pub(crate) async fn plain(&mut self, sql: &'static str) -> Result<()> {
+        self.trips.count();
+        on_pool!(&mut self.link, connection => {
+            sqlx::raw_sql(sql).execute(connection).await?;
+            Ok(())
+        })
+    }
+
+    /// Commits what went well, takes back what did not.
+    pub(crate) async fn end<T>(mut self, result: Result<T>) -> Result<T> {
+        let statement = if result.is_ok() { "COMMIT" } else { "ROLLBACK" };
+        let ended = self.plain(statement).await;
+        self.in_transaction = ended.is_err();
+        result.and_then(|value| ended.map(|()| value))
+    }
+}
+
+impl Drop for Connection {
+    /// A connection with an open transaction is not given back: closing it rolls back, whatever
+    /// state the database left it in.
+    fn drop(&mut self) {
+        if self.in_transaction {
+            match &mut self.link {
+                Link::Sqlite(pooled) => pooled.close_on_drop(),
+                Link::Postgres(pooled) => pooled.close_on_drop(),
+            }
+        }
+    }
+}
+
+async fn open_sqlite(url: &DatabaseUrl, options: &Options) -> Result<Databases> {
+    let mut connect = SqliteConnectOptions::from_str(&url.url)
+        .map_err(|_| Error::Invalid("not an address of an SQLite database".to_owned()))?
+        .create_if_missing(true)
+        .foreign_keys(true)
+        .busy_timeout(BUSY_TIMEOUT)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Full)
+        .pragma("cache_size", "-16384")
+        .thread_name(|number| format!("sqlite-{number}"));
+    if let Some(pages) = options.max_pages {
+        connect = connect.pragma("max_page_count", pages.to_string());
+    }
+    let pool = |connections: u32| {
+        SqlitePoolOptions::new()
+            .max_connections(connections)
+            .test_before_acquire(false)
+            .acquire_timeout(ACQUIRE_TIMEOUT)
+            .idle_timeout(None)
+            .max_lifetime(None)
+    };
+    let writer = pool(1).connect_with(connect.clone()).await?;
+    let (reader, anchor) = if url.is_memory() {
+        // Connections to one memory database block each other by table: all share the writer.
+        (writer.clone(), Some(pool(1).connect_with(connect).await?))
+    } else {
+        (pool(SQLITE_READERS).connect_lazy_with(connect), None)
+    };
+    Ok(Databases::Sqlite {
+        writer,
+        reader,
+        anchor,
+    })
+}
+
+async fn open_postgres(url: &DatabaseUrl, options: &Options) -> Result<Databases> {
+    let mut connect = PgConnectOptions::from_str(&url.url)
+        .map_err(|_| Error::Invalid("not an address of a PostgreSQL database".to_owned()))?;
+    if connect.get_application_name().is_none() {
+        connect = connect.application_name("ordu");
+    }
+    let pool = PgPoolOptions::new()
+        .max_connections(options.connections)
+        // A test before every use would double the round trips. Connections that were quiet for
+        // long may have been cut on the way; others fail their statement if they are dead.
+        .test_before_acquire(false)
+        .before_acquire(|connection, meta| {
+            Box::pin(async move {
+                Ok(meta.idle_for < QUIET || sqlx::Connection::ping(connection).await.is_ok())
+            })
+        })
+        .acquire_timeout(ACQUIRE_TIMEOUT)
+        .connect_with(connect)
+        .await?;
+    Ok(Databases::Postgres(pool))
+}
+
+/// Every schema change, oldest first. Released ones never change.
+static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
+
+/// Applies the migrations that are missing, one process at a time.
+async fn migrate(databases: &Databases) -> Result<()> {
+    let done = match databases {
+        Databases::Sqlite { writer, .. } => migrate_sqlite(writer).await?,
+        Databases::Postgres(pool) => MIGRATIONS.run(pool).await,
+    };
+    let known = MIGRATIONS.iter().map(|migration| migration.version).max();
+    match done {
+        Ok(()) => Ok(()),
+        Err(MigrateError::VersionMissing(found)) if Some(found) > known => {
+            Err(Error::NewerSchema {
+                found,
+                known: known.unwrap_or_default(),
+            })
+        }
+        Err(MigrateError::Execute(error)) => Err(error.into()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// PostgreSQL has an advisory lock for this, SQLite the right to write: all in one transaction.
+async fn migrate_sqlite(writer: &SqlitePool) -> Result<std::result::Result<(), MigrateError>> {
+    let mut transaction = writer.begin_with("BEGIN IMMEDIATE").await?;
+    let done = MIGRATIONS.run(&mut *transaction).await;
+    if done.is_ok() {
+        transaction.commit().await?;
+    } else {
+        transaction.rollback().await?;
+    }
+    Ok(done)
+}

@@ -1,0 +1,490 @@
+//! What users asked for.
+
+use ordu_api::worker::WorkKind;
+use ordu_api::{RequestId, SharedKeyId, UserId};
+use ordu_core::ledger::Event;
+use ordu_core::{Kudos, Timestamp};
+use serde::Serialize;
+use sqlx::FromRow;
+use uuid::Uuid;
+
+use crate::error::{Error, Result};
+use crate::job::{Job, JobRow};
+use crate::pool::args;
+use crate::stats::{Activity, INSERT_ACTIVITY_SQLITE};
+use crate::writer::{Kind, Part, Statements, Write};
+use crate::{Store, json, ledger, stats};
+
+/// Ended requests that one statement deletes at most.
+const DELETE_BITE: i64 = 1000;
+
+/// A request with what becomes durable together with it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NewRequest {
+    /// Its id.
+    pub id: RequestId,
+    /// Who pays.
+    pub owner: UserId,
+    /// The kind of work.
+    pub kind: WorkKind,
+    /// The checked request as JSON.
+    pub spec: String,
+    /// How many results.
+    pub n: u32,
+    /// Larger goes first.
+    pub priority: i64,
+    /// When it came.
+    pub created: Timestamp,
+    /// When it is given up unless something happens.
+    pub expires: Timestamp,
+    /// Which program asked.
+    pub client_agent: String,
+    /// From where.
+    pub ip: Option<String>,
+    /// The shared key it came with.
+    pub shared_key: Option<SharedKeyId>,
+    /// What is held of the owner's kudos until it ends.
+    pub hold: Kudos,
+    /// What it consumed already, such as its activation.
+    pub consumed: Kudos,
+    /// The price of making it active.
+    pub activation: Option<Event>,
+    /// What it adds to the statistics.
+    pub activity: Option<Activity>,
+}
+
+/// How far a request is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum RequestState {
+    /// Waits or is being worked on.
+    Live,
+    /// Nothing is left to do.
+    Finished,
+    /// Too many of its jobs failed.
+    Faulted,
+    /// Nobody served it in time.
+    Expired,
+}
+
+/// A request as it is stored.
+#[derive(Debug, Clone, PartialEq)]
+#[expect(missing_docs, reason = "the members of `NewRequest`, unless described")]
+pub struct Request {
+    pub id: RequestId,
+    pub owner: UserId,
+    pub kind: WorkKind,
+    pub spec: String,
+    /// How many results are asked for; less after a cancellation.
+    pub n: i64,
+    /// Slots that no worker has.
+    pub open: i64,
+    /// Slots at workers.
+    pub running: i64,
+    /// Delivered results.
+    pub done: i64,
+    /// Failed jobs.
+    pub faults: i64,
+    pub priority: i64,
+    pub created: Timestamp,
+    pub expires: Timestamp,
+    pub state: RequestState,
+    /// Whether its client gave it up.
+    pub cancelled: bool,
+    pub client_agent: String,
+    pub ip: Option<String>,
+    pub shared_key: Option<SharedKeyId>,
+    pub hold: Kudos,
+    pub consumed: Kudos,
+    /// Its jobs, oldest first.
+    pub jobs: Vec<Job>,
+}
+
+impl RequestState {
+    /// The stored name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Live => "live",
+            Self::Finished => "finished",
+            Self::Faulted => "faulted",
+            Self::Expired => "expired",
+        }
+    }
+
+    fn from_name(name: &str) -> Result<Self> {
+        [Self::Live, Self::Finished, Self::Faulted, Self::Expired]
+            .into_iter()
+            .find(|state| state.name() == name)
+            .ok_or_else(|| Error::corrupt("requests.state", name))
+    }
+}
+
+#[derive(Debug, FromRow)]
+struct RequestRow {
+    id: Uuid,
+    owner: i64,
+    kind: String,
+    spec: String,
+    n: i64,
+    open: i64,
+    running: i64,
+    done: i64,
+    faults: i64,
+    priority: i64,
+    created: i64,
+    expires: i64,
+    state: String,
+    cancelled: bool,
+    client_agent: String,
+    ip: Option<String>,
+    shared_key: Option<Uuid>,
+    hold: i64,
+    consumed: i64,
+}
+
+impl RequestRow {
+    fn into_request(self) -> Result<Request> {
+        let kind = self.kind.parse();
+        Ok(Request {
+            id: RequestId::from_uuid(self.id),
+            owner: UserId::new(self.owner)
+                .ok_or_else(|| Error::corrupt("requests.owner", &self.owner.to_string()))?,
+            kind: kind.map_err(|_| Error::corrupt("requests.kind", &self.kind))?,
+            spec: self.spec,
+            n: self.n,
+            open: self.open,
+            running: self.running,
+            done: self.done,
+            faults: self.faults,
+            priority: self.priority,
+            created: Timestamp(self.created),
+            expires: Timestamp(self.expires),
+            state: RequestState::from_name(&self.state)?,
+            cancelled: self.cancelled,
+            client_agent: self.client_agent,
+            ip: self.ip,
+            shared_key: self.shared_key.map(SharedKeyId::from_uuid),
+            hold: Kudos::from_milli(self.hold),
+            consumed: Kudos::from_milli(self.consumed),
+            jobs: Vec::new(),
+        })
+    }
+}
+
+/// A new request as the statements take it.
+#[derive(Debug, Serialize)]
+struct InsertRow<'a> {
+    id: String,
+    owner: i64,
+    kind: &'a str,
+    spec: &'a str,
+    n: u32,
+    priority: i64,
+    created: i64,
+    expires: i64,
+    client_agent: &'a str,
+    ip: Option<&'a str>,
+    shared_key: Option<String>,
+    hold: i64,
+    consumed: i64,
+}
+
+/// Rows: [`InsertRow`], ledger entries, activities.
+pub(crate) const INSERT: Statements = Statements {
+    postgres: "
+    WITH won AS (
+        INSERT INTO requests
+            (id, owner, kind, spec, n, open, priority, created, expires, client_agent, ip,
+             shared_key, hold, consumed)
+        SELECT id, owner, kind, spec, n, n, priority, created, expires, client_agent, ip,
+            shared_key, hold, consumed
+        FROM json_to_recordset(CAST($1 AS JSON)) AS i (
+            id UUID, owner BIGINT, kind TEXT, spec TEXT, n BIGINT, priority BIGINT,
+            created BIGINT, expires BIGINT, client_agent TEXT, ip TEXT, shared_key UUID,
+            hold BIGINT, consumed BIGINT)
+        ON CONFLICT (id) DO NOTHING
+        RETURNING id
+    ), entries AS (
+        INSERT INTO ledger
+            (event, reason, line, source, target, amount, kind, happened_at)
+        SELECT e.event, e.reason, e.line, e.source, e.target, e.amount, e.kind, e.at
+        FROM json_to_recordset(CAST($2 AS JSON)) AS e (
+            token UUID, event UUID, reason TEXT, line BIGINT, source BIGINT, target BIGINT,
+            amount BIGINT, kind TEXT, at BIGINT)
+        JOIN won ON won.id = e.token
+    ), activities AS (
+        INSERT INTO activity
+            (event, happened_at, kind, requester, usage, owner, worker, things, worker_kudos,
+             style_owner)
+        SELECT a.event, a.at, a.kind, a.requester, a.usage, a.owner, a.worker, a.things,
+            a.worker_kudos, a.style_owner
+        FROM json_to_recordset(CAST($3 AS JSON)) AS a (
+            token UUID, event UUID, at BIGINT, kind TEXT, requester BIGINT, usage BIGINT,
+            owner BIGINT, worker UUID, things BIGINT, worker_kudos BIGINT, style_owner BIGINT)
+        JOIN won ON won.id = a.token
+        ON CONFLICT (event) DO NOTHING
+    )
+    SELECT id FROM won",
+    sqlite: "
+    INSERT INTO requests
+        (id, owner, kind, spec, n, open, priority, created, expires, client_agent, ip,
+         shared_key, hold, consumed)
+    SELECT unhex(value ->> 'id'), value ->> 'owner', value ->> 'kind', value ->> 'spec',
+        value ->> 'n', value ->> 'n', value ->> 'priority', value ->> 'created',
+        value ->> 'expires', value ->> 'client_agent', value ->> 'ip',
+        unhex(value ->> 'shared_key'), value ->> 'hold', value ->> 'consumed'
+    FROM json_each($1)
+    WHERE TRUE
+    ON CONFLICT (id) DO NOTHING
+    RETURNING id",
+    sqlite_then: &[
+        (Part::First, ledger::INSERT_ENTRIES_SQLITE),
+        (Part::Second, INSERT_ACTIVITY_SQLITE),
+    ],
+    parts: 3,
+};
+
+/// A request to stop, and how, as the statements take it.
+#[derive(Debug, Serialize)]
+struct StopRow<'a> {
+    id: String,
+    state: &'a str,
+}
+
+/// Rows: [`StopRow`].
+pub(crate) const CANCEL: Statements = Statements {
+    postgres: "
+    UPDATE requests AS r
+    SET n = r.done + r.running,
+        open = 0,
+        cancelled = TRUE,
+        state = CASE WHEN r.running = 0 THEN 'finished' ELSE r.state END
+    FROM (SELECT held.id
+          FROM requests AS held
+          WHERE held.id IN (SELECT id FROM json_to_recordset(CAST($1 AS JSON)) AS i (id UUID))
+          ORDER BY held.id
+          FOR NO KEY UPDATE) AS held
+    WHERE r.id = held.id AND r.state = 'live' AND NOT r.cancelled
+    RETURNING r.id",
+    sqlite: "
+    UPDATE requests
+    SET n = done + running,
+        open = 0,
+        cancelled = TRUE,
+        state = CASE WHEN running = 0 THEN 'finished' ELSE state END
+    WHERE id IN (SELECT unhex(value ->> 'id') FROM json_each($1))
+        AND state = 'live' AND NOT cancelled
+    RETURNING id",
+    sqlite_then: &[],
+    parts: 1,
+};
+
+/// Rows: [`StopRow`]. Running jobs are dropped without settlement.
+pub(crate) const END: Statements = Statements {
+    postgres: "
+    WITH i AS (
+        SELECT id, state
+        FROM json_to_recordset(CAST($1 AS JSON)) AS i (id UUID, state TEXT)
+    ), held AS (
+        SELECT r.id
+        FROM requests AS r
+        WHERE r.id IN (SELECT id FROM i)
+        ORDER BY r.id
+        FOR NO KEY UPDATE
+    ), won AS (
+        UPDATE requests AS r
+        SET state = i.state, open = 0, running = 0
+        FROM i JOIN held ON held.id = i.id
+        WHERE r.id = i.id AND r.state = 'live'
+        RETURNING r.id
+    ), dropped AS (
+        UPDATE jobs AS j
+        SET state = 'aborted'
+        FROM won
+        WHERE j.request = won.id AND j.state = 'assigned'
+    )
+    SELECT id FROM won",
+    sqlite: "
+    UPDATE requests
+    SET state = i.value ->> 'state', open = 0, running = 0
+    FROM json_each($1) AS i
+    WHERE requests.id = unhex(i.value ->> 'id') AND requests.state = 'live'
+    RETURNING requests.id",
+    sqlite_then: &[(
+        Part::Row,
+        "
+    UPDATE jobs
+    SET state = 'aborted'
+    WHERE request IN (SELECT unhex(value ->> 'id') FROM json_each($1)) AND state = 'assigned'",
+    )],
+    parts: 1,
+};
+
+const FIND: &str = "
+    SELECT id, owner, kind, spec, n, open, running, done, faults, priority, created, expires,
+        state, cancelled, client_agent, ip, shared_key, hold, consumed
+    FROM requests
+    WHERE id = $1";
+
+const FIND_JOBS: &str = "
+    SELECT id, request, worker, slot, seed, model, assigned_at, ttl, state, finished_at, result,
+        kudos
+    FROM jobs
+    WHERE request = $1
+    ORDER BY assigned_at, slot, id";
+
+const LIST_LIVE: &str = "
+    SELECT id, owner, kind, spec, n, open, running, done, faults, priority, created, expires,
+        state, cancelled, client_agent, ip, shared_key, hold, consumed
+    FROM requests
+    WHERE state = 'live'
+    ORDER BY created, id";
+
+const LIST_LIVE_JOBS: &str = "
+    SELECT j.id, j.request, j.worker, j.slot, j.seed, j.model, j.assigned_at, j.ttl, j.state,
+        j.finished_at, j.result, j.kudos
+    FROM requests AS r JOIN jobs AS j ON j.request = r.id
+    WHERE r.state = 'live'
+    ORDER BY j.assigned_at, j.slot, j.id";
+
+const DELETE_ENDED: &str = "
+    DELETE FROM requests
+    WHERE id IN (SELECT id
+                 FROM requests
+                 WHERE state <> 'live' AND expires < $1
+                 ORDER BY expires
+                 LIMIT $2)";
+
+impl Store {
+    /// Writes a request, the price of its activation and its statistics in one commit.
+    ///
+    /// # Errors
+    /// [`Error::Taken`] when the id exists: nothing is written then.
+    pub async fn insert_request(&self, request: &NewRequest) -> Result<()> {
+        let token = request.id.uuid();
+        let row = InsertRow {
+            id: json::hex(token),
+            owner: request.owner.get(),
+            kind: request.kind.name(),
+            spec: &request.spec,
+            n: request.n,
+            priority: request.priority,
+            created: request.created.0,
+            expires: request.expires.0,
+            client_agent: &request.client_agent,
+            ip: request.ip.as_deref(),
+            shared_key: request.shared_key.map(|key| json::hex(key.uuid())),
+            hold: request.hold.milli(),
+            consumed: request.consumed.milli(),
+        };
+        let write = Write {
+            kind: Kind::Insert,
+            key: token,
+            token,
+            row: json::object(&row)?,
+            first: ledger::entry_rows(token, request.activation.as_slice())?,
+            second: stats::row(token, request.activity.as_ref())?,
+        };
+        let inserted = self.writer.write(write).await?;
+        inserted.then_some(()).ok_or(Error::Taken)
+    }
+
+    /// Stops further assignment; running jobs settle normally. Says whether that changed anything.
+    pub async fn cancel_request(&self, request: RequestId) -> Result<bool> {
+        self.writer
+            .write(stop(Kind::Cancel, request, RequestState::Finished)?)
+            .await
+    }
+
+    /// Ends live requests for good, their running jobs dropped without settlement. Answers the
+    /// ids that were live, or the first failure after all were tried.
+    pub async fn end_requests(
+        &self,
+        requests: &[RequestId],
+        state: RequestState,
+    ) -> Result<Vec<RequestId>> {
+        let mut pending = Vec::with_capacity(requests.len());
+        for request in requests {
+            let write = stop(Kind::End, *request, state)?;
+            pending.push((*request, self.writer.send(write).await?));
+        }
+        let mut ended = Vec::with_capacity(pending.len());
+        let mut failure = None;
+        for (request, answer) in pending {
+            match answer.wait().await {
+                Ok(true) => ended.push(request),
+                Ok(false) => {}
+                Err(error) => failure = failure.or(Some(error)),
+            }
+        }
+        failure.map_or(Ok(ended), Err)
+    }
+
+    /// One request with its jobs, live or ended.
+    pub async fn find_request(&self, id: RequestId) -> Result<Option<Request>> {
+        let mut connection = self.pool.reader().await?;
+        let row: Option<RequestRow> = connection.one(FIND, args![id.uuid()]).await?;
+        let Some(row) = row else { return Ok(None) };
+        let mut request = row.into_request()?;
+        let jobs: Vec<JobRow> = connection.all(FIND_JOBS, args![id.uuid()]).await?;
+        request.jobs = jobs
+            .into_iter()
+            .map(JobRow::into_job)
+            .collect::<Result<_>>()?;
+        Ok(Some(request))
+    }
+
+    /// All requests that wait or run, oldest first, each with its jobs: what the horde is rebuilt
+    /// from.
+    pub async fn list_live(&self) -> Result<Vec<Request>> {
+        let mut connection = self.pool.reader().await?;
+        let rows: Vec<RequestRow> = connection.all(LIST_LIVE, args![]).await?;
+        let jobs: Vec<JobRow> = connection.all(LIST_LIVE_JOBS, args![]).await?;
+        let mut requests: Vec<Request> = rows
+            .into_iter()
+            .map(RequestRow::into_request)
+            .collect::<Result<_>>()?;
+        let mut places: std::collections::BTreeMap<RequestId, &mut Request> = requests
+            .iter_mut()
+            .map(|request| (request.id, request))
+            .collect();
+        for job in jobs {
+            let job = job.into_job()?;
+            if let Some(request) = places.get_mut(&job.request) {
+                request.jobs.push(job);
+            }
+        }
+        Ok(requests)
+    }
+
+    /// Deletes requests that ended and expired before a time, with their jobs, in bites. Says how
+    /// many.
+    pub async fn delete_ended(&self, before: Timestamp) -> Result<u64> {
+        let mut deleted = 0;
+        loop {
+            let bite = self
+                .pool
+                .execute(DELETE_ENDED, args![before.0, DELETE_BITE])
+                .await?;
+            deleted += bite;
+            if bite < DELETE_BITE.unsigned_abs() {
+                return Ok(deleted);
+            }
+        }
+    }
+}
+
+fn stop(kind: Kind, request: RequestId, state: RequestState) -> Result<Write> {
+    let token = request.uuid();
+    let row = StopRow {
+        id: json::hex(token),
+        state: state.name(),
+    };
+    Ok(Write {
+        kind,
+        key: token,
+        token,
+        row: json::object(&row)?,
+        first: String::new(),
+        second: String::new(),
+    })
+}

@@ -1,0 +1,380 @@
+//! Accounts.
+
+use ordu_api::UserId;
+use ordu_core::{Kudos, Timestamp};
+use sqlx::FromRow;
+
+use crate::Store;
+use crate::error::{Error, Result};
+use crate::pool::{Pool, args};
+use crate::worker::found;
+
+/// Users on one page of the list.
+const PAGE: i64 = 25;
+
+/// What the anonymous account may have waiting at once.
+const ANONYMOUS_CONCURRENCY: i64 = 500;
+
+/// The anonymous account's external identity.
+const ANONYMOUS_SUBJECT: &str = "anon";
+
+/// A new account.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewUser {
+    /// The name before the `#`.
+    pub username: String,
+    /// The hash of its key.
+    pub key_hash: Option<String>,
+    /// The external identity; a UUID for accounts that have none.
+    pub subject: String,
+    /// How much it may have waiting at once.
+    pub concurrency: i64,
+    /// When.
+    pub created: Timestamp,
+}
+
+/// What an account is allowed or denied.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, FromRow)]
+#[expect(
+    clippy::struct_excessive_bools,
+    missing_docs,
+    reason = "the protocol's independent roles, `community.md` § 2.3"
+)]
+pub struct Roles {
+    pub moderator: bool,
+    pub trusted: bool,
+    pub flagged: bool,
+    pub customizer: bool,
+    pub vpn: bool,
+    pub service: bool,
+    pub education: bool,
+    pub special: bool,
+    pub deleted: bool,
+}
+
+/// An account as it is stored.
+#[derive(Debug, Clone, PartialEq)]
+pub struct User {
+    /// Its number.
+    pub id: UserId,
+    /// The name before the `#`.
+    pub username: String,
+    /// The hash of its key.
+    pub key_hash: Option<String>,
+    /// The external identity.
+    pub subject: Option<String>,
+    /// Roles.
+    pub roles: Roles,
+    /// Whether everybody sees its workers.
+    pub public_workers: bool,
+    /// How to reach it.
+    pub contact: Option<String>,
+    /// A note among moderators.
+    pub admin_comment: Option<String>,
+    /// Proof that it may speak for its clients' addresses.
+    pub proxy_passkey: Option<String>,
+    /// How much it may have waiting at once.
+    pub concurrency: i64,
+    /// How many workers it may have while only invited ones may join.
+    pub worker_invited: i64,
+    /// Scales its recorded usage.
+    pub usage_multiplier: f64,
+    /// Granted each month.
+    pub monthly_kudos: Kudos,
+    /// When it was last granted.
+    pub monthly_received: Option<Timestamp>,
+    /// When it was made.
+    pub created: Timestamp,
+    /// When it last did something that counts.
+    pub last_active: Timestamp,
+    /// What it can spend, as far as folded.
+    pub spendable: Kudos,
+    /// What it has in escrow, as far as folded.
+    pub escrow: Kudos,
+}
+
+/// What to change about an account; `None` stays as it is. An empty text removes the text.
+#[derive(Debug, Clone, Default, PartialEq)]
+#[expect(missing_docs, reason = "the members of `User` and `Roles`")]
+pub struct UserChange {
+    pub username: Option<String>,
+    pub key_hash: Option<String>,
+    pub moderator: Option<bool>,
+    pub trusted: Option<bool>,
+    pub flagged: Option<bool>,
+    pub customizer: Option<bool>,
+    pub vpn: Option<bool>,
+    pub service: Option<bool>,
+    pub education: Option<bool>,
+    pub special: Option<bool>,
+    pub deleted: Option<bool>,
+    pub public_workers: Option<bool>,
+    pub contact: Option<String>,
+    pub admin_comment: Option<String>,
+    pub proxy_passkey: Option<String>,
+    pub concurrency: Option<i64>,
+    pub worker_invited: Option<i64>,
+    pub usage_multiplier: Option<f64>,
+    pub monthly_kudos: Option<Kudos>,
+    pub monthly_received: Option<Timestamp>,
+}
+
+/// The order of the list of users.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum UserSort {
+    /// The richest first.
+    #[default]
+    Kudos,
+    /// The oldest first.
+    Age,
+}
+
+#[derive(Debug, FromRow)]
+struct UserRow {
+    id: i64,
+    username: String,
+    key_hash: Option<String>,
+    subject: Option<String>,
+    #[sqlx(flatten)]
+    roles: Roles,
+    public_workers: bool,
+    contact: Option<String>,
+    admin_comment: Option<String>,
+    proxy_passkey: Option<String>,
+    concurrency: i64,
+    worker_invited: i64,
+    usage_multiplier: f64,
+    monthly_kudos: i64,
+    monthly_received: Option<i64>,
+    created: i64,
+    last_active: i64,
+    spendable: i64,
+    escrow: i64,
+}
+
+impl UserRow {
+    fn into_user(self) -> Result<User> {
+        let id = UserId::new(self.id);
+        Ok(User {
+            id: id.ok_or_else(|| Error::corrupt("users.id", &self.id.to_string()))?,
+            username: self.username,
+            key_hash: self.key_hash,
+            subject: self.subject,
+            roles: self.roles,
+            public_workers: self.public_workers,
+            contact: self.contact,
+            admin_comment: self.admin_comment,
+            proxy_passkey: self.proxy_passkey,
+            concurrency: self.concurrency,
+            worker_invited: self.worker_invited,
+            usage_multiplier: self.usage_multiplier,
+            monthly_kudos: Kudos::from_milli(self.monthly_kudos),
+            monthly_received: self.monthly_received.map(Timestamp),
+            created: Timestamp(self.created),
+            last_active: Timestamp(self.last_active),
+            spendable: Kudos::from_milli(self.spendable),
+            escrow: Kudos::from_milli(self.escrow),
+        })
+    }
+}
+
+/// The members of [`UserRow`], before a condition.
+macro_rules! select_users {
+    ($condition:literal) => {
+        concat!(
+            "
+    SELECT id, username, key_hash, subject, moderator, trusted, flagged, customizer, vpn,
+        service, education, special, deleted, public_workers, contact, admin_comment,
+        proxy_passkey, concurrency, worker_invited, usage_multiplier, monthly_kudos,
+        monthly_received, created, last_active, spendable, escrow
+    FROM users
+    WHERE NOT wiped ",
+            $condition
+        )
+    };
+}
+
+const FIND: &str = select_users!("AND id = $1");
+const FIND_BY_KEY: &str = select_users!("AND key_hash = $1");
+const FIND_BY_SUBJECT: &str = select_users!("AND subject = $1");
+const LIST_BY_KUDOS: &str = select_users!("ORDER BY spendable DESC, id LIMIT $1 OFFSET $2");
+const LIST_BY_AGE: &str = select_users!("ORDER BY created, id LIMIT $1 OFFSET $2");
+
+const ENSURE_ANONYMOUS: &str = "
+    INSERT INTO users
+        (id, username, subject, concurrency, public_workers, created, last_active)
+    VALUES (0, 'Anonymous', $1, $2, TRUE, $3, $3)
+    ON CONFLICT (id) DO NOTHING";
+
+const NEXT_ID: &str = "
+    UPDATE sequences
+    SET next = next + 1
+    WHERE name = 'user'
+    RETURNING next - 1";
+
+const INSERT: &str = "
+    INSERT INTO users (id, username, key_hash, subject, concurrency, created, last_active)
+    VALUES ($1, $2, $3, $4, $5, $6, $6)";
+
+const UPDATE: &str = "
+    UPDATE users
+    SET username = COALESCE($2, username),
+        key_hash = COALESCE($3, key_hash),
+        moderator = COALESCE($4, moderator),
+        trusted = COALESCE($5, trusted),
+        flagged = COALESCE($6, flagged),
+        customizer = COALESCE($7, customizer),
+        vpn = COALESCE($8, vpn),
+        service = COALESCE($9, service),
+        education = COALESCE($10, education),
+        special = COALESCE($11, special),
+        deleted = COALESCE($12, deleted),
+        public_workers = COALESCE($13, public_workers),
+        contact = NULLIF(COALESCE($14, contact), ''),
+        admin_comment = NULLIF(COALESCE($15, admin_comment), ''),
+        proxy_passkey = NULLIF(COALESCE($16, proxy_passkey), ''),
+        concurrency = COALESCE($17, concurrency),
+        worker_invited = COALESCE($18, worker_invited),
+        usage_multiplier = COALESCE($19, usage_multiplier),
+        monthly_kudos = COALESCE($20, monthly_kudos),
+        monthly_received = COALESCE($21, monthly_received)
+    WHERE id = $1 AND NOT wiped";
+
+const WIPE: &str = "
+    UPDATE users
+    SET username = '', key_hash = NULL, subject = NULL, contact = NULL, admin_comment = NULL,
+        proxy_passkey = NULL, deleted = TRUE, wiped = TRUE
+    WHERE id = $1 AND id > 0 AND NOT wiped";
+
+const WIPE_WORKERS: &str = "
+    DELETE FROM workers
+    WHERE owner = $1";
+
+pub(crate) const WRITE_ACTIVE_SQLITE: &str = "
+    UPDATE users
+    SET last_active = MAX(last_active, i.value ->> 'at')
+    FROM json_each($1) AS i
+    WHERE users.id = i.value ->> 'id'";
+
+pub(crate) const WRITE_ACTIVE_POSTGRES: &str = "
+    UPDATE users AS u
+    SET last_active = GREATEST(u.last_active, i.at)
+    FROM json_to_recordset(CAST($1 AS JSON)) AS i (id BIGINT, at BIGINT)
+    WHERE u.id = i.id";
+
+/// Makes the account that everybody shares, if it is missing.
+pub(crate) async fn ensure_anonymous(pool: &Pool, now: Timestamp) -> Result<()> {
+    let values = args![ANONYMOUS_SUBJECT, ANONYMOUS_CONCURRENCY, now.0];
+    pool.execute(ENSURE_ANONYMOUS, values).await?;
+    Ok(())
+}
+
+impl Store {
+    /// Makes an account with the next number.
+    ///
+    /// # Errors
+    /// [`Error::Taken`] when the key or the subject has an account.
+    pub async fn insert_user(&self, user: &NewUser) -> Result<UserId> {
+        let mut connection = self.pool.begin().await?;
+        let inserted = async {
+            let next: Option<(i64,)> = connection.one(NEXT_ID, args![]).await?;
+            let id = next.and_then(|(id,)| UserId::new(id));
+            let id = id.ok_or_else(|| Error::Invalid("no user number is left".to_owned()))?;
+            let values = args![
+                id.get(),
+                user.username.clone(),
+                user.key_hash.clone(),
+                user.subject.clone(),
+                user.concurrency,
+                user.created.0,
+            ];
+            connection.execute(INSERT, values).await?;
+            Ok(id)
+        }
+        .await;
+        connection.end(inserted).await
+    }
+
+    /// One account. Wiped ones are never found.
+    pub async fn find_user(&self, id: UserId) -> Result<Option<User>> {
+        let row: Option<UserRow> = self.pool.one(FIND, args![id.get()]).await?;
+        row.map(UserRow::into_user).transpose()
+    }
+
+    /// The account with the key that has this hash.
+    pub async fn find_user_by_key(&self, key_hash: &str) -> Result<Option<User>> {
+        let row: Option<UserRow> = self.pool.one(FIND_BY_KEY, args![key_hash]).await?;
+        row.map(UserRow::into_user).transpose()
+    }
+
+    /// The account of an external identity.
+    pub async fn find_user_by_subject(&self, subject: &str) -> Result<Option<User>> {
+        let row: Option<UserRow> = self.pool.one(FIND_BY_SUBJECT, args![subject]).await?;
+        row.map(UserRow::into_user).transpose()
+    }
+
+    /// A page of 25 accounts; the first page is 0.
+    pub async fn list_users(&self, sort: UserSort, page: u32) -> Result<Vec<User>> {
+        let sql = match sort {
+            UserSort::Kudos => LIST_BY_KUDOS,
+            UserSort::Age => LIST_BY_AGE,
+        };
+        let rows = self
+            .pool
+            .all(sql, args![PAGE, i64::from(page) * PAGE])
+            .await?;
+        rows.into_iter().map(UserRow::into_user).collect()
+    }
+
+    /// Changes an account, all of it at once.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], or [`Error::Taken`] when another account has the key.
+    pub async fn update_user(&self, id: UserId, change: &UserChange) -> Result<()> {
+        let values = args![
+            id.get(),
+            change.username.clone(),
+            change.key_hash.clone(),
+            change.moderator,
+            change.trusted,
+            change.flagged,
+            change.customizer,
+            change.vpn,
+            change.service,
+            change.education,
+            change.special,
+            change.deleted,
+            change.public_workers,
+            change.contact.clone(),
+            change.admin_comment.clone(),
+            change.proxy_passkey.clone(),
+            change.concurrency,
+            change.worker_invited,
+            change.usage_multiplier,
+            change.monthly_kudos.map(Kudos::milli),
+            change.monthly_received.map(|at| at.0),
+        ];
+        found(self.pool.execute(UPDATE, values).await?)
+    }
+
+    /// Removes everything personal from an account and deletes its workers, for good. The history
+    /// of its kudos stays.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`]; the anonymous account counts as not found.
+    pub async fn wipe_user(&self, id: UserId) -> Result<()> {
+        let mut connection = self.pool.begin().await?;
+        let wiped = async {
+            found(connection.execute(WIPE, args![id.get()]).await?)?;
+            connection.execute(WIPE_WORKERS, args![id.get()]).await?;
+            Ok(())
+        }
+        .await;
+        connection.end(wiped).await
+    }
+
+    /// Notes that an account did something; written within a second or so, lost in a crash.
+    pub fn active_later(&self, user: UserId, at: Timestamp) {
+        self.behind.active(user, at);
+    }
+}

@@ -1,0 +1,426 @@
+//! Group commit: writes that wait together are written together and answered after the commit.
+//!
+//! A write is a few rows of JSON; a batch of one kind is one JSON array and runs through the same
+//! few statements however long it is. On PostgreSQL a batch is a single statement and with that a
+//! single round trip; on SQLite all batches of a bite share one transaction and one fsync.
+//! A batch that fails is taken back and repeated write by write, so that a bad write spoils none
+//! of its neighbours.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
+use uuid::Uuid;
+
+use crate::counters::Tally;
+use crate::error::{Error, Result};
+use crate::pool::{Connection, Dialect, Pool, Value, args};
+
+/// Writes that may wait in one lane; more callers wait for a place.
+const QUEUE: usize = 4096;
+
+/// Writes that share a commit at most.
+const BITE: usize = 512;
+
+/// Connections that write each frequent kind at once on PostgreSQL, so that a write does not wait
+/// for the round trip before it.
+const POSTGRES_LANES_PER_KIND: usize = 2;
+
+/// What a write does, in the order in which one bite does them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Kind {
+    Insert,
+    Assign,
+    Settle,
+    Fault,
+    Cancel,
+    End,
+    Record,
+}
+
+/// The statements of one kind of write.
+///
+/// Rows reach them as JSON arrays: first the writes themselves, then up to two lists of rows that
+/// belong to them, each naming its write by `token`.
+pub(crate) struct Statements {
+    /// One statement for everything; answers the tokens of the writes that took place.
+    pub(crate) postgres: &'static str,
+    /// Decides which writes take place and answers their tokens …
+    pub(crate) sqlite: &'static str,
+    /// … then these see only the rows of those.
+    pub(crate) sqlite_then: &'static [(Part, &'static str)],
+    /// How many of the lists the statement for PostgreSQL takes.
+    pub(crate) parts: usize,
+}
+
+/// One of the lists of rows of a write.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Part {
+    Row,
+    First,
+    Second,
+}
+
+/// A write, ready to be joined with others.
+#[derive(Debug)]
+pub(crate) struct Write {
+    pub(crate) kind: Kind,
+    /// Writes of one kind with the same key never share a statement.
+    pub(crate) key: Uuid,
+    /// By which the statements report that it took place.
+    pub(crate) token: Uuid,
+    /// JSON objects, joined by commas.
+    pub(crate) row: String,
+    pub(crate) first: String,
+    pub(crate) second: String,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    write: Write,
+    answer: oneshot::Sender<Result<bool>>,
+}
+
+/// The answer to a write that is on its way.
+#[derive(Debug)]
+pub(crate) struct Pending(oneshot::Receiver<Result<bool>>);
+
+impl Pending {
+    /// Waits for the commit; says whether the write took place.
+    pub(crate) async fn wait(self) -> Result<bool> {
+        self.0.await.unwrap_or(Err(Error::Closed))
+    }
+}
+
+/// The lanes with their tasks.
+#[derive(Debug)]
+pub(crate) struct Writer {
+    lanes: Vec<mpsc::Sender<Waiting>>,
+    tasks: std::sync::Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl Writer {
+    /// Starts the tasks that write. They end when `closing` turns true, after what still waits.
+    pub(crate) fn start(
+        pool: &Arc<Pool>,
+        tally: &Arc<Tally>,
+        closing: &watch::Receiver<bool>,
+    ) -> Self {
+        let lanes = match pool.dialect() {
+            Dialect::Sqlite => 1,
+            Dialect::Postgres => 4 * POSTGRES_LANES_PER_KIND,
+        };
+        let mut senders = Vec::with_capacity(lanes);
+        let mut tasks = Vec::with_capacity(lanes);
+        for _ in 0..lanes {
+            let (sender, receiver) = mpsc::channel(QUEUE);
+            senders.push(sender);
+            let lane = Lane {
+                pool: Arc::clone(pool),
+                tally: Arc::clone(tally),
+            };
+            tasks.push(crate::task::start(lane.run(receiver, closing.clone())));
+        }
+        Self {
+            lanes: senders,
+            tasks: std::sync::Mutex::new(tasks),
+        }
+    }
+
+    /// Queues a write; waits while the lane is full.
+    pub(crate) async fn send(&self, write: Write) -> Result<Pending> {
+        let (answer, pending) = oneshot::channel();
+        let lane = self.lane(&write).ok_or(Error::Closed)?;
+        let waiting = Waiting { write, answer };
+        lane.send(waiting).await.map_err(|_| Error::Closed)?;
+        Ok(Pending(pending))
+    }
+
+    /// Writes and waits for the commit; says whether the write took place.
+    pub(crate) async fn write(&self, write: Write) -> Result<bool> {
+        self.send(write).await?.wait().await
+    }
+
+    /// Waits until the tasks have ended.
+    pub(crate) async fn ended(&self) {
+        let tasks = match self.tasks.lock() {
+            Ok(mut tasks) => std::mem::take(&mut *tasks),
+            Err(_) => return,
+        };
+        for task in tasks {
+            if let Err(error) = task.await {
+                tracing::error!(error = %error, "a writer task ended badly");
+            }
+        }
+    }
+
+    /// Frequent kinds have lanes of their own, so that no batch mixes kinds on PostgreSQL.
+    fn lane(&self, write: &Write) -> Option<&mpsc::Sender<Waiting>> {
+        if self.lanes.len() == 1 {
+            return self.lanes.first();
+        }
+        let kind = match write.kind {
+            Kind::Insert => 0,
+            Kind::Assign => 1,
+            Kind::Settle => 2,
+            Kind::Fault | Kind::Cancel | Kind::End | Kind::Record => 3,
+        };
+        let turn = usize::from(write.key.as_bytes()[15]) % POSTGRES_LANES_PER_KIND;
+        self.lanes.get(kind * POSTGRES_LANES_PER_KIND + turn)
+    }
+}
+
+/// One task that writes, with one connection at a time.
+#[derive(Debug)]
+struct Lane {
+    pool: Arc<Pool>,
+    tally: Arc<Tally>,
+}
+
+/// Writes of one kind that can share a statement, each with where its answer goes.
+type Batch = Vec<Waiting>;
+
+impl Lane {
+    async fn run(self, mut receiver: mpsc::Receiver<Waiting>, mut closing: watch::Receiver<bool>) {
+        let mut bite = Vec::with_capacity(BITE);
+        loop {
+            tokio::select! {
+                biased;
+                // An error means that the store is gone; the channel then ends by itself.
+                Ok(()) = closing.changed() => receiver.close(),
+                taken = receiver.recv_many(&mut bite, BITE) => {
+                    if taken == 0 {
+                        return;
+                    }
+                    self.write(std::mem::take(&mut bite)).await;
+                }
+            }
+        }
+    }
+
+    async fn write(&self, bite: Vec<Waiting>) {
+        let batches = batches(bite);
+        match self.pool.dialect() {
+            Dialect::Sqlite => self.write_together(batches).await,
+            Dialect::Postgres => {
+                for batch in batches {
+                    self.write_apart(batch).await;
+                }
+            }
+        }
+    }
+
+    /// SQLite: all batches in one transaction.
+    async fn write_together(&self, batches: Vec<Batch>) {
+        let mut results: Vec<Vec<Result<bool>>> = Vec::with_capacity(batches.len());
+        let done = match self.pool.begin().await {
+            Ok(mut connection) => {
+                let mut done = Ok(());
+                for batch in &batches {
+                    match self.batch_in_savepoint(&mut connection, batch).await {
+                        Ok(answers) => results.push(answers),
+                        Err(error) => {
+                            done = Err(error);
+                            break;
+                        }
+                    }
+                }
+                connection.end(done).await
+            }
+            Err(error) => Err(error),
+        };
+        if let Err(error) = done {
+            tracing::warn!(error = %error, "a group of writes failed");
+            for waiting in batches.into_iter().flatten() {
+                self.answer(waiting, Err(error.clone()));
+            }
+            return;
+        }
+        self.tally.committed(batches.iter().map(Vec::len).sum());
+        for (batch, answers) in batches.into_iter().zip(results) {
+            for (waiting, answer) in batch.into_iter().zip(answers) {
+                self.answer(waiting, answer);
+            }
+        }
+    }
+
+    /// Fails only when the whole transaction must be given up.
+    async fn batch_in_savepoint(
+        &self,
+        connection: &mut Connection,
+        batch: &[Waiting],
+    ) -> Result<Vec<Result<bool>>> {
+        let writes: Vec<&Write> = batch.iter().map(|waiting| &waiting.write).collect();
+        let together = in_savepoint(connection, &writes).await?;
+        if let Ok(won) = together {
+            return Ok(writes
+                .iter()
+                .map(|write| Ok(won.contains(&write.token)))
+                .collect());
+        }
+        self.tally.split();
+        let mut answers = Vec::with_capacity(writes.len());
+        for write in writes {
+            let alone = in_savepoint(connection, &[write]).await?;
+            answers.push(only(write, alone));
+        }
+        Ok(answers)
+    }
+
+    /// PostgreSQL: a batch is one statement and its own transaction.
+    async fn write_apart(&self, batch: Batch) {
+        let writes: Vec<&Write> = batch.iter().map(|waiting| &waiting.write).collect();
+        let answers: Vec<Result<bool>> = match self.statement(&writes).await {
+            Ok(won) => writes
+                .iter()
+                .map(|write| Ok(won.contains(&write.token)))
+                .collect(),
+            Err(error) if is_away(&error) => writes.iter().map(|_| Err(error.clone())).collect(),
+            Err(_) => {
+                self.tally.split();
+                let mut answers = Vec::with_capacity(writes.len());
+                for write in writes {
+                    answers.push(only(write, self.statement(&[write]).await));
+                }
+                answers
+            }
+        };
+        self.tally.committed(batch.len());
+        for (waiting, answer) in batch.into_iter().zip(answers) {
+            self.answer(waiting, answer);
+        }
+    }
+
+    async fn statement(&self, writes: &[&Write]) -> Result<BTreeSet<Uuid>> {
+        let Some(write) = writes.first() else {
+            return Ok(BTreeSet::new());
+        };
+        let statements = write.kind.statements();
+        let values = [Part::Row, Part::First, Part::Second]
+            .into_iter()
+            .take(statements.parts)
+            .map(|part| Value::from(array(writes.iter().copied(), part)))
+            .collect();
+        let mut connection = self.pool.writer().await?;
+        let rows: Vec<(Uuid,)> = connection.all(statements.postgres, values).await?;
+        Ok(rows.into_iter().map(|(token,)| token).collect())
+    }
+
+    fn answer(&self, waiting: Waiting, answer: Result<bool>) {
+        if matches!(answer, Err(Error::Unavailable(_))) {
+            self.tally.unavailable();
+        }
+        // A caller that went away does not need the answer.
+        let _ = waiting.answer.send(answer);
+    }
+}
+
+/// Sorts a bite into batches: one kind each, no key twice.
+fn batches(bite: Vec<Waiting>) -> Vec<Batch> {
+    let mut batches: Vec<(Kind, BTreeSet<Uuid>, Batch)> = Vec::new();
+    for waiting in bite {
+        let (kind, key) = (waiting.write.kind, waiting.write.key);
+        let fitting = batches
+            .iter_mut()
+            .find(|(other, keys, _)| *other == kind && !keys.contains(&key));
+        if let Some((_, keys, batch)) = fitting {
+            keys.insert(key);
+            batch.push(waiting);
+        } else {
+            batches.push((kind, BTreeSet::from([key]), vec![waiting]));
+        }
+    }
+    // Stable: batches of one kind stay in the order of arrival.
+    batches.sort_by_key(|(kind, _, _)| *kind);
+    batches.into_iter().map(|(_, _, batch)| batch).collect()
+}
+
+/// The outer error gives up the transaction, the inner one only the savepoint.
+async fn in_savepoint(
+    connection: &mut Connection,
+    writes: &[&Write],
+) -> Result<Result<BTreeSet<Uuid>>> {
+    connection.plain("SAVEPOINT writes").await?;
+    match run_steps(connection, writes).await {
+        Ok(won) => {
+            connection.plain("RELEASE writes").await?;
+            Ok(Ok(won))
+        }
+        Err(error) if is_away(&error) => Err(error),
+        Err(error) => {
+            connection.plain("ROLLBACK TO writes").await?;
+            connection.plain("RELEASE writes").await?;
+            Ok(Err(error))
+        }
+    }
+}
+
+async fn run_steps(connection: &mut Connection, writes: &[&Write]) -> Result<BTreeSet<Uuid>> {
+    let Some(write) = writes.first() else {
+        return Ok(BTreeSet::new());
+    };
+    let statements = write.kind.statements();
+    let rows = array(writes.iter().copied(), Part::Row);
+    let tokens: Vec<(Uuid,)> = connection.all(statements.sqlite, args![rows]).await?;
+    let won: BTreeSet<Uuid> = tokens.into_iter().map(|(token,)| token).collect();
+    for (part, sql) in statements.sqlite_then {
+        let winners = writes
+            .iter()
+            .copied()
+            .filter(|write| won.contains(&write.token));
+        let rows = array(winners, *part);
+        if rows != "[]" {
+            connection.execute(sql, args![rows]).await?;
+        }
+    }
+    Ok(won)
+}
+
+/// A unique index that objects means that somebody else was first.
+fn only(write: &Write, result: Result<BTreeSet<Uuid>>) -> Result<bool> {
+    match result {
+        Ok(won) => Ok(won.contains(&write.token)),
+        Err(Error::Taken) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether repeating the writes one by one would only fail again. A deadlock would not.
+fn is_away(error: &Error) -> bool {
+    error.is_unavailable() && !error.is_rollback()
+}
+
+fn array<'a>(writes: impl Iterator<Item = &'a Write>, part: Part) -> String {
+    let mut json = String::from("[");
+    for write in writes {
+        let rows = match part {
+            Part::Row => &write.row,
+            Part::First => &write.first,
+            Part::Second => &write.second,
+        };
+        if rows.is_empty() {
+            continue;
+        }
+        if json.len() > 1 {
+            json.push(',');
+        }
+        json.push_str(rows);
+    }
+    json.push(']');
+    json
+}
+
+impl Kind {
+    const fn statements(self) -> &'static Statements {
+        match self {
+            Self::Insert => &crate::request::INSERT,
+            Self::Assign => &crate::job::ASSIGN,
+            Self::Settle => &crate::job::SETTLE,
+            Self::Fault => &crate::job::FAULT,
+            Self::Cancel => &crate::request::CANCEL,
+            Self::End => &crate::request::END,
+            Self::Record => &crate::ledger::RECORD,
+        }
+    }
+}

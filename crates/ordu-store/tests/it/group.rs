@@ -1,0 +1,297 @@
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+
+use ordu_api::{RequestId, UserId};
+use ordu_core::ledger::{Entry, Event, Reason};
+use ordu_core::{Kudos, Timestamp};
+use ordu_store::{Claim, Error, NewRequest, Options, Settled, Store};
+use tokio::task::JoinSet;
+
+use crate::database::{Database, NOW, variable};
+use crate::world::{assignment, request, running, settlement};
+
+on_both!(
+    callers_share_commits,
+    a_bad_write_spoils_no_neighbour,
+    a_text_that_cannot_be_stored_spoils_no_neighbour,
+    a_hot_write_is_one_round_trip,
+    closing_writes_what_waits,
+    a_full_database_refuses_and_recovers,
+    cut_connections_are_survived,
+    what_was_acknowledged_survives_a_kill,
+);
+
+async fn callers_share_commits(database: &Database) {
+    let store = Arc::new(database.open().await);
+    let mut tasks = JoinSet::new();
+    for _ in 0..100 {
+        let store = Arc::clone(&store);
+        tasks.spawn(async move { store.insert_request(&request(1)).await.unwrap() });
+    }
+    tasks.join_all().await;
+    let counters = store.counters();
+    assert_eq!(counters.grouped_writes, 100);
+    assert!(counters.commits < 100, "{counters:?}");
+    assert!(counters.largest_group > 1, "{counters:?}");
+    assert_eq!(store.list_live().await.unwrap().len(), 100);
+}
+
+async fn a_bad_write_spoils_no_neighbour(database: &Database) {
+    let store = Arc::new(database.open().await);
+    let mut settlements = Vec::new();
+    for _ in 0..40 {
+        let (request, jobs) = running(&store, 1).await;
+        settlements.push(settlement(request, jobs[0], UserId::ANONYMOUS));
+    }
+    // The ledger has another event with this id and reason.
+    let bad = settlements[20].job;
+    let clash = Event {
+        id: bad.uuid(),
+        at: NOW,
+        kind: None,
+        entries: vec![Entry::burn(
+            UserId::ANONYMOUS,
+            Kudos::new(1),
+            Reason::Generation,
+        )],
+    };
+    store.record(&clash).await.unwrap();
+    let mut tasks = JoinSet::new();
+    for settlement in settlements {
+        let store = Arc::clone(&store);
+        tasks.spawn(async move { (settlement.job, store.settle(&settlement).await) });
+    }
+    for (job, settled) in tasks.join_all().await {
+        if job == bad {
+            assert!(matches!(settled, Err(Error::Taken)), "{settled:?}");
+        } else {
+            assert_eq!(settled.unwrap(), Settled::Now);
+        }
+    }
+    assert!(store.counters().split_batches > 0);
+    let live = store.list_live().await.unwrap();
+    assert_eq!(live.len(), 1);
+    assert_eq!(
+        (live[0].running, live[0].done, live[0].consumed),
+        (1, 0, Kudos::ZERO)
+    );
+    let balance = store.balance(UserId::ANONYMOUS).await.unwrap();
+    assert_eq!(balance.unfolded_credit, Kudos::new(390));
+}
+
+async fn a_text_that_cannot_be_stored_spoils_no_neighbour(database: &Database) {
+    let store = Arc::new(database.open().await);
+    let mut tasks = JoinSet::new();
+    for number in 0..20 {
+        let store = Arc::clone(&store);
+        let mut request = request(1);
+        if number == 10 {
+            request.client_agent.push_str("\0byte");
+        }
+        tasks.spawn(async move { (number, store.insert_request(&request).await) });
+    }
+    for (number, inserted) in tasks.join_all().await {
+        // PostgreSQL has no zero bytes in texts; SQLite does not mind.
+        if number == 10 && database.is_postgres() {
+            assert!(matches!(inserted, Err(Error::Invalid(_))), "{inserted:?}");
+        } else {
+            inserted.unwrap();
+        }
+    }
+}
+
+/// One life of a request: the round trips of insert, assign and settle.
+async fn life(store: &Store) -> [u64; 3] {
+    let request = request(1);
+    let assignment = assignment(request.id, 0..1);
+    let settlement = settlement(request.id, assignment.jobs[0].id, UserId::ANONYMOUS);
+    let mut trips = [store.counters().round_trips; 4];
+    store.insert_request(&request).await.unwrap();
+    trips[1] = store.counters().round_trips;
+    assert_eq!(store.assign(&assignment).await.unwrap(), Claim::Won);
+    trips[2] = store.counters().round_trips;
+    assert_eq!(store.settle(&settlement).await.unwrap(), Settled::Now);
+    trips[3] = store.counters().round_trips;
+    [
+        trips[1] - trips[0],
+        trips[2] - trips[1],
+        trips[3] - trips[2],
+    ]
+}
+
+async fn a_hot_write_is_one_round_trip(database: &Database) {
+    let store = database.open().await;
+    let trips = life(&store).await;
+    assert_eq!(store.counters().commits, 3);
+    if database.is_postgres() {
+        assert_eq!(trips, [1, 1, 1]);
+    }
+}
+
+async fn closing_writes_what_waits(database: &Database) {
+    let store = Arc::new(database.open().await);
+    let mut tasks = JoinSet::new();
+    for _ in 0..100 {
+        let store = Arc::clone(&store);
+        tasks.spawn(async move {
+            let request = request(1);
+            (request.id, store.insert_request(&request).await)
+        });
+    }
+    tokio::task::yield_now().await;
+    store.close().await;
+    let again = database.open().await;
+    for (id, inserted) in tasks.join_all().await {
+        let found = again.find_request(id).await.unwrap().is_some();
+        match inserted {
+            Ok(()) => assert!(found),
+            Err(Error::Closed) => assert!(!found),
+            Err(error) => panic!("{error:?}"),
+        }
+    }
+    assert!(matches!(
+        store.insert_request(&request(1)).await,
+        Err(Error::Closed)
+    ));
+    assert!(matches!(
+        store.find_user(UserId::ANONYMOUS).await,
+        Err(Error::Closed)
+    ));
+}
+
+async fn a_full_database_refuses_and_recovers(database: &Database) {
+    if database.is_postgres() {
+        return;
+    }
+    let mut options = Options::default();
+    options.max_pages = Some(300);
+    let store = database.open_with(&options).await;
+    let big = || NewRequest {
+        spec: "x".repeat(20_000),
+        ..request(1)
+    };
+    // Nothing but requests that are over, so that there is something to delete in the end.
+    let mut written = Vec::new();
+    let (refused, error) = loop {
+        let request = big();
+        if let Err(error) = store.insert_request(&request).await {
+            break (request.id, error);
+        }
+        written.push(request.id);
+        assert!(written.len() < 300, "the limit does not hold");
+        if let Err(error) = store.cancel_request(request.id).await {
+            break (crate::world::request(1).id, error);
+        }
+    };
+    assert!(matches!(error, Error::Unavailable(_)), "{error:?}");
+    assert_eq!(store.find_request(refused).await.unwrap(), None);
+    assert!(store.counters().unavailable > 0);
+    for id in &written {
+        assert!(store.find_request(*id).await.unwrap().is_some());
+    }
+    store.delete_ended(Timestamp(i64::MAX)).await.unwrap();
+    store.insert_request(&big()).await.unwrap();
+    assert!(store.list_live().await.unwrap().len() <= 2);
+}
+
+async fn cut_connections_are_survived(database: &Database) {
+    if !database.is_postgres() {
+        return;
+    }
+    let store = database.open().await;
+    life(&store).await;
+    database.cut_connections().await;
+    let request = request(1);
+    let mut failures = 0;
+    while let Err(error) = store.insert_request(&request).await {
+        assert!(matches!(error, Error::Unavailable(_)), "{error:?}");
+        failures += 1;
+        assert!(failures < 30);
+    }
+    assert!(store.find_request(request.id).await.unwrap().is_some());
+}
+
+/// How many acknowledgements the parent waits for before it kills.
+const ACKNOWLEDGED: usize = 150;
+
+async fn what_was_acknowledged_survives_a_kill(database: &Database) {
+    database.open().await.close().await;
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "--nocapture", "group::writes_until_it_is_killed"])
+        .env("ORDU_TEST_CHILD", database.address())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut acknowledged: Vec<RequestId> = Vec::new();
+    for line in BufReader::new(child.stdout.take().unwrap()).lines() {
+        let line = line.unwrap();
+        // What was printed before the kill counts even if it is read after.
+        let id = line
+            .split_whitespace()
+            .find_map(|word| word.parse::<RequestId>().ok());
+        acknowledged.extend(id);
+        if acknowledged.len() == ACKNOWLEDGED {
+            child.kill().unwrap();
+        }
+    }
+    child.wait().unwrap();
+    assert!(
+        acknowledged.len() >= ACKNOWLEDGED,
+        "only {}",
+        acknowledged.len()
+    );
+    let store = database.open().await;
+    for id in &acknowledged {
+        let found = store
+            .find_request(*id)
+            .await
+            .unwrap()
+            .expect("acknowledged, so durable");
+        assert_eq!(
+            (found.done, found.state),
+            (1, ordu_store::RequestState::Finished)
+        );
+    }
+    assert_eq!(store.ledger_sum().await.unwrap(), Kudos::ZERO);
+    while store.fold(1000, NOW).await.unwrap().lines > 0 {}
+    assert_eq!(store.audit().await.unwrap(), []);
+    assert_eq!(store.ledger_sum().await.unwrap(), Kudos::ZERO);
+}
+
+/// The other half of the test above: lives requests and prints which were settled. Does nothing
+/// unless that test has started it.
+#[test]
+fn writes_until_it_is_killed() {
+    let Some(address) = variable("ORDU_TEST_CHILD") else {
+        return;
+    };
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        let url = address.parse().unwrap();
+        let store = Arc::new(Store::open(&url, &Options::default(), NOW).await.unwrap());
+        let mut tasks = JoinSet::new();
+        for _ in 0..8 {
+            let store = Arc::clone(&store);
+            tasks.spawn(async move {
+                loop {
+                    println!("\n{}\n", settled_life(&store).await);
+                }
+            });
+        }
+        tasks.join_next().await;
+    });
+}
+
+async fn settled_life(store: &Store) -> RequestId {
+    let request = request(1);
+    store.insert_request(&request).await.unwrap();
+    let assignment = assignment(request.id, 0..1);
+    store.assign(&assignment).await.unwrap();
+    let job = assignment.jobs[0].id;
+    store
+        .settle(&settlement(request.id, job, UserId::ANONYMOUS))
+        .await
+        .unwrap();
+    request.id
+}

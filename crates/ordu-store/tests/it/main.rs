@@ -1,0 +1,40 @@
+//! Each test is a function of a database: it runs on SQLite always, and on PostgreSQL when
+//! `ORDU_TEST_POSTGRES` holds an address. `ORDU_TEST_NO_SKIP=1` makes a skip a failure.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a test fails by panicking and talks to whoever runs it"
+)]
+
+/// Makes a test on each database from functions of a [`database::Database`].
+macro_rules! on_both {
+    ($($name:ident),+ $(,)?) => {
+        mod sqlite {
+            $(#[test]
+            fn $name() {
+                crate::database::run_on_sqlite(async |database| super::$name(database).await);
+            })+
+        }
+
+        mod postgres {
+            $(#[test]
+            fn $name() {
+                crate::database::run_on_postgres(async |database| super::$name(database).await);
+            })+
+        }
+    };
+}
+
+mod database;
+mod world;
+
+mod group;
+mod job;
+mod ledger;
+mod request;
+mod schema;
+mod setting;
+mod user;
+mod worker;
