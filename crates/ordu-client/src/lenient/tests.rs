@@ -1,3 +1,5 @@
+//! Answers with odd members.
+
 use super::*;
 
 const ID: &str = "6a1b0c9e-7f43-4b6e-9f3b-0d1c2b3a4958";

@@ -1,3 +1,5 @@
+//! The rules of image requests, one text each.
+
 use ordu_api::image::Warning;
 use serde_json::{Value, json};
 

@@ -1,3 +1,5 @@
+//! Writes that commit together: durable, isolated, counted.
+
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 use std::sync::Arc;

@@ -1,3 +1,5 @@
+//! Jobs: claimed, settled, failed.
+
 use std::sync::Arc;
 
 use ordu_api::UserId;

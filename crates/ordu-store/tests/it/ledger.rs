@@ -1,3 +1,5 @@
+//! Movements: counted once, folded exactly, zero in sum.
+
 use ordu_api::UserId;
 use ordu_api::worker::WorkKind;
 use ordu_core::Kudos;

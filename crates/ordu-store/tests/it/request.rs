@@ -1,3 +1,5 @@
+//! Requests: stored, cancelled, ended.
+
 use ordu_api::{SharedKeyId, UserId};
 use ordu_core::ledger::{Entry, Event, Reason};
 use ordu_core::{Kudos, Timestamp};

@@ -1,3 +1,5 @@
+//! Opening: migrations, newer schemas, start-up.
+
 use ordu_api::UserId;
 use ordu_store::{DatabaseUrl, Error, Options, Store};
 

@@ -1,3 +1,5 @@
+//! Settings.
+
 use crate::database::Database;
 
 on_both!(settings_are_kept_and_replaced);

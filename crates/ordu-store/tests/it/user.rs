@@ -1,3 +1,5 @@
+//! Accounts.
+
 use ordu_api::UserId;
 use ordu_core::{Kudos, Timestamp};
 use ordu_store::{Error, UserChange, UserSort};

@@ -1,3 +1,5 @@
+//! Workers.
+
 use ordu_api::{TeamId, UserId};
 use ordu_core::{Kudos, Timestamp};
 use ordu_store::{CheckIn, Claim, Error, NewWorker, Settled, Worker, WorkerChange};

@@ -1,3 +1,5 @@
+//! Places in the queue against a sorted map.
+
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;

@@ -1,3 +1,5 @@
+//! Prices against what was measured.
+
 use super::*;
 
 fn spec(change: impl FnOnce(&mut ImageSpec)) -> ImageSpec {
