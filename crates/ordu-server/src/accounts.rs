@@ -1,0 +1,359 @@
+//! Accounts: made, found by key, and kept at hand so that a known key costs no round trip.
+//!
+//! What is kept is a copy: it is read again after [`FRESH_FOR`], so that what another process wrote
+//! (the command line, another node) is noticed. Debits count at once, credits once they are folded.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use ordu_api::{ApiKey, RequestId, ReturnCode, UserId};
+use ordu_core::ledger::{Account as LedgerAccount, Entry, Event, Reason};
+use ordu_core::{Kudos, Millis, Role, Roles, Standing, Timestamp};
+use ordu_store::{NewUser, Store, User, UserChange};
+use quick_cache::sync::Cache;
+use uuid::Uuid;
+
+use crate::clock::Clock;
+use crate::error::{ApiError, ApiResult};
+use crate::secret::{KeyHash, NoRandomness, Secret, new_api_key};
+
+/// How long a copy counts as the truth.
+const FRESH_FOR: Millis = Millis::from_seconds(10);
+
+/// How many accounts are kept at hand.
+const KEPT: usize = 100_000;
+
+/// How many results an account may have waiting, if nobody decided otherwise.
+const DEFAULT_CONCURRENCY: i64 = 30;
+
+/// The longest name, in characters.
+pub const MAX_NAME_CHARS: usize = 100;
+
+/// An account and what it can spend.
+#[derive(Debug, Clone)]
+pub struct Account {
+    /// The account as it is stored.
+    pub user: User,
+    /// What it can spend, debits that are not folded yet taken off.
+    pub balance: Kudos,
+}
+
+/// An account to be made.
+#[derive(Debug, Clone)]
+pub struct NewAccount {
+    /// The name before the `#`.
+    pub name: String,
+    /// The external identity; made up if `None`.
+    pub subject: Option<String>,
+    /// Whether it is a moderator.
+    pub moderator: bool,
+    /// Whether it is trusted.
+    pub trusted: bool,
+    /// What it starts with.
+    pub kudos: Kudos,
+}
+
+/// Why an account was not made or changed.
+#[derive(Debug, thiserror::Error)]
+pub enum AccountError {
+    /// The store failed.
+    #[error("the database failed")]
+    Store(#[from] ordu_store::Error),
+    /// No key could be made.
+    #[error(transparent)]
+    Key(#[from] NoRandomness),
+    /// The name cannot be used.
+    #[error("the name must have 1 to {MAX_NAME_CHARS} characters and no NUL")]
+    Name,
+}
+
+impl Account {
+    /// The public name, `name#id`.
+    pub fn alias(&self) -> String {
+        format!("{}#{}", self.user.username, self.user.id)
+    }
+
+    /// The account as the rules see it, `held` being promised elsewhere.
+    pub(crate) fn standing(&self, held: Kudos) -> Standing {
+        Standing {
+            user: self.user.id,
+            alias: self.alias(),
+            roles: self.roles(),
+            kudos: self.balance - held,
+        }
+    }
+
+    /// The roles as the rules see them.
+    pub(crate) fn roles(&self) -> Roles {
+        let roles = &self.user.roles;
+        let granted = [
+            (roles.trusted, Role::Trusted),
+            (roles.special, Role::Special),
+            (roles.education, Role::Education),
+            (roles.service, Role::Service),
+            (roles.flagged, Role::Flagged),
+            (roles.moderator, Role::Moderator),
+            (roles.customizer, Role::Customizer),
+            (roles.vpn, Role::Vpn),
+            (self.is_pseudonymous(), Role::Pseudonymous),
+        ];
+        granted
+            .into_iter()
+            .filter_map(|(has, role)| has.then_some(role))
+            .collect()
+    }
+
+    /// Whether nobody vouches for who it is.
+    pub(crate) fn is_pseudonymous(&self) -> bool {
+        self.user
+            .subject
+            .as_ref()
+            .is_some_and(|subject| Uuid::try_parse(subject).is_ok())
+    }
+}
+
+/// Finds an account with what it can spend.
+pub async fn find(store: &Store, id: UserId) -> Result<Option<Account>, ordu_store::Error> {
+    match store.find_user(id).await? {
+        Some(user) => with_balance(store, user).await.map(Some),
+        None => Ok(None),
+    }
+}
+
+async fn with_balance(store: &Store, user: User) -> Result<Account, ordu_store::Error> {
+    let balance = store.balance(user.id).await?;
+    Ok(Account {
+        balance: balance.spendable - balance.unfolded_debit,
+        user,
+    })
+}
+
+/// Makes an account; its key is returned this once.
+pub async fn add(
+    store: &Store,
+    secret: &Secret,
+    new: NewAccount,
+    now: Timestamp,
+) -> Result<(Account, ApiKey), AccountError> {
+    let length = new.name.chars().count();
+    if length == 0 || length > MAX_NAME_CHARS || new.name.contains('\0') {
+        return Err(AccountError::Name);
+    }
+    let key = new_api_key()?;
+    let id = store
+        .insert_user(&NewUser {
+            username: new.name,
+            key_hash: Some(secret.hash(&key)),
+            subject: new
+                .subject
+                .unwrap_or_else(|| format!("local_{}", Uuid::new_v4())),
+            concurrency: DEFAULT_CONCURRENCY,
+            created: now,
+        })
+        .await?;
+    let change = UserChange {
+        moderator: Some(new.moderator),
+        trusted: Some(new.trusted),
+        ..UserChange::default()
+    };
+    store.update_user(id, &change).await?;
+    grant(store, id, new.kudos, now).await?;
+    let account = find(store, id).await?.ok_or(ordu_store::Error::NotFound)?;
+    Ok((account, key))
+}
+
+/// Gives an account kudos, or takes them if `amount` is negative, and folds them at once.
+pub async fn grant(
+    store: &Store,
+    user: UserId,
+    amount: Kudos,
+    now: Timestamp,
+) -> Result<(), ordu_store::Error> {
+    if amount == Kudos::ZERO {
+        return Ok(());
+    }
+    let entry = if amount > Kudos::ZERO {
+        Entry::reward(user, amount, Reason::Admin)
+    } else {
+        Entry::burn(user, -amount, Reason::Admin)
+    };
+    let event = Event {
+        id: Uuid::new_v4(),
+        at: now,
+        kind: None,
+        entries: vec![entry],
+    };
+    store.record(&event).await?;
+    store.fold(FOLD_LINES, now).await?;
+    Ok(())
+}
+
+/// How many ledger lines one fold takes.
+pub(crate) const FOLD_LINES: u32 = 5_000;
+
+/// Gives an account a new key; the old one stops working.
+pub async fn new_key(store: &Store, secret: &Secret, user: UserId) -> Result<ApiKey, AccountError> {
+    let key = new_api_key()?;
+    let change = UserChange {
+        key_hash: Some(secret.hash(&key)),
+        ..UserChange::default()
+    };
+    store.update_user(user, &change).await?;
+    Ok(key)
+}
+
+/// The accounts at hand, and what is promised of their kudos.
+pub(crate) struct Accounts {
+    store: Arc<Store>,
+    secret: Secret,
+    clock: Clock,
+    by_key: Cache<KeyHash, UserId>,
+    by_id: Cache<UserId, Copy>,
+    holds: Mutex<Holds>,
+}
+
+/// A copy of an account and when it was read.
+#[derive(Clone)]
+struct Copy {
+    account: Arc<Account>,
+    read: Timestamp,
+}
+
+/// What requests under way may still cost, by request, with the sum for each user.
+#[derive(Default)]
+struct Holds {
+    by_request: BTreeMap<RequestId, (UserId, Kudos)>,
+    by_user: BTreeMap<UserId, Kudos>,
+}
+
+impl Accounts {
+    pub(crate) fn new(store: Arc<Store>, secret: Secret, clock: Clock) -> Self {
+        Self {
+            store,
+            secret,
+            clock,
+            by_key: Cache::new(KEPT),
+            by_id: Cache::new(KEPT),
+            holds: Mutex::default(),
+        }
+    }
+
+    /// Who presents this key.
+    ///
+    /// # Errors
+    /// `InvalidAPIKey` if nobody does.
+    pub(crate) async fn by_key(&self, key: &ApiKey) -> ApiResult<Arc<Account>> {
+        match self.find_by_key(key).await? {
+            Some(account) => Ok(account),
+            None => Err(ApiError::refused(
+                ReturnCode::InvalidAPIKey,
+                "No user matches this API key; use 0000000000 to stay anonymous",
+            )),
+        }
+    }
+
+    /// Who presents this key, if anybody does.
+    pub(crate) async fn find_by_key(&self, key: &ApiKey) -> ApiResult<Option<Arc<Account>>> {
+        if key.reveal() == ordu_api::ANONYMOUS_KEY {
+            return self.by_id(UserId::ANONYMOUS).await;
+        }
+        let hash = self.secret.hash(key);
+        if let Some(id) = self.by_key.get(&hash)
+            && let Some(account) = self.by_id(id).await?
+            && account.user.key_hash.as_ref() == Some(&hash)
+        {
+            return Ok(Some(account));
+        }
+        let Some(user) = self.store.find_user_by_key(&hash).await? else {
+            return Ok(None);
+        };
+        self.by_key.insert(hash, user.id);
+        let account = with_balance(&self.store, user).await?;
+        Ok(Some(self.keep(account)))
+    }
+
+    /// The account of this number, if there is one.
+    pub(crate) async fn by_id(&self, id: UserId) -> ApiResult<Option<Arc<Account>>> {
+        let now = self.clock.now();
+        if let Some(copy) = self
+            .by_id
+            .get(&id)
+            .filter(|copy| now.since(copy.read) < FRESH_FOR)
+        {
+            return Ok(Some(copy.account));
+        }
+        Ok(find(&self.store, id)
+            .await?
+            .map(|account| self.keep(account)))
+    }
+
+    fn keep(&self, account: Account) -> Arc<Account> {
+        let account = Arc::new(account);
+        let copy = Copy {
+            account: Arc::clone(&account),
+            read: self.clock.now(),
+        };
+        self.by_id.insert(account.user.id, copy);
+        account
+    }
+
+    /// Forgets the copy of an account that was changed.
+    pub(crate) fn forget(&self, id: UserId) {
+        self.by_id.remove(&id);
+    }
+
+    /// Takes committed debits off the copies.
+    pub(crate) fn apply(&self, event: &Event) {
+        for entry in &event.entries {
+            let LedgerAccount::Spendable(user) = entry.from else {
+                continue;
+            };
+            let Some(copy) = self.by_id.get(&user) else {
+                continue;
+            };
+            let mut account = Account::clone(&copy.account);
+            account.balance -= entry.amount;
+            self.by_id.insert(
+                user,
+                Copy {
+                    account: Arc::new(account),
+                    read: copy.read,
+                },
+            );
+        }
+    }
+
+    /// Promises kudos of a user to a request.
+    pub(crate) fn hold(&self, request: RequestId, user: UserId, amount: Kudos) {
+        if amount > Kudos::ZERO {
+            let mut holds = self.holds.lock().unwrap_or_else(PoisonError::into_inner);
+            holds.by_request.insert(request, (user, amount));
+            *holds.by_user.entry(user).or_default() += amount;
+        }
+    }
+
+    /// What was promised and is paid now, or `None` for all that is left, is no longer promised.
+    pub(crate) fn release(&self, request: RequestId, paid: Option<Kudos>) {
+        let mut holds = self.holds.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some((user, left)) = holds.by_request.get(&request).copied() else {
+            return;
+        };
+        let released = paid.map_or(left, |paid| paid.min(left));
+        if released == left {
+            holds.by_request.remove(&request);
+        } else {
+            holds.by_request.insert(request, (user, left - released));
+        }
+        let sum = holds.by_user.entry(user).or_default();
+        *sum -= released;
+        if *sum == Kudos::ZERO {
+            holds.by_user.remove(&user);
+        }
+    }
+
+    /// What is promised of a user's kudos.
+    pub(crate) fn held(&self, user: UserId) -> Kudos {
+        let holds = self.holds.lock().unwrap_or_else(PoisonError::into_inner);
+        holds.by_user.get(&user).copied().unwrap_or_default()
+    }
+}

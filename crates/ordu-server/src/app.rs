@@ -1,0 +1,118 @@
+//! The long-lived parts of a server, handed to every handler.
+
+use std::future::Future;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+
+use axum::http::HeaderValue;
+use ordu_api::UserId;
+use ordu_api::status::Modes;
+use ordu_core::horde::Horde;
+use ordu_core::model_reference::ModelReference;
+use ordu_store::Store;
+use rand_chacha::ChaCha12Rng;
+use tokio_util::task::TaskTracker;
+
+use crate::accounts::Accounts;
+use crate::blobs::Blobs;
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::error::{ApiError, ApiResult};
+use crate::pictures::Pictures;
+use crate::registry::Registry;
+use crate::secret::Secret;
+use crate::watch::Watch;
+
+/// The most connections at the same time.
+pub(crate) const MAX_CONNECTIONS: u64 = 10_000;
+
+/// Everything that lives as long as the server.
+pub(crate) struct App {
+    pub(crate) config: Config,
+    pub(crate) clock: Clock,
+    pub(crate) secret: Secret,
+    pub(crate) store: Arc<Store>,
+    pub(crate) blobs: Blobs,
+    pub(crate) pictures: Pictures,
+    pub(crate) accounts: Accounts,
+    pub(crate) registry: Registry,
+    pub(crate) watch: Watch,
+    pub(crate) reference: Arc<ModelReference>,
+    pub(crate) live: Mutex<Live>,
+    /// What must be completed although nobody waits for the answer any more.
+    pub(crate) tracker: TaskTracker,
+    pub(crate) node: HeaderValue,
+    pub(crate) active: AtomicU64,
+    pub(crate) draining: AtomicBool,
+    pub(crate) reachable: AtomicBool,
+    pub(crate) modes: RwLock<Modes>,
+}
+
+/// The live horde with the dice it is played with.
+pub(crate) struct Live {
+    pub(crate) horde: Horde,
+    pub(crate) dice: ChaCha12Rng,
+}
+
+impl App {
+    /// The live horde. Never held across an `.await`.
+    pub(crate) fn live(&self) -> MutexGuard<'_, Live> {
+        // A panic in the core leaves whole events behind, never half of one.
+        self.live.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Runs `work` to its end although the client may hang up meanwhile.
+    ///
+    /// A decision in memory and its row in the database belong together: who hangs up between the
+    /// two must not tear them apart.
+    pub(crate) async fn complete<T, F>(self: &Arc<Self>, work: F) -> ApiResult<T>
+    where
+        T: Send + 'static,
+        F: Future<Output = ApiResult<T>> + Send + 'static,
+    {
+        match self.tracker.spawn(work).await {
+            Ok(result) => result,
+            Err(error) => Err(ApiError::Internal(error.to_string())),
+        }
+    }
+
+    /// Whether an account has the rights of an admin.
+    pub(crate) fn is_admin(&self, user: UserId) -> bool {
+        self.config.admins.contains(&user)
+    }
+
+    /// Counts one request in flight until the guard is dropped.
+    pub(crate) fn count_active(self: &Arc<Self>) -> Active {
+        self.active.fetch_add(1, Ordering::Relaxed);
+        Active(Arc::clone(self))
+    }
+
+    /// Requests in flight.
+    pub(crate) fn active(&self) -> u64 {
+        self.active.load(Ordering::Relaxed)
+    }
+
+    /// Whether the server is about to end.
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+
+    /// Whether the database answered when it was last asked.
+    pub(crate) fn is_reachable(&self) -> bool {
+        self.reachable.load(Ordering::Relaxed)
+    }
+
+    /// The value of `Horde-Node`.
+    pub(crate) fn node_name(&self) -> HeaderValue {
+        self.node.clone()
+    }
+}
+
+/// One request in flight.
+pub(crate) struct Active(Arc<App>);
+
+impl Drop for Active {
+    fn drop(&mut self) {
+        self.0.active.fetch_sub(1, Ordering::Relaxed);
+    }
+}

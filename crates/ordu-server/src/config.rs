@@ -1,0 +1,69 @@
+//! What an operator can decide, resolved: no environment, no files are read here.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+
+use ordu_api::UserId;
+use ordu_core::Kudos;
+use url::Url;
+
+use crate::clock::Clock;
+use crate::secret::Secret;
+
+/// How a server is set up.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where to listen; port 0 picks a free one.
+    pub listen: SocketAddr,
+    /// The database's URL: `sqlite:///FILE`, `sqlite::memory:` or `postgres://…`.
+    pub database: String,
+    /// Where pictures lie.
+    pub blobs: BlobPlace,
+    /// How clients and workers reach this server; derived from the address if not given.
+    pub public_url: Option<Url>,
+    /// Peers whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<IpAddr>,
+    /// Salts stored keys and signs links.
+    pub secret: Secret,
+    /// Accounts with the rights of an admin.
+    pub admins: Vec<UserId>,
+    /// Whether loopback clients may mint users for tests.
+    pub test_users: bool,
+    /// A JSON document of image models, instead of the built-in one.
+    pub model_reference: Option<String>,
+    /// The site's name.
+    pub title: String,
+    /// Escrow above which an owner becomes trusted; never if `None`.
+    pub trust_threshold: Option<Kudos>,
+    /// Where the time comes from.
+    pub clock: Clock,
+}
+
+/// Where pictures lie.
+#[derive(Debug, Clone)]
+pub enum BlobPlace {
+    /// In a folder, which is made if it is missing.
+    Folder(PathBuf),
+    /// In memory, for tests.
+    Memory,
+}
+
+impl Config {
+    /// A server that keeps everything in memory, for tests.
+    pub fn in_memory() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+            database: "sqlite::memory:".to_owned(),
+            blobs: BlobPlace::Memory,
+            public_url: None,
+            trusted_proxies: Vec::new(),
+            secret: Secret::new("only for tests"),
+            admins: Vec::new(),
+            test_users: true,
+            model_reference: None,
+            title: "Ordu".to_owned(),
+            trust_threshold: None,
+            clock: Clock::System,
+        }
+    }
+}

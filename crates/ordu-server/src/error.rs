@@ -1,0 +1,145 @@
+//! The only error that handlers return, and how each kind of "no" looks on the wire.
+
+use axum::Json;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use ordu_api::ReturnCode;
+use ordu_api::error::{ErrorBody, FieldErrors, VALIDATION_MESSAGE};
+use ordu_core::Refusal;
+
+/// Why a handler says no.
+#[derive(Debug)]
+pub(crate) enum ApiError {
+    /// The rules say no.
+    Refused(Refusal),
+    /// Members of the body, the query or the headers are wrong; each by its dotted path.
+    Fields(FieldErrors),
+    /// The transport's own kind of no, without a return code.
+    Plain(StatusCode, String),
+    /// The horde cannot answer at the moment; try again after so many seconds.
+    Unavailable(u64),
+    /// Something that must not happen. The cause is logged, not sent.
+    Internal(String),
+}
+
+pub(crate) type ApiResult<T> = Result<T, ApiError>;
+
+impl ApiError {
+    /// The rules say no.
+    pub(crate) fn refused(code: ReturnCode, message: impl Into<String>) -> Self {
+        Self::Refused(Refusal::new(code, message))
+    }
+
+    /// One argument is missing or wrong.
+    pub(crate) fn field(name: &str, complaint: impl Into<String>) -> Self {
+        Self::Fields(FieldErrors::from([(name.to_owned(), complaint.into())]))
+    }
+
+    /// A no of the transport.
+    pub(crate) fn plain(status: StatusCode, message: impl Into<String>) -> Self {
+        Self::Plain(status, message.into())
+    }
+}
+
+impl From<Refusal> for ApiError {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+impl From<FieldErrors> for ApiError {
+    fn from(errors: FieldErrors) -> Self {
+        Self::Fields(errors)
+    }
+}
+
+/// How long a client should wait when the database is away, in seconds.
+const RETRY_AFTER_SECONDS: u64 = 5;
+
+impl From<ordu_store::Error> for ApiError {
+    fn from(error: ordu_store::Error) -> Self {
+        tracing::error!(error = &error as &dyn std::error::Error, "the store failed");
+        match error {
+            ordu_store::Error::Unavailable(_) | ordu_store::Error::Closed => {
+                Self::Unavailable(RETRY_AFTER_SECONDS)
+            }
+            other => Self::Internal(other.to_string()),
+        }
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let (status, body) = match self {
+            Self::Refused(refusal) => {
+                let rc = Some(refusal.code.name().to_owned());
+                let body = ErrorBody {
+                    message: refusal.message,
+                    rc,
+                    errors: None,
+                };
+                (status(refusal.code.status()), body)
+            }
+            Self::Fields(errors) => {
+                let message = VALIDATION_MESSAGE.to_owned();
+                (
+                    StatusCode::BAD_REQUEST,
+                    ErrorBody {
+                        message,
+                        rc: None,
+                        errors: Some(errors),
+                    },
+                )
+            }
+            Self::Plain(status, message) => (
+                status,
+                ErrorBody {
+                    message,
+                    ..ErrorBody::default()
+                },
+            ),
+            Self::Unavailable(seconds) => return unavailable(seconds),
+            Self::Internal(cause) => {
+                tracing::error!(cause, "a request failed for a reason that must not happen");
+                let message = "Internal Server Error".to_owned();
+                (
+                    StatusCode::INTERNAL_SERVER_ERROR,
+                    ErrorBody {
+                        message,
+                        ..ErrorBody::default()
+                    },
+                )
+            }
+        };
+        (status, Json(body)).into_response()
+    }
+}
+
+fn status(number: u16) -> StatusCode {
+    StatusCode::from_u16(number).unwrap_or(StatusCode::BAD_REQUEST)
+}
+
+fn unavailable(seconds: u64) -> Response {
+    let message = format!("The horde cannot store this at the moment, try again in {seconds} s");
+    let body = Json(ErrorBody {
+        message,
+        ..ErrorBody::default()
+    });
+    let mut response = (StatusCode::SERVICE_UNAVAILABLE, body).into_response();
+    response
+        .headers_mut()
+        .insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    response
+}
+
+impl From<crate::accounts::AccountError> for ApiError {
+    fn from(error: crate::accounts::AccountError) -> Self {
+        match error {
+            crate::accounts::AccountError::Store(error) => error.into(),
+            crate::accounts::AccountError::Key(error) => Self::Internal(error.to_string()),
+            crate::accounts::AccountError::Name => {
+                Self::plain(StatusCode::BAD_REQUEST, error.to_string())
+            }
+        }
+    }
+}

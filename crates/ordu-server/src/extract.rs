@@ -1,0 +1,174 @@
+//! What handlers take out of a request: its body, its key, its address.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use axum::body::{Body, to_bytes};
+use axum::extract::{ConnectInfo, FromRequest, FromRequestParts, Request};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, StatusCode, header};
+use ordu_api::schema::Schema;
+use ordu_api::{ApiKey, UNKNOWN_AGENT};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use crate::app::App;
+use crate::error::{ApiError, ApiResult};
+
+/// The largest body of an ordinary operation, in bytes.
+pub(crate) const MAX_JSON_BYTES: usize = 1 << 20;
+
+/// The largest body that may carry pictures as base64, in bytes.
+pub(crate) const MAX_PICTURE_JSON_BYTES: usize = 64 << 20;
+
+/// A body with its table. The struct always reads from what passes the table.
+pub(crate) trait Input: DeserializeOwned {
+    /// The table.
+    const SCHEMA: Schema;
+    /// The largest body, in bytes.
+    const MAX_BYTES: usize = MAX_JSON_BYTES;
+}
+
+impl Input for ordu_api::image::ImageRequest {
+    const SCHEMA: Schema = ordu_api::image::REQUEST_SCHEMA;
+    const MAX_BYTES: usize = MAX_PICTURE_JSON_BYTES;
+}
+
+impl Input for ordu_api::image::ImagePop {
+    const SCHEMA: Schema = ordu_api::image::POP_SCHEMA;
+}
+
+impl Input for ordu_api::image::JobProgress {
+    const SCHEMA: Schema = ordu_api::image::PROGRESS_SCHEMA;
+}
+
+impl Input for ordu_api::image::ImageSubmit {
+    const SCHEMA: Schema = ordu_api::image::SUBMIT_SCHEMA;
+    const MAX_BYTES: usize = MAX_PICTURE_JSON_BYTES;
+}
+
+/// A body that passed its table.
+pub(crate) struct Checked<T>(pub(crate) T);
+
+impl<S: Sync, T: Input> FromRequest<S> for Checked<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, _: &S) -> ApiResult<Self> {
+        let (parts, body) = request.into_parts();
+        let mut value = read_json(&parts.headers, body, T::MAX_BYTES).await?;
+        T::SCHEMA.check(&mut value)?;
+        let input = serde_json::from_value(value)
+            .map_err(|error| ApiError::plain(StatusCode::BAD_REQUEST, error.to_string()))?;
+        Ok(Self(input))
+    }
+}
+
+async fn read_json(headers: &HeaderMap, body: Body, max_bytes: usize) -> ApiResult<Value> {
+    if !is_json(headers) {
+        let message = "The body must be JSON: send `Content-Type: application/json`";
+        return Err(ApiError::plain(StatusCode::BAD_REQUEST, message));
+    }
+    let bytes = to_bytes(body, max_bytes).await.map_err(|_| {
+        let message = format!("The body could not be read or is larger than {max_bytes} bytes");
+        ApiError::plain(StatusCode::PAYLOAD_TOO_LARGE, message)
+    })?;
+    serde_json::from_slice(&bytes).map_err(|error| {
+        ApiError::plain(
+            StatusCode::BAD_REQUEST,
+            format!("The body is not valid JSON: {error}"),
+        )
+    })
+}
+
+/// `application/json` and everything that ends in `+json`.
+fn is_json(headers: &HeaderMap) -> bool {
+    let value = headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok());
+    let essence = value
+        .and_then(|value| value.split(';').next())
+        .unwrap_or_default();
+    let essence = essence.trim().to_ascii_lowercase();
+    essence == "application/json" || essence.ends_with("+json")
+}
+
+/// The key that was presented, if any.
+pub(crate) struct OptionalKey(pub(crate) Option<ApiKey>);
+
+impl<S: Sync> FromRequestParts<S> for OptionalKey {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> ApiResult<Self> {
+        let key = parts.headers.get("apikey");
+        Ok(Self(key.map(|key| {
+            ApiKey::new(String::from_utf8_lossy(key.as_bytes()))
+        })))
+    }
+}
+
+impl OptionalKey {
+    /// The key of an operation that cannot do without.
+    ///
+    /// Called by handlers after the body passed: a missing key is the last thing complained about.
+    pub(crate) fn require(self) -> ApiResult<ApiKey> {
+        self.0.ok_or_else(|| {
+            ApiError::field("apikey", "Missing required parameter in the HTTP headers")
+        })
+    }
+}
+
+/// The agent of a client, `name:version:contact`.
+pub(crate) struct ClientAgent(pub(crate) String);
+
+/// The longest agent that is kept, in characters.
+const MAX_AGENT_CHARS: usize = 1000;
+
+impl<S: Sync> FromRequestParts<S> for ClientAgent {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> ApiResult<Self> {
+        let agent = parts
+            .headers
+            .get("client-agent")
+            .and_then(|agent| agent.to_str().ok());
+        Ok(Self(
+            agent
+                .unwrap_or(UNKNOWN_AGENT)
+                .chars()
+                .take(MAX_AGENT_CHARS)
+                .collect(),
+        ))
+    }
+}
+
+/// The address that a request comes from.
+///
+/// The socket's peer, or what the right-most hop of `X-Forwarded-For` says when the peer is a proxy
+/// that the operator trusts.
+pub(crate) struct Peer(pub(crate) IpAddr);
+
+impl FromRequestParts<Arc<App>> for Peer {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> ApiResult<Self> {
+        let peer = socket_peer(parts)?;
+        if !app.config.trusted_proxies.contains(&peer) {
+            return Ok(Self(peer));
+        }
+        let forwarded = parts
+            .headers
+            .get("x-forwarded-for")
+            .and_then(|hops| hops.to_str().ok());
+        let last = forwarded.and_then(|hops| hops.rsplit(',').next());
+        Ok(Self(
+            last.and_then(|hop| hop.trim().parse().ok()).unwrap_or(peer),
+        ))
+    }
+}
+
+/// The other end of the socket, whatever any header says.
+pub(crate) fn socket_peer(parts: &Parts) -> ApiResult<IpAddr> {
+    let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>();
+    peer.map(|peer| peer.0.ip().to_canonical())
+        .ok_or_else(|| ApiError::Internal("a connection without a peer".to_owned()))
+}

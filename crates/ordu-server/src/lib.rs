@@ -1,0 +1,35 @@
+//! The HTTP server of the horde: axum around the pure [`ordu_core::horde::Horde`] and the store.
+//!
+//! A handler takes what it needs out of the request, asks who it is, checks, decides in memory under
+//! a short lock, stores, answers. Rules live in `ordu-core`, SQL in `ordu-store`; this crate knows
+//! HTTP, time and chance.
+#![warn(clippy::indexing_slicing)]
+
+mod router;
+mod routes;
+mod web;
+
+mod app;
+mod config;
+mod server;
+mod tasks;
+
+pub mod accounts;
+mod blobs;
+mod clock;
+mod error;
+mod extract;
+mod fetch;
+mod modes;
+mod pictures;
+mod rebuild;
+mod registry;
+mod secret;
+mod text;
+mod transport;
+mod watch;
+
+pub use clock::Clock;
+pub use config::{BlobPlace, Config};
+pub use secret::{NoRandomness, Secret, new_api_key, random_bytes};
+pub use server::{Server, StartError};

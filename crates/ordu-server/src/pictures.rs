@@ -1,0 +1,215 @@
+//! Pictures that come from outside: fetched, measured, decoded and re-encoded, all within bounds.
+//!
+//! The header is read first, so that nothing is unpacked that is larger than allowed.
+
+use std::io::Cursor;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use image::{DynamicImage, ImageReader, Limits};
+use ordu_api::ReturnCode;
+use ordu_core::Refusal;
+use tokio::sync::Semaphore;
+
+use crate::fetch::{FetchError, Fetcher};
+
+/// The most pixels of a source picture.
+pub(crate) const MAX_SOURCE_PIXELS: u64 = 3072 * 3072;
+
+/// The largest side of any picture: what WebP can hold.
+const MAX_SIDE: u32 = 16_383;
+
+/// The most memory that decoding one picture may take, in bytes.
+const MAX_DECODED_BYTES: u64 = 256 << 20;
+
+/// How many pictures are decoded at the same time.
+const DECODERS: usize = 2;
+
+/// How long one picture may take.
+const DECODE_DEADLINE: Duration = Duration::from_secs(20);
+
+/// The WebP quality that source pictures are kept in.
+const SOURCE_QUALITY: f32 = 50.0;
+
+/// Turns what clients and workers send into pictures.
+pub(crate) struct Pictures {
+    fetcher: Fetcher,
+    decoders: Semaphore,
+}
+
+/// What is kept of a picture.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Keep {
+    /// A picture: lossy.
+    Picture,
+    /// A mask: every pixel counts.
+    Mask,
+}
+
+impl Pictures {
+    pub(crate) fn new(fetcher: Fetcher) -> Self {
+        Self {
+            fetcher,
+            decoders: Semaphore::new(DECODERS),
+        }
+    }
+
+    /// Reads a URL or base64 text, and gives the picture back as WebP.
+    pub(crate) async fn read(&self, source: &str, keep: Keep) -> Result<Source, Refusal> {
+        let bytes = if source.starts_with("http") {
+            self.fetcher
+                .fetch(source)
+                .await
+                .map_err(|error| refuse_fetch(&error))?
+        } else {
+            decode_base64(source)?
+        };
+        self.recode(bytes, keep).await
+    }
+
+    async fn recode(&self, bytes: Bytes, keep: Keep) -> Result<Source, Refusal> {
+        let Ok(_permit) = self.decoders.acquire().await else {
+            return Err(unreadable("closing"));
+        };
+        let work = tokio::task::spawn_blocking(move || recode(&bytes, keep));
+        match tokio::time::timeout(DECODE_DEADLINE, work).await {
+            Ok(Ok(result)) => result,
+            Ok(Err(_)) => Err(unreadable("its decoder gave up")),
+            Err(_) => Err(unreadable("decoding it takes too long")),
+        }
+    }
+}
+
+/// A picture in the form it is kept in.
+#[derive(Debug, Clone)]
+pub(crate) struct Source {
+    pub(crate) webp: Bytes,
+    pub(crate) has_alpha: bool,
+}
+
+fn recode(bytes: &[u8], keep: Keep) -> Result<Source, Refusal> {
+    let picture = decode(bytes)?;
+    let has_alpha = picture.color().has_alpha();
+    let (width, height) = (picture.width(), picture.height());
+    let (rgb, rgba);
+    let encoder = if has_alpha {
+        rgba = picture.to_rgba8();
+        webp::Encoder::from_rgba(&rgba, width, height)
+    } else {
+        rgb = picture.to_rgb8();
+        webp::Encoder::from_rgb(&rgb, width, height)
+    };
+    let encoded = match keep {
+        Keep::Picture => encoder.encode_simple(false, SOURCE_QUALITY),
+        Keep::Mask => encoder.encode_simple(true, 100.0),
+    };
+    let encoded =
+        encoded.map_err(|error| unreadable(&format!("WebP cannot hold it: {error:?}")))?;
+    Ok(Source {
+        webp: Bytes::copy_from_slice(&encoded),
+        has_alpha,
+    })
+}
+
+/// Decodes within bounds; the header decides first.
+fn decode(bytes: &[u8]) -> Result<DynamicImage, Refusal> {
+    let reader = || ImageReader::new(Cursor::new(bytes)).with_guessed_format();
+    let (width, height) = reader()
+        .map_err(|error| unreadable(&error.to_string()))?
+        .into_dimensions()
+        .map_err(|error| unreadable(&error.to_string()))?;
+    if u64::from(width) * u64::from(height) > MAX_SOURCE_PIXELS || width.max(height) > MAX_SIDE {
+        let message = format!(
+            "The picture is {width}x{height}: at most {MAX_SOURCE_PIXELS} pixels are allowed"
+        );
+        return Err(Refusal::new(
+            ReturnCode::SourceImageResolutionExceeded,
+            message,
+        ));
+    }
+    let mut limited = reader().map_err(|error| unreadable(&error.to_string()))?;
+    let mut limits = Limits::default();
+    limits.max_alloc = Some(MAX_DECODED_BYTES);
+    limited.limits(limits);
+    limited
+        .decode()
+        .map_err(|error| unreadable(&error.to_string()))
+}
+
+fn decode_base64(text: &str) -> Result<Bytes, Refusal> {
+    let text = text.split_once(";base64,").map_or(text, |(_, data)| data);
+    let compact: String = text.chars().filter(|c| !c.is_ascii_whitespace()).collect();
+    STANDARD.decode(compact).map(Bytes::from).map_err(|error| {
+        let message = format!("The picture is neither a URL nor base64: {error}");
+        Refusal::new(ReturnCode::ImageValidationFailed, message)
+    })
+}
+
+fn unreadable(why: &str) -> Refusal {
+    Refusal::new(
+        ReturnCode::ImageValidationFailed,
+        format!("The picture cannot be read: {why}"),
+    )
+}
+
+fn refuse_fetch(error: &FetchError) -> Refusal {
+    let code = match error {
+        FetchError::TooLarge(_) => ReturnCode::SourceImageSizeExceeded,
+        FetchError::Forbidden(_) | FetchError::Failed(_) => ReturnCode::SourceImageUrlInvalid,
+    };
+    Refusal::new(code, error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn png(width: u32, height: u32) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        DynamicImage::new_rgb8(width, height)
+            .write_to(&mut Cursor::new(&mut bytes), image::ImageFormat::Png)
+            .unwrap();
+        bytes
+    }
+
+    #[test]
+    fn pictures_become_webp() {
+        let source = recode(&png(64, 64), Keep::Picture).unwrap();
+        assert_eq!(source.webp.get(8..12), Some(&b"WEBP"[..]));
+        assert!(!source.has_alpha);
+    }
+
+    #[test]
+    fn a_bomb_is_refused_by_its_header() {
+        // The header of a PNG of 60,000 x 60,000 pixels, with nothing behind it.
+        let mut bomb = png(8, 8);
+        bomb[16..24].copy_from_slice(&[0, 0, 0xEA, 0x60, 0, 0, 0xEA, 0x60]);
+        let crc = crc32(&bomb[12..29]);
+        bomb[29..33].copy_from_slice(&crc.to_be_bytes());
+        let refusal = recode(&bomb, Keep::Picture).unwrap_err();
+        assert_eq!(refusal.code, ReturnCode::SourceImageResolutionExceeded);
+    }
+
+    #[test]
+    fn garbage_is_refused() {
+        for garbage in [&b""[..], b"garbage", &png(8, 8)[..20]] {
+            let refusal = recode(garbage, Keep::Picture).unwrap_err();
+            assert_eq!(refusal.code, ReturnCode::ImageValidationFailed);
+        }
+        assert!(decode_base64("not base64!").is_err());
+        assert_eq!(
+            decode_base64("data:image/png;base64,AAAA").unwrap().len(),
+            3
+        );
+    }
+
+    fn crc32(bytes: &[u8]) -> u32 {
+        !bytes.iter().fold(!0_u32, |crc, byte| {
+            (0..8).fold(crc ^ u32::from(*byte), |crc, _| {
+                (crc >> 1) ^ (0xEDB8_8320 & (crc & 1).wrapping_neg())
+            })
+        })
+    }
+}

@@ -1,0 +1,105 @@
+//! From rows to the live horde: after a start, and for requests that ended but can still be read.
+
+use std::sync::Arc;
+
+use ordu_core::Kudos;
+use ordu_core::horde::{Delivered, Horde, Job, JobState, Request, Stored};
+use ordu_core::model_reference::ModelReference;
+use ordu_store::{JobState as StoredState, RequestState};
+
+use crate::registry::Registry;
+
+/// What a worker's agent is worth when nobody knows it any more, in percent.
+const UNKNOWN_AGENT_PERCENT: u8 = 75;
+
+/// Turns stored requests back into live ones.
+pub(crate) struct Rebuilder<'a> {
+    pub(crate) reference: &'a Arc<ModelReference>,
+    pub(crate) registry: &'a Registry,
+}
+
+impl Rebuilder<'_> {
+    /// Puts a stored request into the horde; says whether it could be read.
+    pub(crate) fn restore(&self, horde: &mut Horde, row: &ordu_store::Request) -> bool {
+        match self.read(row) {
+            Ok(stored) => {
+                horde.restore(stored);
+                true
+            }
+            Err(error) => {
+                // Written by a newer version, or damaged: it stays stored, and expires.
+                tracing::error!(request.id = %row.id, %error, "a stored request cannot be read");
+                false
+            }
+        }
+    }
+
+    fn read(&self, row: &ordu_store::Request) -> Result<Stored, serde_json::Error> {
+        let request: Request = serde_json::from_str(&row.spec)?;
+        // What was released or dropped leaves no trace in the counts.
+        let kept = row
+            .jobs
+            .iter()
+            .filter(|job| job.state != StoredState::Aborted);
+        let jobs = kept.map(|job| self.job(&request, job));
+        let jobs = jobs.collect::<Result<Vec<_>, _>>()?;
+        let count = |number: i64| u32::try_from(number).unwrap_or(0);
+        Ok(Stored {
+            open: count(row.open),
+            asked: if row.cancelled {
+                count(row.done)
+            } else {
+                count(row.n)
+            },
+            kudos: row.consumed,
+            expires: row.expires,
+            faulted: row.state == RequestState::Faulted,
+            jobs,
+            request,
+        })
+    }
+
+    fn job(&self, request: &Request, row: &ordu_store::Job) -> Result<Job, serde_json::Error> {
+        let known = self.registry.by_id(row.worker);
+        let agent = known
+            .as_ref()
+            .map(|known| known.declared.bridge_agent.clone());
+        let percent = agent.map_or(UNKNOWN_AGENT_PERCENT, |agent| {
+            ordu_core::agent::Agent::parse(&agent).reward_percent()
+        });
+        let worth = || request.work.job_kudos(&row.model, self.reference);
+        Ok(Job {
+            id: row.id,
+            request: row.request,
+            worker: row.worker,
+            worker_name: known
+                .as_ref()
+                .map(|known| known.name.clone())
+                .unwrap_or_default(),
+            owner: known.map(|known| known.owner).unwrap_or_default(),
+            model: row.model.clone(),
+            kudos: row
+                .kudos
+                .filter(|kudos| *kudos > Kudos::ZERO)
+                .unwrap_or_else(worth),
+            reward_percent: percent,
+            things: request.work.things(),
+            assigned: row.assigned_at,
+            deadline: row.assigned_at + row.ttl,
+            decoy: false,
+            state: state(row)?,
+        })
+    }
+}
+
+fn state(row: &ordu_store::Job) -> Result<JobState, serde_json::Error> {
+    Ok(match row.state {
+        StoredState::Assigned => JobState::Running,
+        StoredState::Done => {
+            let delivered: Delivered =
+                serde_json::from_str(row.result.as_deref().unwrap_or_default())?;
+            JobState::Done(delivered)
+        }
+        StoredState::Faulted | StoredState::Aborted => JobState::Faulted,
+    })
+}

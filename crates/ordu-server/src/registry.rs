@@ -1,0 +1,123 @@
+//! Every worker there is, online or not: by name and by id, with what it last declared.
+//!
+//! What a worker did and earned is the live horde's knowledge; here is who it is.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use ordu_api::image::ImagePop;
+use ordu_api::worker::WorkKind;
+use ordu_api::{UserId, WorkerId};
+use ordu_core::Millis;
+use ordu_core::horde::WorkerRecord;
+use ordu_store::Worker;
+
+/// The reason of a maintenance that nobody gave a reason for. Workers look for the word.
+pub(crate) const DEFAULT_MAINTENANCE: &str =
+    "This worker has been put into maintenance mode by its owner";
+
+/// Who a worker is.
+#[derive(Debug, Clone)]
+pub(crate) struct Known {
+    pub(crate) id: WorkerId,
+    pub(crate) name: String,
+    pub(crate) kind: WorkKind,
+    pub(crate) owner: UserId,
+    pub(crate) info: Option<String>,
+    /// What it declared at its last pop.
+    pub(crate) declared: Arc<ImagePop>,
+}
+
+/// All workers. Never larger than the table of workers.
+#[derive(Debug, Default)]
+pub(crate) struct Registry(Mutex<Tables>);
+
+#[derive(Debug, Default)]
+struct Tables {
+    by_id: BTreeMap<WorkerId, Known>,
+    by_name: BTreeMap<String, WorkerId>,
+}
+
+impl Registry {
+    fn tables(&self) -> MutexGuard<'_, Tables> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes note of a worker, new or changed.
+    pub(crate) fn put(&self, known: Known) {
+        let mut tables = self.tables();
+        if let Some(before) = tables
+            .by_id
+            .get(&known.id)
+            .map(|before| before.name.clone())
+        {
+            tables.by_name.remove(&before);
+        }
+        tables.by_name.insert(known.name.clone(), known.id);
+        tables.by_id.insert(known.id, known);
+    }
+
+    pub(crate) fn by_name(&self, name: &str) -> Option<Known> {
+        let tables = self.tables();
+        tables
+            .by_name
+            .get(name)
+            .and_then(|id| tables.by_id.get(id))
+            .cloned()
+    }
+
+    pub(crate) fn by_id(&self, id: WorkerId) -> Option<Known> {
+        self.tables().by_id.get(&id).cloned()
+    }
+
+    /// Whether there is such a worker.
+    pub(crate) fn contains(&self, id: WorkerId) -> bool {
+        self.tables().by_id.contains_key(&id)
+    }
+
+    /// All workers of an owner, by id.
+    pub(crate) fn owned_by(&self, owner: UserId) -> Vec<WorkerId> {
+        let tables = self.tables();
+        let owned = tables.by_id.values().filter(|known| known.owner == owner);
+        owned.map(|known| known.id).collect()
+    }
+}
+
+impl Known {
+    /// A worker as it is stored. What it declared is left out if it cannot be read any more.
+    pub(crate) fn from_stored(worker: &Worker) -> Self {
+        Self {
+            id: worker.id,
+            name: worker.name.clone(),
+            kind: worker.kind,
+            owner: worker.owner,
+            info: worker.info.clone(),
+            declared: Arc::new(serde_json::from_str(&worker.declared).unwrap_or_default()),
+        }
+    }
+}
+
+/// What the live horde must know of a stored worker.
+pub(crate) fn record(worker: &Worker) -> WorkerRecord {
+    let count = |number: i64| u64::try_from(number).unwrap_or(0);
+    let reason = || {
+        worker
+            .maintenance_message
+            .clone()
+            .unwrap_or(DEFAULT_MAINTENANCE.to_owned())
+    };
+    let uptime = Millis::from_seconds(worker.uptime);
+    WorkerRecord {
+        maintenance: worker.maintenance.then(reason),
+        paused: worker.paused,
+        checked_in: worker.last_check_in,
+        uptime,
+        uptime_counted: uptime,
+        fulfilled: count(worker.fulfilled),
+        uncompleted: count(worker.uncompleted),
+        things: count(worker.things),
+        kudos_generated: worker.kudos_generated,
+        kudos_uptime: worker.kudos_uptime,
+        ..WorkerRecord::new(worker.id, worker.kind, worker.name.clone(), worker.owner)
+    }
+}

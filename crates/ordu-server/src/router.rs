@@ -1,0 +1,60 @@
+//! Every URL of the product, in reading order.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::middleware;
+use axum::routing::{get, post, put};
+use tower_http::catch_panic::CatchPanicLayer;
+
+use crate::app::App;
+use crate::routes::{blob, health, image, job, page, status, user, worker};
+use crate::transport;
+
+/// The whole server.
+pub(crate) fn router(app: &Arc<App>) -> Router {
+    Router::new()
+        .nest(ordu_api::BASE_PATH, api())
+        .route("/", get(page::create).post(page::ask))
+        .route("/requests/{id}", get(page::request))
+        .route("/assets/{name}", get(page::asset))
+        .route("/blobs/{name}", put(blob::upload).get(blob::download))
+        .route("/healthz", get(health::live))
+        .route("/readyz", get(health::ready))
+        .fallback(transport::not_found)
+        .method_not_allowed_fallback(transport::method_not_allowed)
+        // Bodies are limited where they are read, each by its own measure.
+        .layer(DefaultBodyLimit::disable())
+        .layer(CatchPanicLayer::custom(transport::after_panic))
+        .layer(middleware::from_fn_with_state(
+            Arc::clone(app),
+            transport::wrap,
+        ))
+        .with_state(Arc::clone(app))
+}
+
+/// The protocol.
+fn api() -> Router<Arc<App>> {
+    Router::new()
+        .route("/generate/async", post(image::async_generate))
+        .route("/generate/check/{id}", get(image::check))
+        .route(
+            "/generate/status/{id}",
+            get(image::status).delete(image::cancel),
+        )
+        .route("/generate/pop", post(job::pop))
+        .route("/generate/progress", post(job::progress))
+        .route("/generate/submit", post(job::submit))
+        .route("/status/heartbeat", get(health::heartbeat))
+        .route("/status/models", get(status::models))
+        .route("/status/models/{name}", get(status::model))
+        .route("/status/performance", get(status::performance))
+        .route("/status/modes", get(status::modes).put(status::set_modes))
+        .route("/workers", get(worker::list))
+        .route("/workers/{id}", get(worker::by_id))
+        .route("/workers/name/{name}", get(worker::by_name))
+        .route("/find_user", get(user::find))
+        .route("/users/{id}", get(user::by_id))
+        .route("/dev/test-user", post(user::test_user))
+}

@@ -1,0 +1,88 @@
+//! Pictures behind signed links: `PUT` for workers, `GET` for clients.
+
+use std::sync::Arc;
+
+use axum::body::{Body, to_bytes};
+use axum::extract::{Path, Query, State};
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
+
+use crate::app::App;
+use crate::blobs::{Link, MAX_PICTURE_BYTES, Permission};
+use crate::error::{ApiError, ApiResult};
+
+/// The permission that a link carries.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Signed {
+    #[serde(default)]
+    expires: i64,
+    #[serde(default)]
+    signature: String,
+}
+
+/// `GET /blobs/{name}`
+pub(crate) async fn download(
+    State(app): State<Arc<App>>,
+    Path(name): Path<String>,
+    Query(signed): Query<Signed>,
+) -> ApiResult<Response> {
+    authorize(&app, &name, &signed, Permission::Download)?;
+    let bytes = app.blobs.get(&name).await.map_err(|error| {
+        if error.is_missing() {
+            ApiError::plain(StatusCode::NOT_FOUND, "The picture is gone")
+        } else {
+            ApiError::Internal(error.to_string())
+        }
+    })?;
+    let headers = [
+        (header::CONTENT_TYPE, HeaderValue::from_static("image/webp")),
+        (
+            header::CACHE_CONTROL,
+            HeaderValue::from_static("private, max-age=1800, immutable"),
+        ),
+        // What a worker uploaded is never more than a picture to a browser.
+        (
+            HeaderName::from_static("x-content-type-options"),
+            HeaderValue::from_static("nosniff"),
+        ),
+    ];
+    Ok((headers, bytes).into_response())
+}
+
+/// `PUT /blobs/{name}`
+pub(crate) async fn upload(
+    State(app): State<Arc<App>>,
+    Path(name): Path<String>,
+    Query(signed): Query<Signed>,
+    body: Body,
+) -> ApiResult<StatusCode> {
+    authorize(&app, &name, &signed, Permission::Upload)?;
+    let bytes = to_bytes(body, MAX_PICTURE_BYTES).await.map_err(|_| {
+        let message = format!("The upload broke off or holds more than {MAX_PICTURE_BYTES} bytes");
+        ApiError::plain(StatusCode::PAYLOAD_TOO_LARGE, message)
+    })?;
+    app.blobs.put(&name, bytes).await.map_err(|error| {
+        tracing::error!(
+            error = &error as &dyn std::error::Error,
+            "a picture could not be kept"
+        );
+        ApiError::Unavailable(5)
+    })?;
+    Ok(StatusCode::OK)
+}
+
+fn authorize(app: &App, name: &str, signed: &Signed, permission: Permission) -> ApiResult<()> {
+    let link = Link {
+        name,
+        expires: signed.expires,
+        signature: &signed.signature,
+    };
+    if app.blobs.allows(&link, permission, app.clock.now()) {
+        return Ok(());
+    }
+    Err(ApiError::plain(
+        StatusCode::FORBIDDEN,
+        "The link is not valid or has expired",
+    ))
+}

@@ -1,0 +1,47 @@
+//! Whether this process lives and can serve.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use ordu_api::status::Heartbeat;
+use serde_json::{Value, json};
+
+use crate::app::App;
+
+/// `GET /healthz`: the process answers.
+pub(crate) async fn live() -> &'static str {
+    "ok\n"
+}
+
+/// `GET /readyz`: database and pictures can be reached.
+pub(crate) async fn ready(State(app): State<Arc<App>>) -> (StatusCode, Json<Value>) {
+    let database = app.store.ping().await.is_ok();
+    let blobs = app.blobs.is_reachable().await;
+    let ready = database && blobs && !app.is_draining();
+    let status = if ready {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
+    let draining = app.is_draining();
+    (
+        status,
+        Json(json!({ "database": database, "blobs": blobs, "draining": draining })),
+    )
+}
+
+/// `GET /api/v2/status/heartbeat`: facts of this node only, nothing shared is waited for.
+pub(crate) async fn heartbeat(State(app): State<Arc<App>>) -> Json<Heartbeat> {
+    let db_connection = app.is_reachable();
+    Json(Heartbeat {
+        message: if db_connection { "OK" } else { "DOWN" }.to_owned(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        queue: 0,
+        threads: crate::app::MAX_CONNECTIONS,
+        // This request does not count itself.
+        active_count: app.active().saturating_sub(1),
+        db_connection,
+    })
+}

@@ -1,0 +1,12 @@
+//! What each path answers, one file per noun.
+
+pub(crate) mod image;
+pub(crate) mod job;
+
+pub(crate) mod status;
+pub(crate) mod user;
+pub(crate) mod worker;
+
+pub(crate) mod blob;
+pub(crate) mod health;
+pub(crate) mod page;

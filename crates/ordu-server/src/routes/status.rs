@@ -1,0 +1,193 @@
+//! The state of the horde as a whole.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Path, Query, State};
+use ordu_api::ReturnCode;
+use ordu_api::status::{ModelStatus, Modes, Performance};
+use ordu_api::worker::WorkKind;
+use serde::Deserialize;
+
+use crate::app::App;
+use crate::error::{ApiError, ApiResult};
+use crate::extract::OptionalKey;
+
+/// `GET /status/performance`
+pub(crate) async fn performance(State(app): State<Arc<App>>) -> Json<Performance> {
+    Json(app.live().horde.performance(app.clock.now()))
+}
+
+/// Which models to list.
+#[derive(Debug, Deserialize)]
+pub(crate) struct ModelFilter {
+    #[serde(rename = "type")]
+    kind: Option<String>,
+    min_count: Option<String>,
+    max_count: Option<String>,
+    model_state: Option<String>,
+}
+
+/// `GET /status/models`
+pub(crate) async fn models(
+    State(app): State<Arc<App>>,
+    Query(filter): Query<ModelFilter>,
+) -> ApiResult<Json<Vec<ModelStatus>>> {
+    let kind = match filter.kind.as_deref() {
+        None | Some("image") => WorkKind::Image,
+        Some("text") => WorkKind::Text,
+        Some(other) => {
+            return Err(ApiError::field(
+                "type",
+                format!("'{other}' is neither image nor text"),
+            ));
+        }
+    };
+    let min = read_count("min_count", filter.min_count.as_deref(), 0)?;
+    let max = read_count("max_count", filter.max_count.as_deref(), u64::MAX)?;
+    let is_wanted: fn(bool) -> bool = match filter.model_state.as_deref() {
+        None | Some("all") => |_| true,
+        Some("known") => |known| known,
+        Some("custom") => |known| !known,
+        Some(other) => {
+            let message = format!("`model_state` is '{other}': use all, known or custom");
+            return Err(ApiError::refused(ReturnCode::BadRequest, message));
+        }
+    };
+    let mut models = app.live().horde.models(kind, app.clock.now());
+    models.retain(|model| {
+        (min..=max).contains(&model.count) && is_wanted(app.reference.get(&model.name).is_some())
+    });
+    Ok(Json(models))
+}
+
+fn read_count(name: &str, text: Option<&str>, default: u64) -> ApiResult<u64> {
+    let wrong = || ApiError::field(name, "not a whole number");
+    text.map_or(Ok(default), |text| text.parse().map_err(|_| wrong()))
+}
+
+/// `GET /status/models/{name}`: none or one; the name may be encoded twice.
+pub(crate) async fn model(
+    State(app): State<Arc<App>>,
+    Path(name): Path<String>,
+) -> Json<Vec<ModelStatus>> {
+    let decoded = decode_again(&name);
+    let now = app.clock.now();
+    let live = app.live();
+    let mut found: Vec<ModelStatus> = WorkKind::ALL
+        .into_iter()
+        .filter(|kind| *kind != WorkKind::Interrogation)
+        .flat_map(|kind| live.horde.models(kind, now))
+        .filter(|model| model.name == decoded || model.name == name)
+        .collect();
+    found.truncate(1);
+    let is_known = app.reference.get(&decoded).is_some();
+    if found.is_empty() && is_known {
+        found.push(ModelStatus {
+            name: decoded,
+            ..ModelStatus::default()
+        });
+    }
+    drop(live);
+    Json(found)
+}
+
+/// Undoes one layer of percent encoding; the router has undone the first.
+fn decode_again(name: &str) -> String {
+    let bytes = name.as_bytes();
+    let mut out = Vec::with_capacity(bytes.len());
+    let mut rest = bytes.iter();
+    while let Some(byte) = rest.next() {
+        let hex = rest.as_slice().get(..2).filter(|_| *byte == b'%');
+        let value = hex
+            .and_then(|hex| std::str::from_utf8(hex).ok())
+            .and_then(|hex| u8::from_str_radix(hex, 16).ok());
+        match value {
+            Some(value) => {
+                out.push(value);
+                rest = rest.as_slice().get(2..).unwrap_or_default().iter();
+            }
+            None => out.push(*byte),
+        }
+    }
+    String::from_utf8_lossy(&out).into_owned()
+}
+
+/// `GET /status/modes`: raid mode is for moderators.
+pub(crate) async fn modes(
+    State(app): State<Arc<App>>,
+    OptionalKey(key): OptionalKey,
+) -> ApiResult<Json<Modes>> {
+    let modes = app.modes();
+    let Some(key) = key else {
+        return Ok(Json(Modes {
+            raid_mode: None,
+            ..modes
+        }));
+    };
+    let account = app.accounts.by_key(&key).await?;
+    if !account.user.roles.moderator {
+        let message = "Only moderators see all modes; ask without a key for the public ones";
+        return Err(ApiError::refused(ReturnCode::NotModerator, message));
+    }
+    Ok(Json(modes))
+}
+
+/// `PUT /status/modes`: any of the three switches.
+pub(crate) async fn set_modes(
+    State(app): State<Arc<App>>,
+    key: OptionalKey,
+    body: Json<serde_json::Value>,
+) -> ApiResult<Json<serde_json::Value>> {
+    let account = app.accounts.by_key(&key.require()?).await?;
+    let mut modes = app.modes();
+    let mut changed = serde_json::Map::new();
+    for (name, admin_only) in [
+        ("maintenance_mode", true),
+        ("invite_only_mode", false),
+        ("raid_mode", false),
+    ] {
+        let Some(value) = body.0.get(name) else {
+            continue;
+        };
+        let on = value
+            .as_bool()
+            .ok_or_else(|| ApiError::field(name, "not a boolean"))?;
+        if admin_only && !app.is_admin(account.user.id) {
+            return Err(ApiError::refused(
+                ReturnCode::NotAdmin,
+                "Only admins switch this",
+            ));
+        }
+        if !account.user.roles.moderator && !app.is_admin(account.user.id) {
+            return Err(ApiError::refused(
+                ReturnCode::NotModerator,
+                "Only moderators switch this",
+            ));
+        }
+        match name {
+            "maintenance_mode" => modes.maintenance_mode = on,
+            "invite_only_mode" => modes.invite_only_mode = on,
+            _ => modes.raid_mode = Some(on),
+        }
+        changed.insert(name.to_owned(), on.into());
+    }
+    if changed.is_empty() {
+        let message = "Nothing to change: send at least one of the three modes";
+        return Err(ApiError::refused(ReturnCode::NoHordeModSelected, message));
+    }
+    app.set_modes(modes).await?;
+    Ok(Json(changed.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::decode_again;
+
+    #[test]
+    fn a_second_layer_of_encoding_is_undone() {
+        assert_eq!(decode_again("koboldcpp%2Fa%20b"), "koboldcpp/a b");
+        assert_eq!(decode_again("100%"), "100%");
+        assert_eq!(decode_again("%zz%4"), "%zz%4");
+    }
+}

@@ -1,0 +1,305 @@
+//! Accounts as they are shown, and the gated bootstrap of tests.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Path, Request, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use ordu_api::user::{
+    ActiveGenerations, CountRecord, KudosDetails, MonthlyKudos, Records, TestUser, UserView,
+    WorkRecord,
+};
+use ordu_api::worker::WorkKind;
+use ordu_api::{ReturnCode, UserId};
+use ordu_core::Kudos;
+use ordu_store::{Bucket, Record, Totals, UserChange};
+use serde_json::Value;
+
+use crate::accounts::{self, Account, NewAccount};
+use crate::app::App;
+use crate::error::{ApiError, ApiResult};
+use crate::extract::{OptionalKey, socket_peer};
+
+/// How much of an account is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum View {
+    Public,
+    Own,
+    Moderator,
+}
+
+/// `GET /find_user`: who has this key.
+pub(crate) async fn find(
+    State(app): State<Arc<App>>,
+    OptionalKey(key): OptionalKey,
+) -> ApiResult<Json<UserView>> {
+    let Some(key) = key else {
+        let message = "Send the key to look up as `apikey`";
+        return Err(ApiError::refused(ReturnCode::InvalidAPIKey, message));
+    };
+    let account = app.accounts.find_by_key(&key).await?;
+    let account = account.ok_or_else(|| not_found("with this API key"))?;
+    view(&app, &account, View::Own).await.map(Json)
+}
+
+/// `GET /users/{id}`
+pub(crate) async fn by_id(
+    State(app): State<Arc<App>>,
+    OptionalKey(key): OptionalKey,
+    Path(id): Path<String>,
+) -> ApiResult<Json<UserView>> {
+    let user: UserId = id.parse().map_err(|_| not_found(&id))?;
+    let viewer = match &key {
+        Some(key) => Some(app.accounts.by_key(key).await?),
+        None => None,
+    };
+    let account = app
+        .accounts
+        .by_id(user)
+        .await?
+        .ok_or_else(|| not_found(&id))?;
+    let how_much = match viewer {
+        Some(viewer) if viewer.user.roles.moderator => View::Moderator,
+        Some(viewer) if viewer.user.id == user => View::Own,
+        _ => View::Public,
+    };
+    view(&app, &account, how_much).await.map(Json)
+}
+
+fn not_found(id: &str) -> ApiError {
+    ApiError::refused(ReturnCode::UserNotFound, format!("User {id} not found"))
+}
+
+async fn view(app: &App, account: &Account, how_much: View) -> ApiResult<UserView> {
+    let user = &account.user;
+    let totals = app
+        .store
+        .totals(&[user.id])
+        .await?
+        .remove(&user.id)
+        .unwrap_or_default();
+    let workers = app.registry.owned_by(user.id);
+    let is_own = how_much >= View::Own;
+    let is_moderator = how_much == View::Moderator;
+    let roles = &user.roles;
+    Ok(UserView {
+        username: account.alias(),
+        id: user.id,
+        kudos: user.spendable.as_f64(),
+        evaluating_kudos: is_moderator.then(|| user.escrow.as_f64()),
+        concurrency: u32::try_from(user.concurrency).unwrap_or(0),
+        worker_invited: u32::try_from(user.worker_invited).unwrap_or(0),
+        moderator: roles.moderator,
+        kudos_details: kudos_details(&totals),
+        worker_count: workers.len() as u64,
+        worker_ids: (is_own || user.public_workers).then_some(workers),
+        styles: Vec::new(),
+        sharedkey_ids: is_own.then(Vec::new),
+        active_generations: is_own.then(|| active_generations(app, user.id)),
+        monthly_kudos: is_moderator.then(|| MonthlyKudos {
+            amount: user.monthly_kudos.as_f64(),
+            last_received: None,
+        }),
+        trusted: roles.trusted,
+        flagged: roles.flagged,
+        vpn: is_own.then_some(roles.vpn),
+        service: roles.service,
+        education: roles.education,
+        customizer: roles.customizer,
+        special: is_own.then_some(roles.special),
+        deleted: roles.deleted,
+        suspicious: is_moderator.then_some(0),
+        pseudonymous: account.is_pseudonymous(),
+        contact: user.contact.clone().filter(|_| is_own),
+        admin_comment: user.admin_comment.clone().filter(|_| is_moderator),
+        account_age: app.clock.now().since(user.created).0 / 1000,
+        records: records(&totals),
+        ..UserView::default()
+    })
+}
+
+/// The anonymous account belongs to everybody: what it asks for is nobody's business.
+fn active_generations(app: &App, user: UserId) -> ActiveGenerations {
+    if user == UserId::ANONYMOUS {
+        return ActiveGenerations::default();
+    }
+    let live = app.live();
+    let waiting = live.horde.waiting_requests(user, WorkKind::Image);
+    let image = waiting.map(|request| request.id).collect();
+    ActiveGenerations {
+        image,
+        ..ActiveGenerations::default()
+    }
+}
+
+fn kudos_details(totals: &Totals) -> KudosDetails {
+    let sum = |bucket| totals.kudos(bucket).as_f64();
+    KudosDetails {
+        accumulated: sum(Bucket::Accumulated),
+        gifted: sum(Bucket::Gifted),
+        donated: sum(Bucket::Donated),
+        admin: sum(Bucket::Admin),
+        received: sum(Bucket::Received),
+        recurring: sum(Bucket::Recurring),
+        awarded: sum(Bucket::Awarded),
+        styled: sum(Bucket::Styled),
+    }
+}
+
+fn records(totals: &Totals) -> Records {
+    let work = |record| WorkRecord {
+        megapixelsteps: megapixelsteps(totals.record(record, WorkKind::Image)),
+        tokens: totals.record(record, WorkKind::Text),
+    };
+    let count = |record| CountRecord {
+        image: totals.record(record, WorkKind::Image),
+        text: totals.record(record, WorkKind::Text),
+        interrogation: totals.record(record, WorkKind::Interrogation),
+    };
+    Records {
+        usage: work(Record::Usage),
+        contribution: work(Record::Contribution),
+        fulfillment: count(Record::Fulfillment),
+        request: count(Record::Request),
+        style: count(Record::Style),
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "work is far below 2^53 units")]
+fn megapixelsteps(pixelsteps: i64) -> f64 {
+    (pixelsteps as f64 / 10_000.0).round() / 100.0
+}
+
+/// `POST /dev/test-user`: mints or refreshes a user, for tests on the same machine only.
+///
+/// # Source
+/// `community.md` § 12.3.
+pub(crate) async fn test_user(
+    State(app): State<Arc<App>>,
+    request: Request,
+) -> ApiResult<Response> {
+    if !app.config.test_users {
+        return Err(ApiError::plain(StatusCode::NOT_FOUND, "Not Found"));
+    }
+    let (parts, body) = request.into_parts();
+    if !socket_peer(&parts)?.is_loopback() {
+        let message = "Test users are minted on the server's own machine only";
+        return Err(ApiError::plain(StatusCode::FORBIDDEN, message));
+    }
+    let bytes = axum::body::to_bytes(body, crate::extract::MAX_JSON_BYTES)
+        .await
+        .map_err(|error| ApiError::plain(StatusCode::BAD_REQUEST, error.to_string()))?;
+    let wanted = Wanted::read(&bytes)
+        .map_err(|complaint| ApiError::plain(StatusCode::BAD_REQUEST, complaint))?;
+    let minted = mint(&app, wanted).await?;
+    let status = if minted.created {
+        StatusCode::CREATED
+    } else {
+        StatusCode::OK
+    };
+    Ok((status, Json(minted)).into_response())
+}
+
+/// The test user that is asked for.
+struct Wanted {
+    username: String,
+    subject: String,
+    moderator: bool,
+    trusted: bool,
+    kudos: Option<f64>,
+}
+
+impl Wanted {
+    fn read(bytes: &[u8]) -> Result<Self, String> {
+        let body: Value = if bytes.is_empty() {
+            Value::Object(serde_json::Map::new())
+        } else {
+            serde_json::from_slice(bytes).map_err(|error| error.to_string())?
+        };
+        if !body.is_object() {
+            return Err("The body must be an object".to_owned());
+        }
+        let text = |name: &str, default: &str| match body.get(name) {
+            None => Ok(default.to_owned()),
+            Some(Value::String(text)) if (1..=100).contains(&text.chars().count()) => {
+                Ok(text.clone())
+            }
+            Some(_) => Err(format!("`{name}` must be a text of 1 to 100 characters")),
+        };
+        let switch = |name: &str| match body.get(name) {
+            None => Ok(true),
+            Some(Value::Bool(on)) => Ok(*on),
+            Some(_) => Err(format!("`{name}` must be a boolean")),
+        };
+        let kudos = match body.get("kudos") {
+            None => Some(10_000.0),
+            Some(Value::Null) => None,
+            Some(Value::Number(number)) if number.as_f64().is_some_and(|kudos| kudos >= 0.0) => {
+                number.as_f64()
+            }
+            Some(_) => return Err("`kudos` must be a number of at least 0, or null".to_owned()),
+        };
+        Ok(Self {
+            username: text("username", "test_user")?,
+            subject: text("oauth_id", "ci_test_user")?,
+            moderator: switch("moderator")?,
+            trusted: switch("trusted")?,
+            kudos,
+        })
+    }
+}
+
+async fn mint(app: &App, wanted: Wanted) -> ApiResult<TestUser> {
+    let now = app.clock.now();
+    // `trusted` only says something about users that are no moderators.
+    let trusted = wanted.moderator || wanted.trusted;
+    let existing = app.store.find_user_by_subject(&wanted.subject).await?;
+    let created = existing.is_none();
+    let (id, key) = if let Some(user) = existing {
+        let change = UserChange {
+            username: Some(wanted.username),
+            moderator: Some(wanted.moderator),
+            trusted: Some(trusted),
+            ..UserChange::default()
+        };
+        app.store.update_user(user.id, &change).await?;
+        (
+            user.id,
+            accounts::new_key(&app.store, &app.secret, user.id).await?,
+        )
+    } else {
+        let new = NewAccount {
+            name: wanted.username,
+            subject: Some(wanted.subject),
+            moderator: wanted.moderator,
+            trusted,
+            kudos: Kudos::ZERO,
+        };
+        let (account, key) = accounts::add(&app.store, &app.secret, new, now).await?;
+        (account.user.id, key)
+    };
+    if let Some(kudos) = wanted.kudos {
+        let before = accounts::find(&app.store, id)
+            .await?
+            .map(|account| account.balance);
+        let change = Kudos::round(kudos) - before.unwrap_or_default();
+        accounts::grant(&app.store, id, change, now).await?;
+    }
+    app.accounts.forget(id);
+    let account = app
+        .accounts
+        .by_id(id)
+        .await?
+        .ok_or_else(|| not_found(&id.to_string()))?;
+    Ok(TestUser {
+        api_key: key,
+        user_id: id.to_string(),
+        username: account.user.username.clone(),
+        alias: account.alias(),
+        kudos: account.balance.as_f64(),
+        trusted: account.user.roles.trusted,
+        moderator: account.user.roles.moderator,
+        created,
+    })
+}

@@ -1,0 +1,234 @@
+//! Workers as they are shown.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Path, Query, State};
+use ordu_api::worker::{TeamLink, WorkKind, WorkerKudos, WorkerView};
+use ordu_api::{ReturnCode, WorkerId};
+use ordu_core::Kudos;
+use ordu_core::agent::Agent;
+use ordu_core::horde::WorkerRecord;
+use serde::Deserialize;
+
+use crate::accounts::Account;
+use crate::app::App;
+use crate::error::{ApiError, ApiResult};
+use crate::extract::OptionalKey;
+use crate::registry::Known;
+
+/// Who looks at a worker.
+enum Viewer {
+    Anybody,
+    Known(Arc<Account>),
+}
+
+impl Viewer {
+    /// A key that nobody has counts as none: lists are for everybody.
+    async fn from_key(app: &App, key: OptionalKey) -> ApiResult<Self> {
+        let Some(key) = key.0 else {
+            return Ok(Self::Anybody);
+        };
+        Ok(app
+            .accounts
+            .find_by_key(&key)
+            .await?
+            .map_or(Self::Anybody, Self::Known))
+    }
+
+    fn is_moderator(&self) -> bool {
+        matches!(self, Self::Known(account) if account.user.roles.moderator)
+    }
+
+    fn owns(&self, worker: &Known) -> bool {
+        matches!(self, Self::Known(account) if account.user.id == worker.owner)
+    }
+}
+
+/// Which workers to list.
+#[derive(Debug, Deserialize)]
+pub(crate) struct WorkerFilter {
+    #[serde(rename = "type")]
+    kind: Option<String>,
+    name: Option<String>,
+}
+
+/// `GET /workers`: those that are online.
+pub(crate) async fn list(
+    State(app): State<Arc<App>>,
+    key: OptionalKey,
+    Query(filter): Query<WorkerFilter>,
+) -> ApiResult<Json<Vec<WorkerView>>> {
+    let viewer = Viewer::from_key(&app, key).await?;
+    let now = app.clock.now();
+    let online: Vec<WorkerId> = app
+        .live()
+        .horde
+        .workers(now)
+        .map(|worker| worker.record.id)
+        .collect();
+    let mut views = Vec::new();
+    for id in online {
+        let Some(known) = app.registry.by_id(id) else {
+            continue;
+        };
+        if filter.wants(&known) {
+            views.extend(view(&app, &known, &viewer).await?);
+        }
+    }
+    Ok(Json(views))
+}
+
+impl WorkerFilter {
+    /// A name decides alone; without one the kind does.
+    fn wants(&self, worker: &Known) -> bool {
+        match (&self.name, self.kind.as_deref()) {
+            (Some(name), _) => worker.name.to_lowercase() == name.to_lowercase(),
+            (None, None | Some("all")) => true,
+            (None, Some(kind)) => worker.kind.name() == kind,
+        }
+    }
+}
+
+/// `GET /workers/{id}`
+pub(crate) async fn by_id(
+    State(app): State<Arc<App>>,
+    key: OptionalKey,
+    Path(id): Path<String>,
+) -> ApiResult<Json<WorkerView>> {
+    let known = id.parse().ok().and_then(|id| app.registry.by_id(id));
+    show(&app, key, known, &id).await
+}
+
+/// `GET /workers/name/{name}`
+pub(crate) async fn by_name(
+    State(app): State<Arc<App>>,
+    key: OptionalKey,
+    Path(name): Path<String>,
+) -> ApiResult<Json<WorkerView>> {
+    let known = app.registry.by_name(&name);
+    show(&app, key, known, &name).await
+}
+
+async fn show(
+    app: &App,
+    key: OptionalKey,
+    known: Option<Known>,
+    asked: &str,
+) -> ApiResult<Json<WorkerView>> {
+    let missing = || {
+        ApiError::refused(
+            ReturnCode::WorkerNotFound,
+            format!("Worker '{asked}' not found"),
+        )
+    };
+    let known = known.ok_or_else(missing)?;
+    let viewer = Viewer::from_key(app, key).await?;
+    view(app, &known, &viewer)
+        .await?
+        .map(Json)
+        .ok_or_else(missing)
+}
+
+async fn view(app: &App, known: &Known, viewer: &Viewer) -> ApiResult<Option<WorkerView>> {
+    let now = app.clock.now();
+    let Some(owner) = app.accounts.by_id(known.owner).await? else {
+        return Ok(None);
+    };
+    let Some((record, online)) = app
+        .live()
+        .horde
+        .worker(known.id)
+        .map(|worker| (worker.record.clone(), worker.is_online(now)))
+    else {
+        return Ok(None);
+    };
+    let mut view = public_view(known, &record, &owner);
+    view.online = online;
+    let may_know_owner = owner.user.public_workers || viewer.is_moderator() || viewer.owns(known);
+    view.owner = may_know_owner.then(|| owner.alias());
+    view.messages = may_know_owner.then(Vec::new);
+    if viewer.is_moderator() {
+        view.paused = Some(record.paused);
+        view.suspicious = Some(0);
+    }
+    if viewer.is_moderator() || viewer.owns(known) {
+        view.contact.clone_from(&owner.user.contact);
+    }
+    Ok(Some(view))
+}
+
+fn public_view(known: &Known, record: &WorkerRecord, owner: &Account) -> WorkerView {
+    let declared = &known.declared;
+    let mut view = WorkerView {
+        id: known.id.to_string(),
+        name: known.name.clone(),
+        kind: known.kind,
+        requests_fulfilled: record.fulfilled,
+        uncompleted_jobs: record.uncompleted,
+        kudos_rewards: (record.kudos_generated + record.kudos_uptime).as_f64(),
+        kudos_details: WorkerKudos {
+            generated: earned(record.kudos_generated),
+            uptime: earned(record.kudos_uptime).map(whole),
+        },
+        performance: performance(record),
+        threads: declared.threads,
+        uptime: record.uptime.0 / 1000,
+        maintenance_mode: record.maintenance.is_some(),
+        trusted: owner.user.roles.trusted,
+        flagged: owner.user.roles.flagged,
+        nsfw: declared.nsfw,
+        team: TeamLink::default(),
+        bridge_agent: declared.bridge_agent.clone(),
+        info: known.info.clone(),
+        ..WorkerView::default()
+    };
+    if known.kind == WorkKind::Image {
+        image_view(&mut view, known, record);
+    }
+    view
+}
+
+fn image_view(view: &mut WorkerView, known: &Known, record: &WorkerRecord) {
+    let declared = &known.declared;
+    let agent = match &declared.capabilities {
+        Some(words) => Agent::declared(&declared.bridge_agent, words),
+        None => Agent::parse(&declared.bridge_agent),
+    };
+    view.models = Some(declared.models.clone());
+    view.max_pixels = Some(declared.max_pixels);
+    view.megapixelsteps_generated = Some(megapixelsteps(record.things));
+    view.img2img = Some(declared.allow_img2img && agent.can("img2img"));
+    view.painting = Some(declared.allow_painting && agent.can("inpainting"));
+    view.post_processing = Some(declared.allow_post_processing);
+    view.lora = Some(declared.allow_lora);
+    view.controlnet = Some(declared.allow_controlnet);
+    view.sdxl_controlnet = Some(declared.allow_sdxl_controlnet);
+}
+
+/// Nothing earned is shown as nothing at all.
+fn earned(kudos: Kudos) -> Option<f64> {
+    (kudos != Kudos::ZERO).then(|| kudos.as_f64())
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "kudos are far below 2^53")]
+fn whole(kudos: f64) -> i64 {
+    kudos.round() as i64
+}
+
+#[expect(clippy::cast_precision_loss, reason = "work is far below 2^53 units")]
+fn megapixelsteps(pixelsteps: u64) -> f64 {
+    (pixelsteps as f64 / 10_000.0).round() / 100.0
+}
+
+fn performance(record: &WorkerRecord) -> String {
+    let speed = record.speed();
+    match record.kind {
+        WorkKind::Image => format!("{:.1} megapixelsteps per second", speed / 1_000_000.0),
+        WorkKind::Text => format!("{speed:.1} tokens per second"),
+        WorkKind::Interrogation if record.speeds.is_empty() => {
+            "No requests fulfilled yet".to_owned()
+        }
+        WorkKind::Interrogation => format!("{speed:.1} seconds per form"),
+    }
+}

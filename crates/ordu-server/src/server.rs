@@ -1,0 +1,240 @@
+//! Starting, serving, ending.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, RwLock};
+use std::time::Duration;
+
+use axum::http::HeaderValue;
+use ordu_api::status::Modes;
+use ordu_core::horde::{Horde, Policy};
+use ordu_core::model_reference::ModelReference;
+use ordu_store::{DatabaseUrl, Options, Store};
+use rand::SeedableRng;
+use rand_chacha::ChaCha12Rng;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::accounts::Accounts;
+use crate::app::{App, Live};
+use crate::blobs::{BlobError, Blobs};
+use crate::config::{BlobPlace, Config};
+use crate::fetch::Fetcher;
+use crate::pictures::Pictures;
+use crate::rebuild::Rebuilder;
+use crate::registry::{self, Known, Registry};
+use crate::secret::{NoRandomness, Secret, random_bytes};
+use crate::tasks::Tasks;
+use crate::watch::Watch;
+use crate::{router, tasks};
+
+/// How long requests in flight may take to end.
+const DRAIN_DEADLINE: Duration = Duration::from_secs(8);
+
+/// A running server.
+pub struct Server {
+    app: Arc<App>,
+    address: SocketAddr,
+    url: String,
+    tasks: Tasks,
+    shutdown: CancellationToken,
+}
+
+/// Why a server did not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The address cannot be listened on.
+    #[error("cannot listen on {0}")]
+    Listen(SocketAddr, #[source] std::io::Error),
+    /// The database cannot be used.
+    #[error("cannot open the database")]
+    Store(#[from] ordu_store::Error),
+    /// The folder of pictures cannot be used.
+    #[error("cannot use the folder of pictures `{0}`")]
+    BlobFolder(String, #[source] std::io::Error),
+    /// The place of pictures cannot be used.
+    #[error(transparent)]
+    Blobs(#[from] BlobError),
+    /// The model reference cannot be read.
+    #[error("the model reference is not valid JSON")]
+    ModelReference(#[source] serde_json::Error),
+    /// No outgoing connections can be made.
+    #[error("cannot set up outgoing connections")]
+    Client(#[from] reqwest::Error),
+    /// Nothing secret can be made.
+    #[error(transparent)]
+    Randomness(#[from] NoRandomness),
+}
+
+impl Server {
+    /// Starts a server: it is ready when this returns.
+    pub async fn start(config: Config) -> Result<Self, StartError> {
+        let listen = config.listen;
+        let listener = TcpListener::bind(listen)
+            .await
+            .map_err(|error| StartError::Listen(listen, error))?;
+        let address = listener
+            .local_addr()
+            .map_err(|error| StartError::Listen(listen, error))?;
+        let url = public_url(&config, address);
+        let app = Arc::new(open(config, address, &url).await?);
+        restore(&app).await?;
+        let shutdown = CancellationToken::new();
+        let mut tasks = Tasks::new(shutdown.clone());
+        tasks::start_all(&mut tasks, &app);
+        let service = router::router(&app).into_make_service_with_connect_info::<SocketAddr>();
+        let ended = shutdown.clone().cancelled_owned();
+        tasks.start("http", async move {
+            if let Err(error) = axum::serve(listener, service)
+                .with_graceful_shutdown(ended)
+                .await
+            {
+                tracing::error!(%error, "the server ended");
+            }
+        });
+        tracing::info!(%address, "listening");
+        Ok(Self {
+            app,
+            address,
+            url,
+            tasks,
+            shutdown,
+        })
+    }
+
+    /// Where the server listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// How the server is reached on this machine.
+    pub fn url(&self) -> String {
+        self.url.clone()
+    }
+
+    /// The database behind the server.
+    pub fn store(&self) -> &Store {
+        &self.app.store
+    }
+
+    /// What salts the stored keys.
+    pub fn secret(&self) -> &Secret {
+        &self.app.secret
+    }
+
+    /// Ends: no new connections, requests in flight get their answer, everything is written.
+    pub async fn stop(self) {
+        self.app.draining.store(true, Ordering::Relaxed);
+        self.shutdown.cancel();
+        self.app.tracker.close();
+        let drained = async {
+            self.tasks.ended().await;
+            self.app.tracker.wait().await;
+        };
+        if tokio::time::timeout(DRAIN_DEADLINE, drained).await.is_err() {
+            tracing::warn!("some requests did not end in time");
+        }
+        self.app.store.close().await;
+        tracing::info!("stopped");
+    }
+}
+
+/// A wildcard address is no address that anybody can go to.
+fn public_url(config: &Config, address: SocketAddr) -> String {
+    if let Some(url) = &config.public_url {
+        return url.to_string().trim_end_matches('/').to_owned();
+    }
+    if address.ip().is_unspecified() {
+        return format!("http://127.0.0.1:{}", address.port());
+    }
+    format!("http://{address}")
+}
+
+async fn open(config: Config, address: SocketAddr, url: &str) -> Result<App, StartError> {
+    let clock = config.clock.clone();
+    let secret = config.secret.clone();
+    let database: DatabaseUrl = config.database.parse()?;
+    let store = Arc::new(Store::open(&database, &Options::default(), clock.now()).await?);
+    let blobs = open_blobs(&config.blobs, &secret, url)?;
+    let reference = Arc::new(read_reference(config.model_reference.as_deref())?);
+    let horde = Horde::new(Arc::clone(&reference), Policy::default());
+    let dice = ChaCha12Rng::from_seed(random_bytes()?);
+    let version = env!("CARGO_PKG_VERSION");
+    let node = HeaderValue::from_str(&format!("{}:{}:{version}", address.ip(), address.port()));
+    Ok(App {
+        accounts: Accounts::new(Arc::clone(&store), secret.clone(), clock.clone()),
+        pictures: Pictures::new(Fetcher::new(Vec::new())?),
+        registry: Registry::default(),
+        watch: Watch::default(),
+        live: Mutex::new(Live { horde, dice }),
+        tracker: TaskTracker::new(),
+        node: node.unwrap_or(HeaderValue::from_static("ordu")),
+        active: AtomicU64::new(0),
+        draining: AtomicBool::new(false),
+        reachable: AtomicBool::new(true),
+        modes: RwLock::new(Modes::default()),
+        config,
+        clock,
+        secret,
+        store,
+        blobs,
+        reference,
+    })
+}
+
+fn open_blobs(place: &BlobPlace, secret: &Secret, url: &str) -> Result<Blobs, StartError> {
+    match place {
+        BlobPlace::Memory => Ok(Blobs::in_memory(secret.clone(), url)),
+        BlobPlace::Folder(folder) => {
+            make_folder(folder)?;
+            Ok(Blobs::in_folder(folder, secret.clone(), url)?)
+        }
+    }
+}
+
+fn make_folder(folder: &Path) -> Result<(), StartError> {
+    std::fs::create_dir_all(folder)
+        .map_err(|error| StartError::BlobFolder(folder.display().to_string(), error))
+}
+
+/// The operator's document if there is one, the built-in one otherwise.
+fn read_reference(document: Option<&str>) -> Result<ModelReference, StartError> {
+    let Some(text) = document else {
+        return Ok(ModelReference::embedded());
+    };
+    let reference = ModelReference::from_json(text).map_err(StartError::ModelReference)?;
+    for name in reference.unreadable() {
+        tracing::warn!(
+            model = name,
+            "a model of the reference cannot be read and is left out"
+        );
+    }
+    Ok(reference)
+}
+
+/// Workers, waiting requests and modes come back as they were.
+async fn restore(app: &App) -> Result<(), StartError> {
+    let workers = app.store.list_workers().await?;
+    let requests = app.store.list_live().await?;
+    app.load_modes().await?;
+    for worker in &workers {
+        app.registry.put(Known::from_stored(worker));
+        app.live().horde.restore_worker(registry::record(worker));
+    }
+    let rebuilder = Rebuilder {
+        reference: &app.reference,
+        registry: &app.registry,
+    };
+    let mut restored = 0_usize;
+    for request in &requests {
+        if rebuilder.restore(&mut app.live().horde, request) {
+            app.accounts.hold(request.id, request.owner, request.hold);
+            restored += 1;
+        }
+    }
+    tracing::info!(workers = workers.len(), requests = restored, "restored");
+    Ok(())
+}

@@ -1,0 +1,88 @@
+//! Lets time pass in the horde: jobs time out, requests are given up, expire, and are deleted.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ordu_core::Timestamp;
+use ordu_core::horde::{Lapse, Sanction};
+use ordu_store::{Fault, Faulted, RequestState, WorkerChange};
+
+use crate::app::App;
+
+/// How often.
+pub(crate) const PAUSE: Duration = Duration::from_secs(1);
+
+/// One round.
+pub(crate) async fn run(app: Arc<App>) {
+    let now = app.clock.now();
+    let lapses = app.live().horde.tick(now);
+    for lapse in lapses {
+        if let Err(error) = app.store_lapse(lapse, now).await {
+            // The rows catch up by their own expiry; memory is right already.
+            tracing::warn!(%error, "a lapse could not be stored");
+        }
+    }
+    match app.store.delete_ended(now).await {
+        Ok(0) => {}
+        Ok(deleted) => tracing::debug!(deleted, "expired requests were deleted"),
+        Err(error) => tracing::warn!(%error, "expired requests could not be deleted"),
+    }
+}
+
+impl App {
+    async fn store_lapse(&self, lapse: Lapse, now: Timestamp) -> Result<(), ordu_store::Error> {
+        match lapse {
+            Lapse::JobFaulted {
+                job,
+                request,
+                sanction,
+                ..
+            } => {
+                tracing::info!(job.id = %job, request.id = %request, "a job took too long");
+                self.watch.forget_job(request, job);
+                let fault = Fault {
+                    job,
+                    request,
+                    at: now,
+                    how: Faulted::Retry,
+                };
+                self.store.fault(&fault).await?;
+                if let Some(sanction) = sanction {
+                    self.store_sanction(&sanction).await;
+                }
+            }
+            Lapse::RequestFaulted { request } => {
+                tracing::info!(request.id = %request, "a request faulted too often");
+                self.watch.forget_request(request);
+                self.store
+                    .end_requests(&[request], RequestState::Faulted)
+                    .await?;
+                self.accounts.release(request, None);
+            }
+            Lapse::RequestExpired { request, .. } => {
+                self.watch.forget_request(request);
+                self.store
+                    .end_requests(&[request], RequestState::Expired)
+                    .await?;
+                self.accounts.release(request, None);
+            }
+        }
+        Ok(())
+    }
+
+    /// Keeps what was done to a worker that dropped too many jobs.
+    pub(crate) async fn store_sanction(&self, sanction: &Sanction) {
+        tracing::warn!(worker.id = %sanction.worker, "a worker drops too many jobs");
+        let Some(reason) = &sanction.maintenance else {
+            return;
+        };
+        let change = WorkerChange {
+            maintenance: Some(true),
+            maintenance_message: Some(reason.clone()),
+            ..WorkerChange::default()
+        };
+        if let Err(error) = self.store.update_worker(sanction.worker, &change).await {
+            tracing::warn!(%error, worker.id = %sanction.worker, "its maintenance is not stored");
+        }
+    }
+}

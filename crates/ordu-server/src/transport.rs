@@ -1,0 +1,160 @@
+//! What every answer carries, whatever it says: CORS, the node, the request's id, the field mask.
+
+use std::any::Any;
+use std::sync::Arc;
+
+use axum::Json;
+use axum::body::{Body, to_bytes};
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use ordu_api::error::ErrorBody;
+use ordu_api::mask::Mask;
+use serde_json::Value;
+use tracing::Instrument;
+use uuid::Uuid;
+
+use crate::app::App;
+use crate::error::ApiError;
+
+const METHODS: HeaderValue = HeaderValue::from_static("POST, GET, OPTIONS, PUT, DELETE, PATCH");
+const HEADERS: HeaderValue = HeaderValue::from_static(
+    "Accept, Content-Type, Content-Length, Accept-Encoding, X-CSRF-Token, apikey, Client-Agent, \
+     X-Fields, X-Forwarded-For, Proxied-For, Proxy-Authorization",
+);
+const NODE: HeaderName = HeaderName::from_static("horde-node");
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const MASK: HeaderName = HeaderName::from_static("x-fields");
+
+/// Wraps the whole router: names the request, answers `OPTIONS`, applies the mask, adds headers.
+pub(crate) async fn wrap(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    let id = Uuid::new_v4();
+    let span = tracing::info_span!(
+        "http",
+        request.id = %id,
+        method = %request.method(),
+        path = request.uri().path(),
+    );
+    let _active = app.count_active();
+    let started = tokio::time::Instant::now();
+    let response = answer(request, next).instrument(span.clone()).await;
+    let duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+    span.in_scope(|| tracing::debug!(status = response.status().as_u16(), duration_ms, "answered"));
+    with_headers(response, &app, id)
+}
+
+async fn answer(request: Request, next: Next) -> Response {
+    let mask = match read_mask(request.headers()) {
+        Ok(mask) => mask,
+        Err(error) => return error.into_response(),
+    };
+    let asks_options = request.method() == Method::OPTIONS;
+    let response = next.run(request).await;
+    match mask {
+        _ if asks_options => allow_options(&response).unwrap_or(response),
+        Some(mask) if response.status().is_success() => apply_mask(response, &mask).await,
+        _ => response,
+    }
+}
+
+fn read_mask(headers: &HeaderMap) -> Result<Option<Mask>, ApiError> {
+    let Some(text) = headers.get(MASK) else {
+        return Ok(None);
+    };
+    let text = String::from_utf8_lossy(text.as_bytes());
+    let complain = |error: ordu_api::mask::MaskError| {
+        ApiError::plain(StatusCode::BAD_REQUEST, error.to_string())
+    };
+    text.parse().map(Some).map_err(complain)
+}
+
+/// A path that exists has no handler for `OPTIONS`, so the router answers 405.
+fn allow_options(response: &Response) -> Option<Response> {
+    if response.status() != StatusCode::METHOD_NOT_ALLOWED {
+        return None;
+    }
+    let allow = response
+        .headers()
+        .get(header::ALLOW)
+        .cloned()
+        .unwrap_or(METHODS);
+    Some((StatusCode::OK, [(header::ALLOW, allow)]).into_response())
+}
+
+async fn apply_mask(response: Response, mask: &Mask) -> Response {
+    let is_json = response
+        .headers()
+        .get(header::CONTENT_TYPE)
+        .is_some_and(|value| {
+            value
+                .to_str()
+                .is_ok_and(|value| value.starts_with("application/json"))
+        });
+    if !is_json {
+        return response;
+    }
+    let (mut parts, body) = response.into_parts();
+    let masked = to_bytes(body, usize::MAX).await.ok().and_then(|bytes| {
+        let value: Value = serde_json::from_slice(&bytes).ok()?;
+        serde_json::to_vec(&mask.apply(value)).ok()
+    });
+    parts.headers.remove(header::CONTENT_LENGTH);
+    match masked {
+        Some(bytes) => Response::from_parts(parts, Body::from(bytes)),
+        None => ApiError::Internal("an answer is not JSON".to_owned()).into_response(),
+    }
+}
+
+fn with_headers(mut response: Response, app: &App, id: Uuid) -> Response {
+    let headers = response.headers_mut();
+    headers.insert(
+        header::ACCESS_CONTROL_ALLOW_ORIGIN,
+        HeaderValue::from_static("*"),
+    );
+    headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, METHODS);
+    headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, HEADERS);
+    headers.insert(NODE, app.node_name());
+    if let Ok(id) = HeaderValue::from_str(&id.to_string()) {
+        headers.insert(REQUEST_ID, id);
+    }
+    if headers
+        .get(header::CONTENT_TYPE)
+        .is_some_and(|value| value == "application/json")
+    {
+        let value = HeaderValue::from_static("application/json; charset=utf-8");
+        headers.insert(header::CONTENT_TYPE, value);
+    }
+    response
+}
+
+/// The answer to a path that does not exist.
+pub(crate) async fn not_found() -> ApiError {
+    ApiError::plain(StatusCode::NOT_FOUND, "There is nothing at this path")
+}
+
+/// The answer to a method that a path does not know.
+pub(crate) async fn method_not_allowed() -> ApiError {
+    let message = "The method is not allowed for this path";
+    ApiError::plain(StatusCode::METHOD_NOT_ALLOWED, message)
+}
+
+/// The answer when a handler panicked: one request is lost, never the process.
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "the panic layer hands the payload over"
+)]
+pub(crate) fn after_panic(payload: Box<dyn Any + Send>) -> Response {
+    let cause = payload
+        .downcast_ref::<String>()
+        .map(String::as_str)
+        .or_else(|| payload.downcast_ref::<&str>().copied())
+        .unwrap_or("unknown");
+    tracing::error!(cause, "a handler panicked");
+    let message = "Internal Server Error".to_owned();
+    let body = ErrorBody {
+        message,
+        ..ErrorBody::default()
+    };
+    (StatusCode::INTERNAL_SERVER_ERROR, Json(body)).into_response()
+}

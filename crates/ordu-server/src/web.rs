@@ -1,0 +1,100 @@
+//! The web page: templates and assets, built into the binary.
+
+use askama::Template;
+use ordu_api::RequestId;
+use ordu_api::image::RequestStatus;
+use ordu_api::status::{ModelStatus, Performance};
+
+/// A file that pages refer to.
+pub(crate) struct Asset {
+    pub(crate) media_type: &'static str,
+    pub(crate) bytes: &'static [u8],
+}
+
+/// The asset of this name.
+pub(crate) fn asset(name: &str) -> Option<Asset> {
+    let (media_type, bytes): (_, &[u8]) = match name {
+        "style.css" => ("text/css", include_bytes!("../../../web/assets/style.css")),
+        "request.js" => (
+            "text/javascript",
+            include_bytes!("../../../web/assets/request.js"),
+        ),
+        "icon.svg" => (
+            "image/svg+xml",
+            include_bytes!("../../../web/assets/icon.svg"),
+        ),
+        _ => return None,
+    };
+    Some(Asset { media_type, bytes })
+}
+
+/// What every page shows around its content.
+pub(crate) struct Frame<'a> {
+    pub(crate) title: &'a str,
+    pub(crate) version: &'static str,
+    pub(crate) repository: &'static str,
+}
+
+impl<'a> Frame<'a> {
+    pub(crate) fn new(title: &'a str) -> Self {
+        Self {
+            title,
+            version: env!("CARGO_PKG_VERSION"),
+            repository: env!("CARGO_PKG_REPOSITORY"),
+        }
+    }
+}
+
+/// The front page: ask for a picture, with the horde's load beside it.
+#[derive(Template)]
+#[template(path = "create.html")]
+pub(crate) struct Create<'a> {
+    pub(crate) frame: Frame<'a>,
+    pub(crate) form: &'a Form,
+    /// What was wrong with the last try.
+    pub(crate) complaint: Option<String>,
+    pub(crate) performance: Performance,
+    pub(crate) models: Vec<ModelStatus>,
+}
+
+/// The fields of the front page, as they were typed.
+#[derive(Debug, Clone, serde::Deserialize)]
+#[serde(default)]
+pub(crate) struct Form {
+    pub(crate) prompt: String,
+    pub(crate) negative: String,
+    pub(crate) model: String,
+    pub(crate) width: String,
+    pub(crate) height: String,
+    pub(crate) steps: String,
+    pub(crate) n: String,
+    pub(crate) seed: String,
+    pub(crate) apikey: String,
+}
+
+impl Default for Form {
+    fn default() -> Self {
+        Self {
+            prompt: String::new(),
+            negative: String::new(),
+            model: String::new(),
+            width: "512".to_owned(),
+            height: "512".to_owned(),
+            steps: "25".to_owned(),
+            n: "1".to_owned(),
+            seed: String::new(),
+            apikey: String::new(),
+        }
+    }
+}
+
+/// One request: how far it is, and what is there already.
+#[derive(Template)]
+#[template(path = "request.html")]
+pub(crate) struct Request<'a> {
+    pub(crate) frame: Frame<'a>,
+    pub(crate) id: RequestId,
+    pub(crate) state: String,
+    pub(crate) total: u32,
+    pub(crate) status: RequestStatus,
+}

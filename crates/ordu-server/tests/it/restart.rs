@@ -1,0 +1,46 @@
+//! What was acknowledged is there after the end of the process, however it ended.
+
+use crate::support::{TestHorde, deliver_all, pop, request};
+
+#[tokio::test]
+async fn a_restart_brings_back_queue_jobs_and_results() {
+    let folder = tempfile::tempdir().unwrap();
+    let horde = TestHorde::start_in(folder.path(), "127.0.0.1:0").await;
+    let owner = horde.user("owner", 0.0).await;
+    let worker = horde.client(&owner.api_key);
+    let client = horde.anonymous();
+    let mut ids = Vec::new();
+    for _ in 0..3 {
+        ids.push(client.async_image(&request()).await.unwrap().id);
+    }
+    let finished = worker.pop_image(&pop("w")).await.unwrap();
+    deliver_all(&worker, &finished).await;
+    let running = worker.pop_image(&pop("w")).await.unwrap();
+    // The same address again: links that were handed out stay good.
+    let address = horde.server.address().to_string();
+    horde.server.stop().await;
+
+    let horde = TestHorde::start_in(folder.path(), &address).await;
+    let (worker, client) = (horde.client(&owner.api_key), horde.anonymous());
+    let states: Vec<_> = [
+        client.check(ids[0]).await.unwrap(),
+        client.check(ids[1]).await.unwrap(),
+        client.check(ids[2]).await.unwrap(),
+    ]
+    .iter()
+    .map(|progress| (progress.finished, progress.processing, progress.waiting))
+    .collect();
+    assert_eq!(states, [(1, 0, 0), (0, 1, 0), (0, 0, 1)]);
+    assert_eq!(client.status(ids[0]).await.unwrap().generations.len(), 1);
+
+    deliver_all(&worker, &running).await;
+    let last = worker.pop_image(&pop("w")).await.unwrap();
+    deliver_all(&worker, &last).await;
+    for id in ids {
+        assert!(client.check(id).await.unwrap().done);
+    }
+    assert_eq!(
+        horde.server.store().ledger_sum().await.unwrap(),
+        ordu_core::Kudos::ZERO
+    );
+}

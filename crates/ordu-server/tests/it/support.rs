@@ -1,0 +1,176 @@
+//! A horde for one test: a real server on a free port, a clock moved by hand, typed and raw clients.
+
+use std::path::Path;
+
+use ordu_api::ApiKey;
+use ordu_api::image::{ImageJob, ImagePop, ImageRequest, ImageSubmit, SubmitState, UPLOADED};
+use ordu_api::user::TestUser;
+use ordu_client::Horde;
+use ordu_core::{Millis, Timestamp};
+use ordu_server::{Clock, Config, Server};
+use serde_json::{Value, json};
+
+/// When every test begins.
+const START: Timestamp = Timestamp(1_800_000_000_000);
+
+/// A running horde.
+pub(crate) struct TestHorde {
+    pub(crate) server: Server,
+    pub(crate) clock: Clock,
+    pub(crate) http: reqwest::Client,
+    pub(crate) url: String,
+}
+
+impl TestHorde {
+    /// A horde with everything in memory.
+    pub(crate) async fn start() -> Self {
+        Self::start_with(|config| config).await
+    }
+
+    /// A horde with its database and its pictures in a folder.
+    pub(crate) async fn start_in(folder: &Path, listen: &str) -> Self {
+        let folder = folder.to_owned();
+        let listen = listen.parse().unwrap();
+        Self::start_with(|config| Config {
+            listen,
+            database: format!("sqlite://{}", folder.join("ordu.db").display()),
+            blobs: ordu_server::BlobPlace::Folder(folder.join("blobs")),
+            ..config
+        })
+        .await
+    }
+
+    pub(crate) async fn start_with(adapt: impl FnOnce(Config) -> Config) -> Self {
+        rustls::crypto::ring::default_provider()
+            .install_default()
+            .ok();
+        let clock = Clock::manual(START);
+        let config = Config {
+            clock: clock.clone(),
+            ..Config::in_memory()
+        };
+        let server = Server::start(adapt(config)).await.unwrap();
+        let url = server.url();
+        Self {
+            server,
+            clock,
+            http: reqwest::Client::new(),
+            url,
+        }
+    }
+
+    /// Mints a user; `name` is also its external identity.
+    pub(crate) async fn user(&self, name: &str, kudos: f64) -> TestUser {
+        let body = json!({ "username": name, "oauth_id": name, "kudos": kudos, "moderator": false, "trusted": true });
+        let answer = self.post("/dev/test-user", None, &body).await;
+        assert_eq!(answer.status, 201, "{}", answer.body);
+        serde_json::from_value(answer.body).unwrap()
+    }
+
+    /// A typed client with a key.
+    pub(crate) fn client(&self, key: &ApiKey) -> Horde {
+        Horde::new(&self.url, key.clone(), "tests:1:here").unwrap()
+    }
+
+    pub(crate) fn anonymous(&self) -> Horde {
+        self.client(&ApiKey::anonymous())
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Answer {
+        Answer::read(self.http.get(format!("{}/api/v2{path}", self.url))).await
+    }
+
+    pub(crate) async fn post(&self, path: &str, key: Option<&ApiKey>, body: &Value) -> Answer {
+        let mut request = self
+            .http
+            .post(format!("{}/api/v2{path}", self.url))
+            .json(body);
+        if let Some(key) = key {
+            request = request.header("apikey", key.reveal());
+        }
+        Answer::read(request).await
+    }
+
+    /// Moves the clock.
+    pub(crate) fn later(&self, seconds: i64) {
+        self.clock.advance(Millis::from_seconds(seconds));
+    }
+}
+
+/// An answer as it came.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: reqwest::header::HeaderMap,
+    pub(crate) body: Value,
+}
+
+impl Answer {
+    pub(crate) async fn read(request: reqwest::RequestBuilder) -> Self {
+        let response = request.send().await.unwrap();
+        let status = response.status().as_u16();
+        let headers = response.headers().clone();
+        let text = response.text().await.unwrap();
+        let body = serde_json::from_str(&text).unwrap_or(Value::String(text));
+        Self {
+            status,
+            headers,
+            body,
+        }
+    }
+
+    pub(crate) fn rc(&self) -> &str {
+        self.body["rc"].as_str().unwrap_or_default()
+    }
+}
+
+/// The smallest request that is accepted.
+pub(crate) fn request() -> ImageRequest {
+    ImageRequest {
+        prompt: "a red circle###blur".to_owned(),
+        models: vec!["ordu-tiny".to_owned()],
+        ..ImageRequest::default()
+    }
+}
+
+/// A worker that can do everything.
+pub(crate) fn pop(name: &str) -> ImagePop {
+    ImagePop {
+        name: name.to_owned(),
+        models: vec!["ordu-tiny".to_owned()],
+        bridge_agent: "AI Horde Worker reGen:14.0.0:https://example.org".to_owned(),
+        max_pixels: 4_194_304,
+        amount: 4,
+        allow_controlnet: true,
+        allow_lora: true,
+        ..ImagePop::default()
+    }
+}
+
+/// A delivered job.
+pub(crate) fn delivered(id: impl std::fmt::Display) -> ImageSubmit {
+    ImageSubmit {
+        id: id.to_string(),
+        generation: UPLOADED.to_owned(),
+        state: SubmitState::Ok,
+        seed: 7,
+        gen_metadata: Vec::new(),
+    }
+}
+
+/// Uploads a picture for each job of a batch and submits it; answers the rewards.
+pub(crate) async fn deliver_all(worker: &Horde, job: &ImageJob) -> Vec<f64> {
+    let mut rewards = Vec::new();
+    let uploads = job.r2_uploads.clone().unwrap();
+    for (id, upload) in job.ids.iter().zip(uploads) {
+        worker
+            .upload(&upload, PICTURE.to_vec().into())
+            .await
+            .unwrap();
+        rewards.push(worker.submit_image(&delivered(id)).await.unwrap().reward);
+    }
+    rewards
+}
+
+/// Some bytes; the server does not look into what workers upload.
+pub(crate) const PICTURE: &[u8] = b"RIFF\0\0\0\0WEBP";
