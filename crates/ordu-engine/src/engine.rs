@@ -1,0 +1,125 @@
+//! The trait that every engine implements, and what an engine says about itself.
+
+use image::RgbImage;
+
+use crate::{EngineError, ImageTask, ModelInfo, Picture, Sampler};
+
+/// Something that turns tasks into pictures.
+///
+/// All methods block. A caller inside an async runtime runs them on a thread that may block;
+/// several tasks may run at once on one engine, each from a thread of its own.
+pub trait Engine: Send + Sync {
+    /// What this engine can do at this moment. Cheap enough to be asked before each task.
+    fn capabilities(&self) -> Capabilities;
+
+    /// Makes `task.batch` pictures. Between two steps `progress` is told how far it is, and asked
+    /// whether to go on.
+    ///
+    /// # Errors
+    ///
+    /// [`EngineError::UnknownModel`] if the engine has no model of that name,
+    /// [`EngineError::Cancelled`] if `progress` asked for it, [`EngineError::BadTask`] for sizes
+    /// and counts outside [`Limits`], and the model-file errors if the model turns out to be
+    /// unusable when it is loaded.
+    fn run(
+        &self,
+        task: ImageTask,
+        progress: &dyn ProgressSink,
+    ) -> Result<Vec<Picture>, EngineError>;
+
+    /// Which models lie in memory now.
+    fn holdings(&self) -> Holdings;
+}
+
+/// Takes note of progress and may stop the work.
+pub trait ProgressSink {
+    /// A step has been finished.
+    fn step(&self, step: Step);
+
+    /// Asked between steps; `true` ends the task with [`EngineError::Cancelled`].
+    fn cancelled(&self) -> bool {
+        false
+    }
+
+    /// Asked before each step; `true` lets the next [`Step`] carry a preview.
+    fn wants_preview(&self) -> bool {
+        false
+    }
+}
+
+/// A [`ProgressSink`] that wants to know nothing and never stops the work.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Quiet;
+
+impl ProgressSink for Quiet {
+    fn step(&self, _step: Step) {}
+}
+
+/// One finished step of sampling.
+#[derive(Clone, Debug)]
+pub struct Step {
+    /// Steps done, from 1 to `of`.
+    pub step: u32,
+    /// Steps this task takes in all.
+    pub of: u32,
+    /// A small, rough picture of what the first picture of the batch will be: one pixel per latent
+    /// pixel, or all pixels where the picture is tiny itself.
+    pub preview: Option<RgbImage>,
+}
+
+/// What an engine can do.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Capabilities {
+    /// Models a task may name, bundled ones first.
+    pub models: Vec<ModelInfo>,
+    /// Samplers that run as themselves; others are accepted and run as their nearest relative, see
+    /// [`Sampler::runs_as`].
+    pub samplers: Vec<Sampler>,
+    /// What a task may ask for at most.
+    pub limits: Limits,
+}
+
+impl Capabilities {
+    /// The model of this name, compared exactly.
+    pub fn model(&self, name: &str) -> Option<&ModelInfo> {
+        self.models.iter().find(|model| model.name == name)
+    }
+}
+
+/// The borders of a task. Beyond them [`Engine::run`] answers [`EngineError::BadTask`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Width times height of one picture, in pixels.
+    pub max_pixels: u64,
+    /// Pictures of one task.
+    pub max_batch: u32,
+    /// Sampling steps.
+    pub max_steps: u32,
+}
+
+/// What an engine holds in memory.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Holdings {
+    /// One entry per model, most recently used first.
+    pub models: Vec<Held>,
+}
+
+/// One model in memory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// Its name in [`Capabilities::models`].
+    pub model: String,
+    /// Size of its weights as held, in bytes.
+    pub bytes: u64,
+    /// Where it lies.
+    pub place: Place,
+}
+
+/// A kind of memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// The computer's own memory.
+    Ram,
+    /// The memory of an accelerator.
+    Vram,
+}

@@ -1,0 +1,79 @@
+//! The one error of this crate. Its variants are what a caller can do differently.
+
+use std::path::PathBuf;
+
+/// Why a task, or the opening of a model, failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum EngineError {
+    /// Ask for one of the known models instead.
+    #[error("unknown model `{name}`; known: {}", known.join(", "))]
+    UnknownModel {
+        /// What was asked for.
+        name: String,
+        /// What could have been asked for.
+        known: Vec<String>,
+    },
+
+    /// Change the task: a size, count or picture cannot be computed.
+    #[error("cannot run this task: {reason}")]
+    BadTask {
+        /// What, with which value, and the border.
+        reason: String,
+    },
+
+    /// Replace the model file: it is damaged, hostile, of an unknown kind or incomplete. Names the
+    /// tensors concerned.
+    #[error("model `{model}` cannot be used: {reason}")]
+    BadModel {
+        /// Name or file.
+        model: String,
+        /// What is wrong, with names and shapes.
+        reason: String,
+    },
+
+    /// Put a tokenizer where the message says.
+    #[error(
+        "model `{model}` has no tokenizer: put `tokenizer.json`, or `vocab.json` and `merges.txt`, of \
+         its text encoder into {place}"
+    )]
+    NoTokenizer {
+        /// Name of the model.
+        model: String,
+        /// The folders that were searched.
+        place: String,
+    },
+
+    /// Nothing: the caller asked for it.
+    #[error("cancelled")]
+    Cancelled,
+
+    /// Mend the file or its permissions.
+    #[error("cannot read `{}`", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        #[source]
+        source: std::io::Error,
+    },
+
+    /// Report it: a computation failed in a way that no input should cause.
+    #[error("tensor computation failed")]
+    Tensor(#[from] candle_core::Error),
+}
+
+impl EngineError {
+    pub(crate) fn bad_task(reason: impl Into<String>) -> Self {
+        Self::BadTask {
+            reason: reason.into(),
+        }
+    }
+
+    pub(crate) fn bad_model(model: impl Into<String>, reason: impl Into<String>) -> Self {
+        Self::BadModel {
+            model: model.into(),
+            reason: reason.into(),
+        }
+    }
+}

@@ -1,0 +1,51 @@
+//! Models and tensors: turns a task into pictures.
+//!
+//! One trait, [`Engine`], and what goes through it: an [`ImageTask`] in, [`Picture`]s out,
+//! [`Step`]s in between. [`NativeEngine`] is the implementation that needs nothing but this crate.
+//!
+//! This crate knows tensors, model files and images. It knows no network, no queue, no user and no
+//! currency, and it never decides what a request may ask for: it takes numbers as they are given
+//! and refuses only what cannot be computed.
+//!
+//! # Example
+//!
+//! ```no_run
+//! use ordu_engine::{Engine, ImageTask, NativeEngine, NativeOptions, Quiet};
+//!
+//! let engine = NativeEngine::open(&NativeOptions::default())?;
+//! let task = ImageTask::new("ordu-tiny", "a large red circle at the center on a blue background");
+//! for picture in engine.run(task, &Quiet)? {
+//!     picture.image.save(format!("{}.png", picture.seed)).expect("writable folder");
+//! }
+//! # Ok::<(), ordu_engine::EngineError>(())
+//! ```
+#![warn(missing_docs, clippy::missing_errors_doc)]
+#![allow(
+    clippy::doc_markdown,
+    reason = "UNet, PyTorch and their like are names in prose, not code"
+)]
+#![allow(
+    clippy::cast_precision_loss,
+    reason = "counts of pixels, steps and tokens are far below 2^52"
+)]
+#![allow(
+    clippy::many_single_char_names,
+    reason = "x, y, z, q, k and v are what the papers call them"
+)]
+
+mod engine;
+mod error;
+pub mod gates;
+mod models;
+pub mod native;
+mod sampler;
+mod task;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
+
+pub use engine::{Capabilities, Engine, Held, Holdings, Limits, Place, ProgressSink, Quiet, Step};
+pub use error::EngineError;
+pub use models::{Baseline, Fit, ModelInfo, Origin, Prediction};
+pub use native::{NativeEngine, NativeOptions};
+pub use sampler::{Sampler, Schedule};
+pub use task::{ImageTask, Mode, NoiseSource, Picture, Source};

@@ -1,0 +1,207 @@
+//! The engine that needs nothing but this program: Stable Diffusion on the CPU.
+//!
+//! Top to bottom: the engine keeps a registry and loaded models; the pipeline turns a task into
+//! pictures with a model of [`sd`], the steps of [`sampling`] and the numbers of [`noise`];
+//! networks are built of [`ops`] and filled from [`weights`].
+
+pub mod noise;
+pub mod ops;
+mod pipeline;
+pub mod pixels;
+mod registry;
+pub mod sampling;
+pub mod sd;
+pub mod weights;
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use candle_core::Device;
+use image::RgbImage;
+
+use self::registry::Registry;
+use self::sd::StableDiffusion;
+use crate::{
+    Capabilities, Engine, EngineError, Held, Holdings, ImageTask, Limits, Picture, Place,
+    ProgressSink, Sampler,
+};
+
+/// How to open a [`NativeEngine`].
+#[derive(Clone, Debug)]
+pub struct NativeOptions {
+    /// A folder with models beside the bundled one: `.safetensors` files and diffusers folders.
+    pub models: Option<PathBuf>,
+    /// Weights that may lie in memory, in bytes. One model is always held, however large.
+    pub memory: u64,
+}
+
+impl Default for NativeOptions {
+    fn default() -> Self {
+        Self {
+            models: None,
+            memory: 8 * 1024 * 1024 * 1024,
+        }
+    }
+}
+
+/// Stable Diffusion in this process.
+#[derive(Debug)]
+pub struct NativeEngine {
+    registry: Registry,
+    memory: u64,
+    /// Most recently used first.
+    loaded: Mutex<Vec<Arc<Loaded>>>,
+    /// Held while a model is being loaded, so that two tasks never load at once.
+    loading: Mutex<()>,
+}
+
+#[derive(Debug)]
+struct Loaded {
+    model: StableDiffusion,
+    bytes: u64,
+}
+
+/// Above these a CPU is busy for hours and memory for pixels runs out.
+const LIMITS: Limits = Limits {
+    max_pixels: 2048 * 2048,
+    max_batch: 20,
+    max_steps: 500,
+};
+
+impl NativeEngine {
+    /// Opens the engine: reads the headers of the models in the folder, loads nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`EngineError::Io`] if the models folder cannot be listed. A single bad model does not keep
+    /// the engine from opening: see [`NativeEngine::problems`].
+    pub fn open(options: &NativeOptions) -> Result<Self, EngineError> {
+        Ok(Self {
+            registry: Registry::open(options.models.as_deref())?,
+            memory: options.memory,
+            loaded: Mutex::default(),
+            loading: Mutex::default(),
+        })
+    }
+
+    /// Why files and folders that look like models are not among the models.
+    pub fn problems(&self) -> &[EngineError] {
+        self.registry.problems()
+    }
+
+    /// A picture through the autoencoder of a model and back: what of it survives as latents. Sides
+    /// are rounded up to whole latent pixels.
+    ///
+    /// # Errors
+    ///
+    /// As [`Engine::run`].
+    pub fn reconstruct(&self, model: &str, picture: &RgbImage) -> Result<RgbImage, EngineError> {
+        pipeline::reconstruct(&self.model(model)?.model, picture)
+    }
+
+    /// The model of a name, loaded if it is not yet, at the cost of the least recently used one.
+    ///
+    /// # Errors
+    ///
+    /// [`EngineError::UnknownModel`], or what is wrong with its files.
+    fn model(&self, name: &str) -> Result<Arc<Loaded>, EngineError> {
+        let files = self.registry.get(name)?;
+        let _one_at_a_time = lock(&self.loading);
+        if let Some(held) = self.touch(name) {
+            return Ok(held);
+        }
+        let bytes = files.bytes_loaded();
+        self.make_room(bytes);
+        let model = StableDiffusion::load(files, &Device::Cpu)?;
+        let held = Arc::new(Loaded { model, bytes });
+        lock(&self.loaded).insert(0, Arc::clone(&held));
+        Ok(held)
+    }
+
+    /// A loaded model, which becomes the most recently used one.
+    fn touch(&self, name: &str) -> Option<Arc<Loaded>> {
+        let mut loaded = lock(&self.loaded);
+        let place = loaded
+            .iter()
+            .position(|held| held.model.info.name == name)?;
+        let held = loaded.remove(place);
+        loaded.insert(0, Arc::clone(&held));
+        Some(held)
+    }
+
+    /// Lets go of the least recently used models until this many bytes fit. Those in use stay until
+    /// their task ends.
+    fn make_room(&self, bytes: u64) {
+        let mut room = self.memory.saturating_sub(bytes);
+        lock(&self.loaded).retain(|held| {
+            let fits = held.bytes <= room;
+            room = if fits { room - held.bytes } else { 0 };
+            fits
+        });
+    }
+}
+
+/// A panic elsewhere does not make a list of models wrong.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Engine for NativeEngine {
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            models: self.registry.infos().to_vec(),
+            samplers: Sampler::implemented().collect(),
+            limits: LIMITS,
+        }
+    }
+
+    fn run(
+        &self,
+        task: ImageTask,
+        progress: &dyn ProgressSink,
+    ) -> Result<Vec<Picture>, EngineError> {
+        check(&task)?;
+        let held = self.model(&task.model)?;
+        pipeline::run(&held.model, &task, progress)
+    }
+
+    fn holdings(&self) -> Holdings {
+        let loaded = lock(&self.loaded);
+        let held = |held: &Arc<Loaded>| Held {
+            model: held.model.info.name.clone(),
+            bytes: held.bytes,
+            place: Place::Ram,
+        };
+        Holdings {
+            models: loaded.iter().map(held).collect(),
+        }
+    }
+}
+
+/// Refuses what cannot be computed; everything else is taken as it is.
+fn check(task: &ImageTask) -> Result<(), EngineError> {
+    let bad = |what: String| Err(EngineError::bad_task(what));
+    let pixels = u64::from(task.width) * u64::from(task.height);
+    if pixels == 0 || pixels > LIMITS.max_pixels {
+        return bad(format!(
+            "{}x{} pixels, 1 to {} are possible",
+            task.width, task.height, LIMITS.max_pixels
+        ));
+    }
+    if !(1..=LIMITS.max_steps).contains(&task.steps) {
+        return bad(format!(
+            "{} steps, 1 to {} are possible",
+            task.steps, LIMITS.max_steps
+        ));
+    }
+    if !(1..=LIMITS.max_batch).contains(&task.batch) {
+        return bad(format!(
+            "{} pictures, 1 to {} are possible",
+            task.batch, LIMITS.max_batch
+        ));
+    }
+    if !task.cfg_scale.is_finite() {
+        return bad(format!("a guidance of {}", task.cfg_scale));
+    }
+    Ok(())
+}

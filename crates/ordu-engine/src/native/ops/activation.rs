@@ -1,0 +1,40 @@
+//! Pointwise functions, by the names that model configurations use.
+
+use candle_core::{Result, Tensor};
+
+/// A pointwise function.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Activation {
+    /// `x * sigmoid(1.702 x)`: what the first CLIP was trained with.
+    QuickGelu,
+    /// The exact one, with the error function. Approximating it by tanh costs parity in the fourth
+    /// digit.
+    Gelu,
+    /// `x * sigmoid(x)`.
+    Silu,
+}
+
+impl Activation {
+    /// The function of a name in a `config.json`.
+    pub fn from_name(name: &str) -> Option<Self> {
+        match name {
+            "quick_gelu" => Some(Self::QuickGelu),
+            "gelu" => Some(Self::Gelu),
+            "silu" | "swish" => Some(Self::Silu),
+            _ => None,
+        }
+    }
+
+    /// Applies it to each number.
+    ///
+    /// # Errors
+    ///
+    /// Those of the tensor library.
+    pub fn apply(self, x: &Tensor) -> Result<Tensor> {
+        match self {
+            Self::QuickGelu => x * candle_nn::ops::sigmoid(&(x * 1.702)?)?,
+            Self::Gelu => x.gelu_erf(),
+            Self::Silu => x.silu(),
+        }
+    }
+}

@@ -1,0 +1,354 @@
+//! Two-dimensional convolution: pixels are gathered into columns, and one matrix product does the
+//! rest.
+
+use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
+use rayon::prelude::*;
+
+use crate::EngineError;
+use crate::native::weights::Scope;
+
+/// What lies beyond the edges of a picture.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Edges {
+    /// Zeros.
+    #[default]
+    Zero,
+    /// The opposite edge: the picture tiles.
+    Wrap,
+}
+
+/// How a kernel walks over a picture.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Geometry {
+    /// Side of the kernel.
+    pub kernel: usize,
+    /// Pixels from one place to the next.
+    pub stride: usize,
+    /// Pixels added at the left and top edge.
+    pub before: usize,
+    /// Pixels added at the right and bottom edge.
+    pub after: usize,
+}
+
+impl Geometry {
+    /// 3×3, same size.
+    pub const SAME: Self = Self {
+        kernel: 3,
+        stride: 1,
+        before: 1,
+        after: 1,
+    };
+    /// 1×1.
+    pub const POINT: Self = Self {
+        kernel: 1,
+        stride: 1,
+        before: 0,
+        after: 0,
+    };
+    /// 3×3, half the size.
+    pub const HALVE: Self = Self {
+        kernel: 3,
+        stride: 2,
+        before: 1,
+        after: 1,
+    };
+    /// 3×3, half the size, padded on one side only: what autoencoders use.
+    pub const HALVE_ONE_SIDED: Self = Self {
+        kernel: 3,
+        stride: 2,
+        before: 0,
+        after: 1,
+    };
+
+    /// The side of the result for a side of the picture.
+    fn output(self, side: usize) -> usize {
+        (side + self.before + self.after).saturating_sub(self.kernel) / self.stride + 1
+    }
+}
+
+/// A convolution; weights `[out, in, kernel, kernel]`.
+#[derive(Clone, Debug)]
+pub struct Conv2d {
+    /// `[out, in * kernel * kernel]`.
+    weight: Tensor,
+    /// `[1, out, 1, 1]`.
+    bias: Tensor,
+    geometry: Geometry,
+}
+
+impl Conv2d {
+    /// Takes `weight` and `bias`.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Scope::take`].
+    pub fn new(
+        scope: &Scope<'_>,
+        inputs: usize,
+        outputs: usize,
+        geometry: Geometry,
+    ) -> std::result::Result<Self, EngineError> {
+        let kernel = geometry.kernel;
+        let weight = scope.take("weight", &[outputs, inputs, kernel, kernel])?;
+        Ok(Self {
+            weight: weight.reshape((outputs, inputs * kernel * kernel))?,
+            bias: scope
+                .take("bias", &[outputs])?
+                .reshape((1, outputs, 1, 1))?,
+            geometry,
+        })
+    }
+
+    /// `[batch, in, h, w]` to `[batch, out, h', w']`.
+    ///
+    /// # Errors
+    ///
+    /// Those of the tensor library.
+    pub fn forward(&self, x: &Tensor, edges: Edges) -> Result<Tensor> {
+        let (batch, _, height, width) = x.dims4()?;
+        let (outputs, seen) = self.weight.dims2()?;
+        let (rows, columns) = (self.geometry.output(height), self.geometry.output(width));
+        let x = x.contiguous()?;
+        let band = (MAX_GATHERED / (seen * batch * columns).max(1)).max(1);
+        let mut bands = Vec::new();
+        for first in (0..rows).step_by(band) {
+            let rows = band.min(rows - first);
+            let gather = Gather {
+                geometry: self.geometry,
+                edges,
+                first,
+                rows,
+            };
+            // All pictures of the batch side by side: one wide product is faster than several
+            // narrow ones.
+            let y = self.weight.matmul(&x.apply_op1_no_bwd(&gather)?)?;
+            bands.push(
+                y.reshape((outputs, batch, rows, columns))?
+                    .transpose(0, 1)?,
+            );
+        }
+        let y = if bands.len() == 1 {
+            bands.remove(0)
+        } else {
+            Tensor::cat(&bands, 2)?
+        };
+        y.broadcast_add(&self.bias)
+    }
+}
+
+/// Numbers that are gathered at once. A large picture is worked off in bands of rows: gathered
+/// whole, one layer of the decoder at 1024×1024 pixels would take 5 GB.
+const MAX_GATHERED: usize = 16 * 1024 * 1024;
+
+/// `[batch, c, h, w]` to `[c * kernel * kernel, batch * rows * w']`: each column is what the kernel
+/// sees at one place.
+struct Gather {
+    geometry: Geometry,
+    edges: Edges,
+    /// The first row of the result that is wanted, and how many.
+    first: usize,
+    rows: usize,
+}
+
+impl CustomOp1 for Gather {
+    fn name(&self) -> &'static str {
+        "gather-patches"
+    }
+
+    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let x = plain(x, layout)?;
+        let (batch, channels, height, width) = layout.shape().dims4()?;
+        let columns = self.geometry.output(width);
+        let taps = self.geometry.kernel * self.geometry.kernel;
+        let mut y = vec![0_f32; channels * taps * batch * self.rows * columns];
+        let plane = |picture: usize, channel: usize| {
+            let start = (picture * channels + channel) * height * width;
+            Plane {
+                numbers: x.get(start..start + height * width).unwrap_or_default(),
+                width,
+            }
+        };
+        // What one tap sees of one channel, in all pictures.
+        let fill = |(number, lines): (usize, &mut [f32])| {
+            let (channel, tap) = (number / taps, number % taps);
+            for (picture, lines) in lines.chunks_exact_mut(self.rows * columns).enumerate() {
+                self.fill(lines, columns, tap, plane(picture, channel));
+            }
+        };
+        let each = batch * self.rows * columns;
+        if y.len() < PARALLEL {
+            y.chunks_exact_mut(each).enumerate().for_each(fill);
+        } else {
+            y.par_chunks_exact_mut(each).enumerate().for_each(fill);
+        }
+        Ok((CpuStorage::F32(y), Shape::from((channels * taps, each))))
+    }
+}
+
+/// Below so many numbers, waking other threads costs more than they save.
+pub(super) const PARALLEL: usize = 256 * 1024;
+
+/// One channel of one picture.
+#[derive(Clone, Copy)]
+struct Plane<'a> {
+    numbers: &'a [f32],
+    width: usize,
+}
+
+impl<'a> Plane<'a> {
+    fn line(self, row: usize) -> Option<&'a [f32]> {
+        self.numbers.get(row * self.width..(row + 1) * self.width)
+    }
+
+    fn height(self) -> usize {
+        self.numbers.len() / self.width.max(1)
+    }
+}
+
+impl Gather {
+    /// What one tap sees of a plane; the result is zero where that is beyond the edge.
+    fn fill(&self, lines: &mut [f32], columns: usize, tap: usize, plane: Plane<'_>) {
+        let (tap_y, tap_x) = (tap / self.geometry.kernel, tap % self.geometry.kernel);
+        for (row, line) in (self.first..).zip(lines.chunks_exact_mut(columns)) {
+            let from = self
+                .place(row, tap_y, plane.height())
+                .and_then(|at| plane.line(at));
+            if let Some(from) = from {
+                self.fill_line(line, from, tap_x);
+            }
+        }
+    }
+
+    /// Where in a picture of this side a tap of the kernel falls, if not beyond the edge.
+    fn place(&self, step: usize, tap: usize, side: usize) -> Option<usize> {
+        let padded = step * self.geometry.stride + tap;
+        match self.edges {
+            Edges::Zero => padded
+                .checked_sub(self.geometry.before)
+                .filter(|at| *at < side),
+            Edges::Wrap => Some((padded + side - self.geometry.before % side) % side),
+        }
+    }
+
+    /// One line of the picture as one tap sees it.
+    fn fill_line(&self, line: &mut [f32], from: &[f32], tap: usize) {
+        let before = self.geometry.before;
+        if self.geometry.stride == 1 && self.edges == Edges::Zero {
+            // The common case is a shifted copy.
+            let skip = before.saturating_sub(tap);
+            let first = tap.saturating_sub(before);
+            let from = from.get(first..).unwrap_or_default();
+            for (to, value) in line.iter_mut().skip(skip).zip(from) {
+                *to = *value;
+            }
+            return;
+        }
+        for (step, to) in line.iter_mut().enumerate() {
+            let value = self
+                .place(step, tap, from.len())
+                .and_then(|at| from.get(at));
+            *to = value.copied().unwrap_or(0.0);
+        }
+    }
+}
+
+/// The numbers of a contiguous f32 tensor.
+pub(super) fn plain<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
+    let numbers = storage.as_slice::<f32>()?;
+    match layout.contiguous_offsets() {
+        Some((start, end)) => Ok(numbers.get(start..end).unwrap_or_default()),
+        None => candle_core::bail!("a custom operation needs a contiguous tensor"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::Device;
+
+    use super::*;
+    use crate::NoiseSource;
+    use crate::native::noise::NoiseStream;
+
+    fn noise(shape: [usize; 4]) -> Tensor {
+        NoiseStream::new(NoiseSource::Philox, 5, shape)
+            .draw(&Device::Cpu)
+            .unwrap()
+    }
+
+    fn conv(geometry: Geometry) -> Conv2d {
+        let weight = noise([4, 3, geometry.kernel, geometry.kernel]);
+        let flat = 3 * geometry.kernel * geometry.kernel;
+        Conv2d {
+            weight: weight.reshape((4, flat)).unwrap(),
+            bias: noise([1, 4, 1, 1]),
+            geometry,
+        }
+    }
+
+    fn worst(left: &Tensor, right: &Tensor) -> f32 {
+        let difference = (left - right).unwrap().abs().unwrap();
+        difference.max_all().unwrap().to_scalar().unwrap()
+    }
+
+    #[test]
+    fn every_geometry_gives_what_the_library_gives() {
+        let x = noise([2, 3, 7, 10]);
+        for geometry in [
+            Geometry::SAME,
+            Geometry::POINT,
+            Geometry::HALVE,
+            Geometry::HALVE_ONE_SIDED,
+        ] {
+            let conv = conv(geometry);
+            let Geometry {
+                kernel,
+                stride,
+                before,
+                after,
+            } = geometry;
+            let padded = x
+                .pad_with_zeros(2, before, after)
+                .unwrap()
+                .pad_with_zeros(3, before, after)
+                .unwrap();
+            let weight = conv.weight.reshape((4, 3, kernel, kernel)).unwrap();
+            let reference = padded
+                .conv2d(&weight, 0, stride, 1, 1)
+                .unwrap()
+                .broadcast_add(&conv.bias)
+                .unwrap();
+            let ours = conv.forward(&x, Edges::Zero).unwrap();
+            assert!(worst(&ours, &reference) < 1e-5, "{geometry:?}");
+        }
+    }
+
+    #[test]
+    fn bands_and_threads_do_not_show() {
+        // 27 numbers at each of 840,000 places: two bands, and above the limit for one thread.
+        let x = noise([1, 3, 600, 1400]);
+        let conv = conv(Geometry::SAME);
+        let whole = conv.forward(&x, Edges::Zero).unwrap();
+        let part = conv
+            .forward(&x.narrow(2, 400, 200).unwrap(), Edges::Zero)
+            .unwrap();
+        let (whole, part) = (
+            whole.narrow(2, 401, 198).unwrap(),
+            part.narrow(2, 1, 198).unwrap(),
+        );
+        assert!(worst(&whole, &part) < 1e-5);
+    }
+
+    #[test]
+    fn wrapping_sees_the_opposite_edge() {
+        let x = noise([1, 3, 5, 6]);
+        let conv = conv(Geometry::SAME);
+        let forward = |x: &Tensor| conv.forward(x, Edges::Wrap).unwrap();
+        let shifted = forward(&x.roll(2, 2).unwrap().roll(3, 3).unwrap());
+        assert!(
+            worst(
+                &shifted,
+                &forward(&x).roll(2, 2).unwrap().roll(3, 3).unwrap()
+            ) < 1e-6
+        );
+    }
+}

@@ -1,0 +1,102 @@
+//! What is asked at each step: given a noisy picture, what is the clean one?
+
+use candle_core::{Result, Tensor};
+
+use super::schedule::{Level, NoiseSchedule};
+use crate::Prediction;
+use crate::native::ops::Edges;
+use crate::native::sd::unet::UNet;
+
+/// Guesses the clean latents of noisy ones.
+pub trait Denoiser {
+    /// `z` at `level`, `[batch, c, h, w]`, to the clean latents it seems to hold, of the same
+    /// shape.
+    ///
+    /// # Errors
+    ///
+    /// Those of the tensor library.
+    fn denoise(&self, z: &Tensor, level: Level) -> Result<Tensor>;
+}
+
+/// A diffusion network under classifier-free guidance (Ho and Salimans 2022).
+#[derive(Debug)]
+pub struct Guided<'a> {
+    /// The network.
+    pub unet: &'a UNet,
+    /// How to read what it predicts.
+    pub schedule: &'a NoiseSchedule,
+    /// What to draw, `[batch, tokens, width]`.
+    pub positive: Tensor,
+    /// What to keep away from, and how strongly (1 is not at all); `[batch, tokens, width]`.
+    pub negative: Option<(Tensor, f64)>,
+    /// Further channels `[batch, c, h, w]` that inpainting networks see behind the latents: mask,
+    /// then masked picture.
+    pub beside: Option<Tensor>,
+    /// Whether the picture tiles.
+    pub edges: Edges,
+}
+
+impl Guided<'_> {
+    fn predict(&self, z: &Tensor, time: f64) -> Result<Tensor> {
+        let input = match &self.beside {
+            Some(beside) => Tensor::cat(&[z, beside], 1)?,
+            None => z.clone(),
+        };
+        let Some((negative, scale)) = &self.negative else {
+            return self.unet.forward(&input, time, &self.positive, self.edges);
+        };
+        // Both in one go, which is faster than twice, as long as the two prompts are equally long.
+        if negative.dims() != self.positive.dims() {
+            let with = self
+                .unet
+                .forward(&input, time, &self.positive, self.edges)?;
+            let without = self.unet.forward(&input, time, negative, self.edges)?;
+            return &without + ((with - &without)? * *scale)?;
+        }
+        let text = Tensor::cat(&[&self.positive, negative], 0)?;
+        let both =
+            self.unet
+                .forward(&Tensor::cat(&[&input, &input], 0)?, time, &text, self.edges)?;
+        let batch = z.dim(0)?;
+        let (with, without) = (both.narrow(0, 0, batch)?, both.narrow(0, batch, batch)?);
+        &without + ((with - &without)? * *scale)?
+    }
+}
+
+impl Denoiser for Guided<'_> {
+    fn denoise(&self, z: &Tensor, level: Level) -> Result<Tensor> {
+        let predicted = self.predict(z, level.time)?;
+        match self.schedule.prediction {
+            Prediction::Epsilon => (z - (predicted * level.noise)?)? / level.alpha,
+            Prediction::Velocity => (z * level.alpha)? - (predicted * level.noise)?,
+        }
+    }
+}
+
+/// Keeps what lies outside a mask: before each question the known latents are put back, with as
+/// much noise as the step has, and in each answer they are put back clean.
+#[derive(Debug)]
+pub struct Masked<D> {
+    /// Who is asked.
+    pub inner: D,
+    /// `[1, 1, h, w]`: 1 where the picture is made anew, 0 where it is kept.
+    pub mask: Tensor,
+    /// Clean latents `[batch, c, h, w]`.
+    pub known: Tensor,
+    /// The noise the run started from, `[batch, c, h, w]`.
+    pub noise: Tensor,
+}
+
+impl<D> Masked<D> {
+    fn join(&self, made: &Tensor, known: &Tensor) -> Result<Tensor> {
+        known + (made - known)?.broadcast_mul(&self.mask)?
+    }
+}
+
+impl<D: Denoiser> Denoiser for Masked<D> {
+    fn denoise(&self, z: &Tensor, level: Level) -> Result<Tensor> {
+        let renoised = ((&self.known * level.alpha)? + (&self.noise * level.noise)?)?;
+        let clean = self.inner.denoise(&self.join(z, &renoised)?, level)?;
+        self.join(&clean, &self.known)
+    }
+}

@@ -1,0 +1,265 @@
+//! Numbers of the diffusion network.
+
+use serde::Deserialize;
+
+use super::{MAX_DEPTH, check, depth_ok, first_two, groups, width_ok, yes};
+use crate::EngineError;
+use crate::native::weights::Weights;
+
+/// One number for all blocks, or one per block.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(untagged)]
+pub enum PerBlock {
+    /// The same everywhere.
+    One(usize),
+    /// From the outermost block inwards.
+    Each(Vec<usize>),
+}
+
+impl PerBlock {
+    /// The number of a block.
+    pub fn at(&self, block: usize) -> Option<usize> {
+        match self {
+            Self::One(number) => Some(*number),
+            Self::Each(numbers) => numbers.get(block).copied(),
+        }
+    }
+}
+
+/// `unet/config.json`.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct UNetConfig {
+    /// Side in latent pixels of what it was trained on.
+    #[serde(default)]
+    pub sample_size: Option<usize>,
+    /// Channels in: those of the latents, or 2 × those + 1 for inpainting.
+    pub in_channels: usize,
+    /// Channels out: those of the latents.
+    pub out_channels: usize,
+    /// Kind of each block on the way down.
+    pub down_block_types: Vec<String>,
+    /// Kind of each block on the way up.
+    pub up_block_types: Vec<String>,
+    /// Kind of the block at the bottom.
+    #[serde(default = "mid_block")]
+    pub mid_block_type: Option<String>,
+    /// Channels of each block.
+    pub block_out_channels: Vec<usize>,
+    /// Residual blocks of each block; one more on the way up.
+    #[serde(default = "two")]
+    pub layers_per_block: usize,
+    /// Width of the text.
+    pub cross_attention_dim: usize,
+    /// Despite its name, the number of heads: an early mistake of diffusers that all its files of
+    /// this class share.
+    #[serde(default = "eight")]
+    pub attention_head_dim: PerBlock,
+    /// The same under its right name, where given.
+    #[serde(default)]
+    pub num_attention_heads: Option<PerBlock>,
+    /// Transformer layers of each attention.
+    #[serde(default = "one")]
+    pub transformer_layers_per_block: PerBlock,
+    /// Groups of channels that are normalised together.
+    #[serde(default = "groups")]
+    pub norm_num_groups: usize,
+    /// Added to variances in normalisation.
+    #[serde(default = "epsilon")]
+    pub norm_eps: f64,
+    /// Whether attention is entered through linear layers instead of 1×1 convolutions; the numbers
+    /// are the same.
+    #[serde(default)]
+    pub use_linear_projection: bool,
+    /// Whether cosines come before sines in the embedding of the time step.
+    #[serde(default = "yes")]
+    pub flip_sin_to_cos: bool,
+    /// Shift of the frequencies in that embedding.
+    #[serde(default)]
+    pub freq_shift: f64,
+    /// Name of the pointwise function.
+    #[serde(default = "silu")]
+    pub act_fn: String,
+    /// Further inputs (sizes, picture embeddings). None are built here.
+    #[serde(default)]
+    pub addition_embed_type: Option<String>,
+    /// Class labels. None are built here.
+    #[serde(default)]
+    pub class_embed_type: Option<String>,
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "the default of an optional field")]
+fn mid_block() -> Option<String> {
+    Some("UNetMidBlock2DCrossAttn".to_owned())
+}
+fn two() -> usize {
+    2
+}
+fn epsilon() -> f64 {
+    1e-5
+}
+fn one() -> PerBlock {
+    PerBlock::One(1)
+}
+fn eight() -> PerBlock {
+    PerBlock::One(8)
+}
+fn silu() -> String {
+    "silu".to_owned()
+}
+
+/// The block kinds that are built.
+const DOWN_ATTENTION: &str = "CrossAttnDownBlock2D";
+const DOWN_PLAIN: &str = "DownBlock2D";
+const UP_ATTENTION: &str = "CrossAttnUpBlock2D";
+const UP_PLAIN: &str = "UpBlock2D";
+
+impl UNetConfig {
+    /// The numbers of a network under diffusers names, from its tensors: 8 heads for a text width
+    /// of 768 (SD 1), heads 64 wide for others (SD 2).
+    ///
+    /// # Errors
+    ///
+    /// [`EngineError::BadModel`] if tensors that tell the sizes are missing.
+    pub fn from_shapes(weights: &Weights) -> Result<Self, EngineError> {
+        let shape = |name: &str| first_two(weights, name);
+        let exists = |name: String| weights.shape(&name).is_some();
+        let count = |name: &dyn Fn(usize) -> String| {
+            (0..MAX_DEPTH).take_while(|n| exists(name(*n))).count()
+        };
+        // At least one, so that a network without any is refused by the name of what it lacks.
+        let blocks = count(&|n| format!("down_blocks.{n}.resnets.0.conv1.weight")).max(1);
+        let mut block_out_channels = Vec::new();
+        for block in 0..blocks {
+            block_out_channels
+                .push(shape(&format!("down_blocks.{block}.resnets.0.conv1.weight"))?.0);
+        }
+        let kind = |side: &str, block: usize, kinds: (&str, &str)| {
+            let attends = exists(format!("{side}.{block}.attentions.0.norm.weight"));
+            if attends {
+                kinds.0.to_owned()
+            } else {
+                kinds.1.to_owned()
+            }
+        };
+        let (_, width) = shape("mid_block.attentions.0.transformer_blocks.0.attn2.to_k.weight")?;
+        let heads = if width == 768 {
+            eight()
+        } else {
+            PerBlock::Each(block_out_channels.iter().map(|c| (c / 64).max(1)).collect())
+        };
+        Ok(Self {
+            sample_size: Some(64),
+            in_channels: shape("conv_in.weight")?.1,
+            out_channels: shape("conv_out.weight")?.0,
+            down_block_types: (0..blocks)
+                .map(|n| kind("down_blocks", n, (DOWN_ATTENTION, DOWN_PLAIN)))
+                .collect(),
+            up_block_types: (0..blocks)
+                .map(|n| kind("up_blocks", n, (UP_ATTENTION, UP_PLAIN)))
+                .collect(),
+            mid_block_type: mid_block(),
+            layers_per_block: count(&|n| format!("down_blocks.0.resnets.{n}.conv1.weight")),
+            cross_attention_dim: width,
+            attention_head_dim: heads,
+            num_attention_heads: None,
+            transformer_layers_per_block: one(),
+            norm_num_groups: groups(),
+            norm_eps: epsilon(),
+            use_linear_projection: false,
+            flip_sin_to_cos: true,
+            freq_shift: 0.0,
+            act_fn: silu(),
+            addition_embed_type: None,
+            class_embed_type: None,
+            block_out_channels,
+        })
+    }
+
+    /// Heads of the attentions of a block.
+    pub fn heads(&self, block: usize) -> Option<usize> {
+        self.num_attention_heads
+            .as_ref()
+            .unwrap_or(&self.attention_head_dim)
+            .at(block)
+    }
+
+    /// Whether a block on the way down attends to the text.
+    pub fn down_attends(&self, block: usize) -> bool {
+        self.down_block_types
+            .get(block)
+            .is_some_and(|kind| kind == DOWN_ATTENTION)
+    }
+
+    /// Whether a block on the way up attends to the text; blocks count from the bottom here.
+    pub fn up_attends(&self, block: usize) -> bool {
+        self.up_block_types
+            .get(block)
+            .is_some_and(|kind| kind == UP_ATTENTION)
+    }
+
+    /// Refuses what cannot be built.
+    ///
+    /// # Errors
+    ///
+    /// [`EngineError::BadModel`] naming the number or kind.
+    pub fn check(&self) -> Result<(), EngineError> {
+        let part = "unet";
+        let blocks = self.block_out_channels.len();
+        check(
+            part,
+            depth_ok(blocks) && depth_ok(self.layers_per_block),
+            "an impossible number of blocks",
+        )?;
+        let same = self.down_block_types.len() == blocks && self.up_block_types.len() == blocks;
+        check(part, same, "lists of blocks of different lengths")?;
+        let known_down = self
+            .down_block_types
+            .iter()
+            .all(|kind| kind == DOWN_ATTENTION || kind == DOWN_PLAIN);
+        let known_up = self
+            .up_block_types
+            .iter()
+            .all(|kind| kind == UP_ATTENTION || kind == UP_PLAIN);
+        let known_mid = self.mid_block_type == mid_block();
+        check(
+            part,
+            known_down && known_up && known_mid,
+            "block kinds that are not Stable Diffusion's",
+        )?;
+        let widths = [
+            self.in_channels,
+            self.out_channels,
+            self.cross_attention_dim,
+        ];
+        let all = self.block_out_channels.iter().chain(&widths);
+        check(part, all.copied().all(width_ok), "an impossible width")?;
+        for (block, channels) in self.block_out_channels.iter().enumerate() {
+            let heads = self.heads(block).unwrap_or_default();
+            check(
+                part,
+                heads > 0 && channels.is_multiple_of(heads),
+                "heads that do not divide its channels",
+            )?;
+            let layers = self
+                .transformer_layers_per_block
+                .at(block)
+                .unwrap_or_default();
+            check(
+                part,
+                depth_ok(layers),
+                "an impossible number of transformer layers",
+            )?;
+        }
+        check(
+            part,
+            self.act_fn == "silu" || self.act_fn == "swish",
+            "an unknown activation",
+        )?;
+        let plain = self.addition_embed_type.is_none() && self.class_embed_type.is_none();
+        check(
+            part,
+            plain,
+            "additional embeddings, which only other families have",
+        )
+    }
+}

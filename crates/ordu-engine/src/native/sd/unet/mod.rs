@@ -1,0 +1,196 @@
+//! The diffusion network: a UNet whose blocks attend to the text (Rombach et al. 2022).
+//!
+//! ```text
+//! latents [b, c, h, w] → conv_in → down 0 → down 1 → … → bottom → … → up 1 → up 0 → norm, silu, conv_out → [b, c, h, w]
+//!                           └──────────┴─────────┴── outputs are kept and joined by channel on the way up
+//! ```
+//!
+//! All blocks get the embedding of the time step `[b, 4 c₀]`; those with attention also the text
+//! `[b, tokens, width]`.
+
+mod block;
+mod resnet;
+mod transformer;
+
+use candle_core::{Device, Result, Tensor};
+
+use self::block::{Down, Mid, Up};
+use super::config::UNetConfig;
+use crate::EngineError;
+use crate::native::ops::{Conv2d, Edges, Followed, Geometry, GroupNorm, Linear};
+use crate::native::weights::Weights;
+
+/// The diffusion network.
+#[derive(Clone, Debug)]
+pub struct UNet {
+    time: TimeEmbedding,
+    conv_in: Conv2d,
+    downs: Vec<Down>,
+    mid: Mid,
+    ups: Vec<Up>,
+    norm_out: GroupNorm,
+    conv_out: Conv2d,
+}
+
+/// What every block gets beside its picture.
+struct Conditions<'a> {
+    /// Embedding of the time step, `[b, 4 c₀]`, activated.
+    time: &'a Tensor,
+    /// The text, `[b, tokens, width]`.
+    text: &'a Tensor,
+    edges: Edges,
+}
+
+impl UNet {
+    /// Takes all tensors of the network.
+    ///
+    /// # Errors
+    ///
+    /// [`EngineError::BadModel`] if the configuration or the tensors do not fit.
+    pub fn new(
+        weights: &Weights,
+        config: &UNetConfig,
+        device: &Device,
+    ) -> std::result::Result<Self, EngineError> {
+        config.check()?;
+        let root = weights.root(device);
+        let channels = &config.block_out_channels;
+        let first = channels.first().copied().unwrap_or_default();
+        let (mut downs, mut kept) = (Vec::new(), vec![first]);
+        let mut previous = first;
+        for (block, width) in channels.iter().copied().enumerate() {
+            let down = Down::new(&root.sub("down_blocks").sub(block), config, block, previous)?;
+            kept.extend(std::iter::repeat_n(width, down.outputs()));
+            downs.push(down);
+            previous = width;
+        }
+        let mid = Mid::new(&root.sub("mid_block"), config, previous)?;
+        let mut ups = Vec::new();
+        for block in 0..channels.len() {
+            let up = Up::new(
+                &root.sub("up_blocks").sub(block),
+                config,
+                block,
+                (previous, &mut kept),
+            )?;
+            previous = channels
+                .iter()
+                .rev()
+                .nth(block)
+                .copied()
+                .unwrap_or_default();
+            ups.push(up);
+        }
+        let unet = Self {
+            time: TimeEmbedding::new(&root.sub("time_embedding"), config)?,
+            conv_in: Conv2d::new(
+                &root.sub("conv_in"),
+                config.in_channels,
+                first,
+                Geometry::SAME,
+            )?,
+            downs,
+            mid,
+            ups,
+            norm_out: GroupNorm::new(
+                &root.sub("conv_norm_out"),
+                first,
+                config.norm_num_groups,
+                config.norm_eps,
+            )?,
+            conv_out: Conv2d::new(
+                &root.sub("conv_out"),
+                first,
+                config.out_channels,
+                Geometry::SAME,
+            )?,
+        };
+        root.finish("unet", &[])?;
+        Ok(unet)
+    }
+
+    /// Latents `[b, in, h, w]` at time step `time` under `text` `[b, tokens, width]` to a
+    /// prediction `[b, out, h, w]`.
+    ///
+    /// # Errors
+    ///
+    /// Those of the tensor library.
+    pub fn forward(
+        &self,
+        latents: &Tensor,
+        time: f64,
+        text: &Tensor,
+        edges: Edges,
+    ) -> Result<Tensor> {
+        let time = self.time.forward(time, latents.device())?;
+        let conditions = Conditions {
+            time: &time,
+            text,
+            edges,
+        };
+        let mut x = self.conv_in.forward(latents, edges)?;
+        let mut kept = vec![x.clone()];
+        for down in &self.downs {
+            x = down.forward(x, &conditions, &mut kept)?;
+        }
+        x = self.mid.forward(&x, &conditions)?;
+        for up in &self.ups {
+            x = up.forward(x, &conditions, &mut kept)?;
+        }
+        self.conv_out
+            .forward(&self.norm_out.forward(&x, Followed::BySilu)?, edges)
+    }
+}
+
+/// Sines and cosines of the time step, and two layers over them.
+#[derive(Clone, Debug)]
+struct TimeEmbedding {
+    linear1: Linear,
+    linear2: Linear,
+    width: usize,
+    cosine_first: bool,
+    shift: f64,
+}
+
+impl TimeEmbedding {
+    fn new(
+        scope: &crate::native::weights::Scope<'_>,
+        config: &UNetConfig,
+    ) -> std::result::Result<Self, EngineError> {
+        let width = config
+            .block_out_channels
+            .first()
+            .copied()
+            .unwrap_or_default();
+        Ok(Self {
+            linear1: Linear::new(&scope.sub("linear_1"), width, 4 * width)?,
+            linear2: Linear::new(&scope.sub("linear_2"), 4 * width, 4 * width)?,
+            width,
+            cosine_first: config.flip_sin_to_cos,
+            shift: config.freq_shift,
+        })
+    }
+
+    /// `[1, 4 width]`, with the activation that every residual block would apply to it first.
+    fn forward(&self, time: f64, device: &Device) -> Result<Tensor> {
+        let half = self.width / 2;
+        #[expect(clippy::cast_possible_truncation, reason = "networks compute in f32")]
+        let angles: Vec<f32> = (0..half)
+            .map(|index| {
+                (-f64::ln(10_000.0) * index as f64 / (half as f64 - self.shift)).exp() * time
+            })
+            .map(|angle| angle as f32)
+            .collect();
+        let sines = angles.iter().map(|angle| angle.sin());
+        let cosines = angles.iter().map(|angle| angle.cos());
+        let waves: Vec<f32> = if self.cosine_first {
+            cosines.chain(sines).collect()
+        } else {
+            sines.chain(cosines).collect()
+        };
+        let waves = Tensor::from_vec(waves, (1, 2 * half), device)?;
+        self.linear2
+            .forward(&self.linear1.forward(&waves)?.silu()?)?
+            .silu()
+    }
+}

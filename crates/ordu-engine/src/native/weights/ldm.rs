@@ -1,0 +1,255 @@
+//! The names of single-file checkpoints (the original "latent diffusion" layout), mapped to those
+//! of diffusers.
+//!
+//! Nothing is assumed about the size of a network: its blocks are walked in the order in which the
+//! layout numbers them, and what lies at each number tells what it is (a residual block, one with
+//! attention, a change of resolution).
+//!
+//! | part | prefix | here |
+//! |---|---|---|
+//! | UNet | `model.diffusion_model.` | `input_blocks.N`, `middle_block.N`, `output_blocks.N` become blocks with resnets and attentions |
+//! | autoencoder | `first_stage_model.` | the decoder's blocks are numbered in reverse |
+//! | text | `cond_stage_model.transformer.` | names stay |
+
+use std::collections::BTreeMap;
+
+use super::{Entry, TensorFile, Weights};
+
+const UNET: &str = "model.diffusion_model.";
+const AUTOENCODER: &str = "first_stage_model.";
+const TEXT: &str = "cond_stage_model.transformer.";
+/// Prefix of the text encoder of Stable Diffusion 2, which has other tensors altogether.
+const OPEN_CLIP: &str = "cond_stage_model.model.";
+
+/// No network has more blocks, or layers of a block.
+const MAX_COUNT: usize = 128;
+
+/// The three networks of a checkpoint, each under the names of diffusers.
+#[derive(Clone, Debug)]
+pub struct Parts {
+    /// The text encoder.
+    pub text: Weights,
+    /// The diffusion network.
+    pub unet: Weights,
+    /// The autoencoder.
+    pub vae: Weights,
+}
+
+/// Whether the file is a checkpoint in this layout.
+pub fn is_checkpoint(file: &TensorFile) -> bool {
+    file.get("model.diffusion_model.input_blocks.0.0.weight")
+        .is_some()
+}
+
+/// Whether the text encoder is that of Stable Diffusion 2.
+pub fn has_open_clip(file: &TensorFile) -> bool {
+    file.entries().any(|(name, _)| name.starts_with(OPEN_CLIP))
+}
+
+/// Splits a checkpoint and renames its tensors. Unknown names are kept: the network that does not
+/// want them says so.
+pub fn split(file: &TensorFile) -> Parts {
+    Parts {
+        text: Weights::from_entries(under(file, TEXT)),
+        unet: rename(under(file, UNET), &unet_prefixes(file), &UNET_ENDINGS),
+        vae: rename(under(file, AUTOENCODER), &vae_prefixes(file), &VAE_ENDINGS),
+    }
+}
+
+/// Tensors under a prefix, without it.
+fn under(file: &TensorFile, prefix: &str) -> BTreeMap<String, Entry> {
+    file.entries()
+        .filter_map(|(name, entry)| Some((name.strip_prefix(prefix)?.to_owned(), entry.clone())))
+        .collect()
+}
+
+/// Names of parts inside a block: theirs, ours.
+type Endings = [(&'static str, &'static str)];
+
+const UNET_ENDINGS: [(&str, &str); 6] = [
+    ("in_layers.0.", "norm1."),
+    ("in_layers.2.", "conv1."),
+    ("emb_layers.1.", "time_emb_proj."),
+    ("out_layers.0.", "norm2."),
+    ("out_layers.3.", "conv2."),
+    ("skip_connection.", "conv_shortcut."),
+];
+
+const VAE_ENDINGS: [(&str, &str); 1] = [("nin_shortcut.", "conv_shortcut.")];
+
+fn rename(
+    tensors: BTreeMap<String, Entry>,
+    prefixes: &[(String, String)],
+    endings: &Endings,
+) -> Weights {
+    Weights::from_entries(tensors.into_iter().map(|(name, entry)| {
+        let renamed = prefixes
+            .iter()
+            .find_map(|(theirs, ours)| {
+                Some(format!("{ours}{}", name.strip_prefix(theirs.as_str())?))
+            })
+            .unwrap_or(name);
+        let renamed = endings
+            .iter()
+            .find(|(theirs, _)| renamed.contains(&format!(".{theirs}")))
+            .map_or(renamed.clone(), |(theirs, ours)| {
+                renamed.replacen(&format!(".{theirs}"), &format!(".{ours}"), 1)
+            });
+        (renamed, entry)
+    }))
+}
+
+/// What lies at one number of `input_blocks` or `output_blocks`.
+struct Slot {
+    resnet: bool,
+    attention: bool,
+    /// Index within the slot of the convolution that changes the resolution, if there is one.
+    resample: Option<(usize, &'static str)>,
+}
+
+fn slot(file: &TensorFile, list: &str, number: usize) -> Option<Slot> {
+    let has = |rest: &str| file.get(&format!("{UNET}{list}.{number}.{rest}")).is_some();
+    let resample = [(0, "op"), (1, "conv"), (2, "conv")]
+        .into_iter()
+        .find(|(index, conv)| has(&format!("{index}.{conv}.weight")));
+    let slot = Slot {
+        resnet: has("0.in_layers.0.weight"),
+        attention: has("1.norm.weight"),
+        resample,
+    };
+    (slot.resnet || slot.resample.is_some()).then_some(slot)
+}
+
+fn unet_prefixes(file: &TensorFile) -> Vec<(String, String)> {
+    let mut pairs: Vec<(String, String)> = [
+        ("time_embed.0.", "time_embedding.linear_1."),
+        ("time_embed.2.", "time_embedding.linear_2."),
+        ("input_blocks.0.0.", "conv_in."),
+        ("middle_block.0.", "mid_block.resnets.0."),
+        ("middle_block.1.", "mid_block.attentions.0."),
+        ("middle_block.2.", "mid_block.resnets.1."),
+        ("out.0.", "conv_norm_out."),
+        ("out.2.", "conv_out."),
+    ]
+    .map(|(theirs, ours)| (theirs.to_owned(), ours.to_owned()))
+    .to_vec();
+    walk(
+        file,
+        "input_blocks",
+        ("down_blocks", "downsamplers"),
+        &mut pairs,
+    );
+    walk(
+        file,
+        "output_blocks",
+        ("up_blocks", "upsamplers"),
+        &mut pairs,
+    );
+    pairs
+}
+
+/// Follows the numbers of one list; a change of resolution ends a block on both ways, down and up.
+fn walk(file: &TensorFile, list: &str, ours: (&str, &str), pairs: &mut Vec<(String, String)>) {
+    let (blocks, resampler) = ours;
+    let first = usize::from(list == "input_blocks");
+    let (mut block, mut layer) = (0, 0);
+    for number in first..MAX_COUNT {
+        let Some(slot) = slot(file, list, number) else {
+            break;
+        };
+        let theirs = format!("{list}.{number}.");
+        if slot.resnet {
+            pairs.push((
+                format!("{theirs}0."),
+                format!("{blocks}.{block}.resnets.{layer}."),
+            ));
+        }
+        if slot.attention {
+            pairs.push((
+                format!("{theirs}1."),
+                format!("{blocks}.{block}.attentions.{layer}."),
+            ));
+        }
+        layer += 1;
+        if let Some((index, conv)) = slot.resample {
+            // Before the attention's prefix, which this one may extend.
+            pairs.insert(
+                0,
+                (
+                    format!("{theirs}{index}.{conv}."),
+                    format!("{blocks}.{block}.{resampler}.0.conv."),
+                ),
+            );
+            (block, layer) = (block + 1, 0);
+        }
+    }
+}
+
+fn vae_prefixes(file: &TensorFile) -> Vec<(String, String)> {
+    let mut pairs = Vec::new();
+    let mut pair = |theirs: String, ours: String| pairs.push((theirs, ours));
+    let levels = (0..MAX_COUNT)
+        .take_while(|level| {
+            let name = format!("{AUTOENCODER}decoder.up.{level}.block.0.conv1.weight");
+            file.get(&name).is_some()
+        })
+        .count();
+    let layers = |side: &str, level: usize| {
+        let exists = move |layer: &usize| {
+            let name = format!("{AUTOENCODER}{side}.{level}.block.{layer}.conv1.weight");
+            file.get(&name).is_some()
+        };
+        (0..MAX_COUNT).take_while(exists).count()
+    };
+    for level in 0..levels {
+        let up = levels - 1 - level;
+        for layer in 0..layers("encoder.down", level) {
+            pair(
+                format!("encoder.down.{level}.block.{layer}."),
+                format!("encoder.down_blocks.{level}.resnets.{layer}."),
+            );
+        }
+        for layer in 0..layers("decoder.up", level) {
+            pair(
+                format!("decoder.up.{level}.block.{layer}."),
+                format!("decoder.up_blocks.{up}.resnets.{layer}."),
+            );
+        }
+        pair(
+            format!("encoder.down.{level}.downsample."),
+            format!("encoder.down_blocks.{level}.downsamplers.0."),
+        );
+        pair(
+            format!("decoder.up.{level}.upsample."),
+            format!("decoder.up_blocks.{up}.upsamplers.0."),
+        );
+    }
+    for side in ["encoder", "decoder"] {
+        pair(
+            format!("{side}.mid.block_1."),
+            format!("{side}.mid_block.resnets.0."),
+        );
+        pair(
+            format!("{side}.mid.block_2."),
+            format!("{side}.mid_block.resnets.1."),
+        );
+        let attention = format!("{side}.mid_block.attentions.0.");
+        for (theirs, ours) in [
+            ("norm", "group_norm"),
+            ("q", "to_q"),
+            ("k", "to_k"),
+            ("v", "to_v"),
+            ("proj_out", "to_out.0"),
+        ] {
+            pair(
+                format!("{side}.mid.attn_1.{theirs}."),
+                format!("{attention}{ours}."),
+            );
+        }
+        pair(
+            format!("{side}.norm_out."),
+            format!("{side}.conv_norm_out."),
+        );
+    }
+    pairs
+}

@@ -1,0 +1,205 @@
+//! Named tensors of a model: read from files, brought to one naming, handed out to networks by name
+//! and shape.
+//!
+//! The naming inside is that of diffusers. [`ldm`] maps the names of single-file checkpoints to it,
+//! once, before any network is built. A [`Scope`] notes every tensor that is asked for, so that one
+//! error can name all that is missing, wrongly shaped or left over.
+
+mod file;
+pub mod ldm;
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+
+use candle_core::{DType, Device, Tensor};
+
+pub(crate) use file::read_small;
+pub use file::{Entry, TensorFile};
+
+use crate::EngineError;
+
+/// Tensors by canonical name, not yet copied into memory.
+#[derive(Clone, Debug, Default)]
+pub struct Weights {
+    tensors: BTreeMap<String, Entry>,
+}
+
+impl Weights {
+    /// All tensors of a file under their own names.
+    pub fn from_file(file: &TensorFile) -> Self {
+        Self {
+            tensors: file
+                .entries()
+                .map(|(name, entry)| (name.to_owned(), entry.clone()))
+                .collect(),
+        }
+    }
+
+    /// Tensors under names of one's own making.
+    pub fn from_entries(entries: impl IntoIterator<Item = (String, Entry)>) -> Self {
+        Self {
+            tensors: entries.into_iter().collect(),
+        }
+    }
+
+    /// The shape of a tensor, if it is there.
+    pub fn shape(&self, name: &str) -> Option<&[usize]> {
+        self.tensors.get(name).map(Entry::shape)
+    }
+
+    /// Names and tensors in the order of names.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Entry)> {
+        self.tensors
+            .iter()
+            .map(|(name, entry)| (name.as_str(), entry))
+    }
+
+    /// Size in the file of all tensors together, in bytes.
+    pub fn bytes(&self) -> u64 {
+        self.tensors
+            .values()
+            .map(|entry| entry.bytes().len() as u64)
+            .sum()
+    }
+
+    /// The root from which a network takes its tensors.
+    pub fn root(&self, device: &Device) -> Scope<'_> {
+        Scope {
+            weights: self,
+            device: device.clone(),
+            prefix: String::new(),
+            ledger: Rc::new(RefCell::new(Ledger::default())),
+        }
+    }
+}
+
+/// What has been asked for so far.
+#[derive(Debug, Default)]
+struct Ledger {
+    used: BTreeSet<String>,
+    missing: Vec<String>,
+    misshapen: Vec<String>,
+}
+
+/// A prefix of names, such as `down_blocks.0.resnets.1.`, from which a part of a network takes its
+/// tensors.
+#[derive(Clone, Debug)]
+pub struct Scope<'a> {
+    weights: &'a Weights,
+    device: Device,
+    prefix: String,
+    ledger: Rc<RefCell<Ledger>>,
+}
+
+impl Scope<'_> {
+    /// The scope of a part: `name` and a dot are added to the prefix.
+    #[must_use]
+    pub fn sub(&self, name: impl std::fmt::Display) -> Self {
+        Self {
+            prefix: format!("{}{name}.", self.prefix),
+            ..self.clone()
+        }
+    }
+
+    /// Whether a tensor of this name exists.
+    pub fn has(&self, name: &str) -> bool {
+        self.weights
+            .tensors
+            .contains_key(&format!("{}{name}", self.prefix))
+    }
+
+    /// The tensor of this name and shape, in f32 on the device of the root.
+    ///
+    /// If it is missing or of another shape this is noted for [`Scope::finish`], and a stand-in of
+    /// zeros that takes no memory is returned, so that building goes on and finds all other faults
+    /// too.
+    ///
+    /// # Errors
+    ///
+    /// [`EngineError::Tensor`] if the device refuses the copy.
+    pub fn take(&self, name: &str, shape: &[usize]) -> Result<Tensor, EngineError> {
+        let full = format!("{}{name}", self.prefix);
+        let Some(entry) = self.weights.tensors.get(&full) else {
+            self.ledger
+                .borrow_mut()
+                .missing
+                .push(format!("{full} {shape:?}"));
+            return self.stand_in(shape);
+        };
+        self.ledger.borrow_mut().used.insert(full.clone());
+        if !same_up_to_ones(entry.shape(), shape) {
+            let line = format!("{full} is {:?}, expected {shape:?}", entry.shape());
+            self.ledger.borrow_mut().misshapen.push(line);
+            return self.stand_in(shape);
+        }
+        Ok(entry.to_f32(&self.device)?.reshape(shape)?)
+    }
+
+    fn stand_in(&self, shape: &[usize]) -> Result<Tensor, EngineError> {
+        Ok(Tensor::zeros(1, DType::F32, &self.device)?.broadcast_as(shape)?)
+    }
+
+    /// Ends the building of a network: every tensor asked for was there, and every tensor there was
+    /// asked for.
+    ///
+    /// `model` names the model in the error; `ignored` are endings of names that may be left over.
+    ///
+    /// # Errors
+    ///
+    /// [`EngineError::BadModel`] naming the tensors concerned.
+    pub fn finish(&self, model: &str, ignored: &[&str]) -> Result<(), EngineError> {
+        let ledger = self.ledger.borrow();
+        let extra: Vec<String> = self
+            .weights
+            .iter()
+            .filter(|(name, _)| !ledger.used.contains(*name))
+            .filter(|(name, _)| !ignored.iter().any(|ending| name.ends_with(ending)))
+            .map(|(name, entry)| format!("{name} {:?}", entry.shape()))
+            .collect();
+        let faults: Vec<String> = [
+            ("missing", &ledger.missing),
+            ("of the wrong shape", &ledger.misshapen),
+            ("not part of this architecture", &extra),
+        ]
+        .into_iter()
+        .filter(|(_, names)| !names.is_empty())
+        .map(|(what, names)| summary(what, names))
+        .collect();
+        if faults.is_empty() {
+            Ok(())
+        } else {
+            Err(EngineError::bad_model(model, faults.join("; ")))
+        }
+    }
+}
+
+/// Linear layers and 1×1 convolutions hold the same numbers; files mix the two up freely.
+fn same_up_to_ones(left: &[usize], right: &[usize]) -> bool {
+    let trim = |shape: &[usize]| {
+        let end = shape
+            .iter()
+            .rposition(|side| *side != 1)
+            .map_or(0, |last| last + 1);
+        shape.get(..end).map(<[usize]>::to_vec)
+    };
+    trim(left) == trim(right)
+}
+
+/// `3 tensors are missing: a [1], b [2], c [3]`, cut after eight names.
+fn summary(what: &str, names: &[String]) -> String {
+    const SHOWN: usize = 8;
+    let shown: Vec<&str> = names.iter().take(SHOWN).map(String::as_str).collect();
+    let rest = names.len().saturating_sub(SHOWN);
+    let more = if rest > 0 {
+        format!(" and {rest} more")
+    } else {
+        String::new()
+    };
+    let be = if names.len() == 1 {
+        "tensor is"
+    } else {
+        "tensors are"
+    };
+    format!("{} {be} {what}: {}{more}", names.len(), shown.join(", "))
+}

@@ -1,0 +1,15 @@
+//! All tests of the engine that need more than one module.
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "helpers of tests may panic and print"
+)]
+#![expect(
+    clippy::doc_markdown,
+    reason = "UNet, PyTorch and their like are names in prose"
+)]
+
+mod data;
+mod parity;
+mod single_file;
+mod tiny;

@@ -1,0 +1,329 @@
+//! Every network and sampler against the numbers of PyTorch, diffusers, transformers and
+//! k-diffusion.
+//!
+//! `cargo nextest run -p ordu-engine parity_table --success-output immediate` prints all errors.
+
+use candle_core::{DType, Device, Tensor};
+use ordu_engine::native::noise::NoiseStream;
+use ordu_engine::native::ops::Edges;
+use ordu_engine::native::sampling::{Denoiser, Guided, Level, NoiseSchedule, sample};
+use ordu_engine::native::sd::config::{ClipConfig, SchedulerConfig, UNetConfig, VaeConfig};
+use ordu_engine::native::sd::files::ModelFiles;
+use ordu_engine::native::sd::{StableDiffusion, clip::Clip, prompt, unet::UNet, vae::Vae};
+use ordu_engine::{NoiseSource, Sampler, Schedule};
+
+use crate::data::{compare, compare_within, get, json, path, print_table, tensors, weights};
+
+/// All in one test, so that there is one table.
+#[test]
+fn parity_table() {
+    text_encoders();
+    unets();
+    autoencoders();
+    schedules();
+    trajectories();
+    zero_terminal();
+    whole_model();
+    print_table();
+}
+
+fn text_encoders() {
+    for kind in ["quick-gelu", "gelu"] {
+        let config: ClipConfig = json(&format!("clip-{kind}/config.json"));
+        let clip = Clip::new(
+            &weights(&format!("clip-{kind}/model.safetensors")),
+            &config,
+            &Device::Cpu,
+        )
+        .unwrap();
+        let io = tensors(&format!("clip-{kind}/io.safetensors"));
+        let ids = get(&io, "ids").to_dtype(DType::U32).unwrap();
+        compare(
+            &format!("CLIP {kind}"),
+            &clip.forward(&ids, 1).unwrap(),
+            &get(&io, "last"),
+        );
+        compare(
+            &format!("CLIP {kind}, clip skip 2"),
+            &clip.forward(&ids, 2).unwrap(),
+            &get(&io, "skip2"),
+        );
+    }
+}
+
+fn unets() {
+    for kind in ["sd1", "sd2", "inpaint"] {
+        let folder = format!("unet-{kind}");
+        let config: UNetConfig = json(&format!("{folder}/config.json"));
+        let weights = weights(&format!("{folder}/diffusion_pytorch_model.safetensors"));
+        let unet = UNet::new(&weights, &config, &Device::Cpu).unwrap();
+        let io = tensors(&format!("{folder}/io.safetensors"));
+        for size in ["even", "odd"] {
+            let input = |name: &str| get(&io, &format!("{size}.{name}"));
+            let time = f64::from(input("time").to_vec1::<f32>().unwrap()[0]);
+            let y = unet
+                .forward(&input("x"), time, &input("text"), Edges::Zero)
+                .unwrap();
+            compare(&format!("UNet {kind}, {size} size"), &y, &input("y"));
+        }
+    }
+}
+
+fn autoencoders() {
+    for kind in ["plain", "deep"] {
+        let folder = format!("vae-{kind}");
+        let config: VaeConfig = json(&format!("{folder}/config.json"));
+        let weights = weights(&format!("{folder}/diffusion_pytorch_model.safetensors"));
+        let vae = Vae::new(&weights, &config, &Device::Cpu).unwrap();
+        let io = tensors(&format!("{folder}/io.safetensors"));
+        let latents = vae.encode(&get(&io, "pictures"), Edges::Zero).unwrap();
+        compare(
+            &format!("autoencoder {kind}, encode"),
+            &latents,
+            &get(&io, "latents"),
+        );
+        let decoded = vae.decode(&get(&io, "latents"), Edges::Zero).unwrap();
+        compare(
+            &format!("autoencoder {kind}, decode"),
+            &decoded,
+            &get(&io, "decoded"),
+        );
+    }
+}
+
+fn stable_diffusion_schedule() -> NoiseSchedule {
+    NoiseSchedule::new(&SchedulerConfig::default()).unwrap()
+}
+
+fn schedules() {
+    let io = tensors("samplers.safetensors");
+    for (name, schedule) in [("normal", Schedule::Normal), ("karras", Schedule::Karras)] {
+        let levels = stable_diffusion_schedule().levels(schedule, 8, 1.0);
+        #[expect(clippy::cast_possible_truncation, reason = "the reference is f32")]
+        let sigmas: Vec<f32> = levels.iter().map(|level| level.sigma as f32).collect();
+        let sigmas = Tensor::from_vec(sigmas, 9, &Device::Cpu).unwrap();
+        compare(
+            &format!("sigmas {name}"),
+            &sigmas,
+            &get(&io, &format!("{name}.sigmas")),
+        );
+    }
+}
+
+/// The denoiser of `make.py`: the clean picture is 0.8 tanh(z).
+struct Toy;
+
+impl Denoiser for Toy {
+    fn denoise(&self, z: &Tensor, _level: Level) -> candle_core::Result<Tensor> {
+        z.tanh()? * 0.8
+    }
+}
+
+/// `z` after each step. The sampler shows its guesses, not its state: the walk is taken again for
+/// each prefix.
+fn walk(sampler: Sampler, levels: &[Level], start: &Tensor, noise: &Tensor) -> Tensor {
+    let prefix = |length: usize| {
+        let mut draws = 0..;
+        let mut fresh = || Ok(noise.get(draws.next().unwrap())?);
+        sample(
+            (sampler, &levels[..=length]),
+            start.clone(),
+            &Toy,
+            &mut fresh,
+            &mut |_, _| Ok(()),
+        )
+        .unwrap()
+    };
+    let states: Vec<Tensor> = (1..levels.len()).map(prefix).collect();
+    Tensor::stack(&states, 0).unwrap()
+}
+
+fn trajectories() {
+    let io = tensors("samplers.safetensors");
+    let (start, noise) = (get(&io, "start"), get(&io, "noise"));
+    let samplers = [
+        ("euler", Sampler::Euler),
+        ("euler", Sampler::Ddim),
+        ("euler_ancestral", Sampler::EulerA),
+        ("dpmpp_2m", Sampler::Dpmpp2m),
+    ];
+    for (name, schedule) in [("normal", Schedule::Normal), ("karras", Schedule::Karras)] {
+        let levels = stable_diffusion_schedule().levels(schedule, 8, 1.0);
+        for (reference, sampler) in samplers {
+            let states = walk(sampler, &levels, &start, &noise);
+            compare(
+                &format!("{sampler} {name}"),
+                &states,
+                &get(&io, &format!("{name}.{reference}")),
+            );
+        }
+    }
+}
+
+fn zero_terminal() {
+    let io = tensors("samplers.safetensors");
+    let config = SchedulerConfig {
+        rescale_betas_zero_snr: true,
+        prediction_type: "v_prediction".to_owned(),
+        ..SchedulerConfig::default()
+    };
+    let levels = NoiseSchedule::new(&config)
+        .unwrap()
+        .levels(Schedule::Normal, 8, 1.0);
+    #[expect(clippy::cast_possible_truncation, reason = "the reference is f32")]
+    let times: Vec<f32> = levels[..8].iter().map(|level| level.time as f32).collect();
+    compare(
+        "time steps, zero terminal",
+        &Tensor::from_vec(times, 8, &Device::Cpu).unwrap(),
+        &get(&io, "zero_terminal.times"),
+    );
+    let states = walk(
+        Sampler::Ddim,
+        &levels,
+        &get(&io, "start"),
+        &get(&io, "noise"),
+    );
+    compare(
+        "DDIM, zero terminal (diffusers)",
+        &states,
+        &get(&io, "zero_terminal.ddim"),
+    );
+}
+
+/// Same seed, same latents at each step, same picture.
+fn whole_model() {
+    #[derive(serde::Deserialize)]
+    struct Prompts {
+        prompts: [String; 2],
+        ids: [Vec<u32>; 2],
+    }
+    let files = ModelFiles::folder(&path("tiny-sd")).unwrap().unwrap();
+    let model = StableDiffusion::load(&files, &Device::Cpu).unwrap();
+    let io = tensors("tiny-sd.io.safetensors");
+    let known: Prompts = json("tiny-sd.prompts.json");
+    for (text, ids) in known.prompts.iter().zip(&known.ids) {
+        // Escaped, since parentheses are emphasis to us and letters to the reference.
+        let text = text.replace('(', r"\(").replace(')', r"\)");
+        assert_eq!(&prompt::chunks(&model.tokenizer, &text, 16)[0].ids, ids);
+    }
+    let ids =
+        |index: usize| Tensor::from_vec(known.ids[index].clone(), (1, 16), &Device::Cpu).unwrap();
+    let encode = |index: usize| model.clip.forward(&ids(index), 1).unwrap();
+    let (positive, negative) = (encode(0), encode(1));
+    compare(
+        "whole model, prompt",
+        &positive.squeeze(0).unwrap(),
+        &get(&io, "positive"),
+    );
+    let noise = NoiseStream::new(NoiseSource::TorchCpu, 1234, [1, 4, 8, 8])
+        .draw(&Device::Cpu)
+        .unwrap();
+    compare("whole model, noise of the seed", &noise, &get(&io, "noise"));
+    let guided = Guided {
+        unet: &model.unet,
+        schedule: &model.schedule,
+        positive,
+        negative: Some((negative, 5.0)),
+        beside: None,
+        edges: Edges::Zero,
+    };
+    let levels = model.schedule.levels(Schedule::Normal, 6, 1.0);
+    let reference = get(&io, "latents");
+    let mut no_noise = || unreachable!("Euler draws no noise");
+    for steps in 1..=6 {
+        let ours = sample(
+            (Sampler::Euler, &levels[..=steps]),
+            noise.clone(),
+            &guided,
+            &mut no_noise,
+            &mut |_, _| Ok(()),
+        );
+        compare(
+            &format!("whole model, latents, step {steps}"),
+            &ours.unwrap(),
+            &reference.get(steps - 1).unwrap(),
+        );
+    }
+    let picture = model
+        .vae
+        .decode(&reference.get(5).unwrap(), Edges::Zero)
+        .unwrap();
+    compare("whole model, picture", &picture, &get(&io, "picture"));
+}
+
+/// The bundled model against PyTorch and diffusers, from words to pixels. The reference is made
+/// with the weights, by `training/reference.py`, and replaced with them.
+#[test]
+fn the_bundled_model_draws_what_pytorch_draws() {
+    let io = tensors("ordu-tiny-reference.safetensors");
+    let model = StableDiffusion::load(&ModelFiles::bundled().unwrap(), &Device::Cpu).unwrap();
+    let prompts = [
+        "a large red circle at the center on a blue background",
+        "a small yellow triangle at the top left on a black background",
+    ];
+    let encode = |text: &str| prompt::encode(&model.clip, &model.tokenizer, text, 1).unwrap();
+    let positive = Tensor::cat(&prompts.map(encode), 0).unwrap();
+    compare("ordu-tiny, text", &positive, &get(&io, "text_embeddings"));
+    compare(
+        "ordu-tiny, no text",
+        &encode(""),
+        &get(&io, "empty_embeddings"),
+    );
+    let input = get(&io, "unet_input");
+    let output = model
+        .unet
+        .forward(&input, 479.0, &positive, Edges::Zero)
+        .unwrap();
+    compare("ordu-tiny, UNet", &output, &get(&io, "unet_output"));
+    let scale = f64::from(weights_scale());
+    let latents = (get(&io, "vae_mean") * scale).unwrap();
+    compare(
+        "ordu-tiny, encode",
+        &model
+            .vae
+            .encode(&get(&io, "vae_input"), Edges::Zero)
+            .unwrap(),
+        &latents,
+    );
+    compare(
+        "ordu-tiny, decode",
+        &model.vae.decode(&latents, Edges::Zero).unwrap(),
+        &get(&io, "vae_output"),
+    );
+    let negative = Tensor::cat(&[encode(""), encode("")], 0).unwrap();
+    let guided = Guided {
+        unet: &model.unet,
+        schedule: &model.schedule,
+        positive,
+        negative: Some((negative, 5.0)),
+        beside: None,
+        edges: Edges::Zero,
+    };
+    let levels = model.schedule.levels(Schedule::Normal, 25, 1.0);
+    let mut no_noise = || unreachable!("DDIM draws no noise");
+    let latents = sample(
+        (Sampler::Ddim, &levels),
+        get(&io, "initial_latents"),
+        &guided,
+        &mut no_noise,
+        &mut |_, _| Ok(()),
+    );
+    // 25 guided steps multiply the rounding of each.
+    compare_within(
+        1e-3,
+        "ordu-tiny, 25 steps of DDIM",
+        &latents.unwrap(),
+        &get(&io, "ddim_latents"),
+    );
+    print_table();
+}
+
+/// The scaling factor in the configuration of the bundled autoencoder.
+fn weights_scale() -> f32 {
+    #[derive(serde::Deserialize)]
+    struct Config {
+        scaling_factor: f32,
+    }
+    let config: Config = json("../models/ordu-tiny/vae/config.json");
+    config.scaling_factor
+}
