@@ -1,0 +1,322 @@
+//! What its owner can set. Names are those of the deployed worker's file where it has them.
+
+use std::time::Duration;
+
+use ordu_api::ApiKey;
+use serde::Deserialize;
+
+/// The agent that is sent unless the owner says otherwise.
+const AGENT: &str = concat!(
+    "Ordu Worker:",
+    env!("CARGO_PKG_VERSION"),
+    ":",
+    env!("CARGO_PKG_REPOSITORY")
+);
+
+/// The longest name that the protocol keeps whole, in characters.
+const MAX_NAME_CHARS: usize = 100;
+
+/// One unit of `max_power`, in pixels.
+const PIXELS_PER_POWER: u64 = 8 * 64 * 64;
+
+/// Settings of a worker.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(default)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a switch of its owner's"
+)]
+pub struct Config {
+    /// Where the horde is, with or without `/api`.
+    pub horde_url: String,
+    /// The owner's key. The anonymous one may not run workers.
+    pub api_key: ApiKey,
+    /// The worker's name, unique in the horde, for every role that has no name of its own.
+    pub worker_name: String,
+    /// The name as an image worker.
+    pub dreamer_name: Option<String>,
+    /// `name:version:contact`. Hordes that do not know `capabilities` judge the worker by it.
+    pub bridge_agent: String,
+    /// Aliases (`name#1`) of users who are served first.
+    pub priority_usernames: Vec<String>,
+    /// Jobs that are sampled at the same time, 1 to 16.
+    pub max_threads: u32,
+    /// Jobs that are popped ahead, 0 to 4.
+    pub queue_size: u32,
+    /// Pictures of one job, 1 to 20.
+    pub max_batch: u32,
+    /// The largest picture, in units of 32,768 pixels, 1 to 512: 8 is 512×512, 32 is 1024×1024.
+    pub max_power: u32,
+    /// Models to offer; all that the engine has if empty.
+    pub models_to_load: Vec<String>,
+    /// Models not to offer.
+    pub models_to_skip: Vec<String>,
+    /// Whether to serve NSFW requests.
+    pub nsfw: bool,
+    /// Words whose prompts are not served. Compared in lower case, anywhere in the prompt.
+    pub blacklist: Vec<String>,
+    /// Whether to take source images.
+    pub allow_img2img: bool,
+    /// Whether to take inpainting and outpainting.
+    pub allow_painting: bool,
+    /// Whether to serve requests from unsafe addresses. `allow_unsafe_ipaddr` on the wire.
+    pub allow_unsafe_ip: bool,
+    /// Whether to serve only requesters who can pay.
+    pub require_upfront_kudos: bool,
+    /// Whether to say that this worker crawls: one job at a time, three times the time for it.
+    pub extra_slow_worker: bool,
+    /// Whether to refuse requests of many steps.
+    pub limit_max_steps: bool,
+    /// Addresses, such as `http://minio.lan:9000`, that source images may come from although they are
+    /// private or not `https`. The horde itself and the store it uploads to need not be named.
+    pub trusted_hosts: Vec<String>,
+    /// Waits and limits. Not for the file.
+    #[serde(skip)]
+    pub timing: Timing,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            horde_url: "http://127.0.0.1:7001".to_owned(),
+            api_key: ApiKey::anonymous(),
+            worker_name: String::new(),
+            dreamer_name: None,
+            bridge_agent: AGENT.to_owned(),
+            priority_usernames: Vec::new(),
+            max_threads: 1,
+            queue_size: 1,
+            max_batch: 1,
+            max_power: 8,
+            models_to_load: Vec::new(),
+            models_to_skip: Vec::new(),
+            nsfw: true,
+            blacklist: Vec::new(),
+            allow_img2img: true,
+            allow_painting: true,
+            allow_unsafe_ip: true,
+            require_upfront_kudos: false,
+            extra_slow_worker: false,
+            limit_max_steps: false,
+            trusted_hosts: Vec::new(),
+            timing: Timing::default(),
+        }
+    }
+}
+
+/// Everything that is wrong with a configuration.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{}", .0.join("; "))]
+pub struct ConfigError(pub Vec<String>);
+
+impl Config {
+    /// The name as an image worker.
+    pub fn dreamer_name(&self) -> &str {
+        self.dreamer_name.as_deref().unwrap_or(&self.worker_name)
+    }
+
+    /// Jobs that are sampled at the same time.
+    pub fn threads(&self) -> u32 {
+        if self.extra_slow_worker {
+            1
+        } else {
+            self.max_threads
+        }
+    }
+
+    /// Jobs that are popped ahead.
+    pub fn queue(&self) -> u32 {
+        match (self.extra_slow_worker, self.max_threads) {
+            (true, _) => 0,
+            (false, 1) => self.queue_size,
+            (false, _) => self.queue_size.min(3),
+        }
+    }
+
+    /// The largest picture, in pixels.
+    pub fn max_pixels(&self) -> u64 {
+        u64::from(self.max_power) * PIXELS_PER_POWER
+    }
+
+    /// Whether the settings make sense.
+    ///
+    /// # Errors
+    /// Every offending key with what it may be.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        let mut wrong = Vec::new();
+        let mut require = |holds: bool, complaint: &str| {
+            if !holds {
+                wrong.push(complaint.to_owned());
+            }
+        };
+        let name = self.dreamer_name().trim();
+        require(
+            !name.is_empty() && name.chars().count() <= MAX_NAME_CHARS,
+            "`dreamer_name` or `worker_name` must be 1 to 100 characters",
+        );
+        require(
+            self.api_key != ApiKey::anonymous(),
+            "`api_key` must be a key of your own: the anonymous one may not run workers",
+        );
+        for (key, value, most) in [
+            ("max_threads", self.max_threads, 16),
+            ("max_batch", self.max_batch, 20),
+            ("max_power", self.max_power, 512),
+        ] {
+            let complaint = format!("`{key}` must be 1 to {most}, not {value}");
+            require((1..=most).contains(&value), &complaint);
+        }
+        let complaint = format!("`queue_size` must be 0 to 4, not {}", self.queue_size);
+        require(self.queue_size <= 4, &complaint);
+        require(
+            self.bridge_agent.splitn(3, ':').count() == 3 && self.bridge_agent.len() <= 1000,
+            "`bridge_agent` must be `name:version:contact`",
+        );
+        require(
+            self.priority_usernames.iter().all(|name| is_alias(name)),
+            "`priority_usernames` must be aliases such as `name#1`",
+        );
+        if wrong.is_empty() {
+            Ok(())
+        } else {
+            Err(ConfigError(wrong))
+        }
+    }
+}
+
+fn is_alias(text: &str) -> bool {
+    text.rsplit_once('#').is_some_and(|(_, number)| {
+        !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit())
+    })
+}
+
+/// How long the worker waits for what.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timing {
+    /// Between two pops when all is well.
+    pub pop_interval: Duration,
+    /// Before the next pop after the first outage in a row; doubles with each further one.
+    pub outage_first: Duration,
+    /// The longest wait after an outage.
+    pub outage_last: Duration,
+    /// Before the next pop when the horde asks for fewer, and does not say how long.
+    pub rate_limited: Duration,
+    /// Before the next pop while the horde keeps the worker in maintenance.
+    pub maintenance: Duration,
+    /// Before the next pop after a refusal that its owner must do something about.
+    pub refused: Duration,
+    /// Without pops after three failed jobs in a row.
+    pub failure_pause: Duration,
+    /// Without a model that failed three times in a row, or that the horde does not accept.
+    pub quarantine: Duration,
+    /// How long before the end of its time a job that is not sampled yet is given up.
+    pub deadline_margin: Duration,
+    /// The time of a job whose horde does not say.
+    pub ttl: Duration,
+    /// Before the second try of an upload, a submit or a download; doubles with each further one.
+    pub retry_first: Duration,
+    /// The longest wait between two tries.
+    pub retry_last: Duration,
+    /// Between two reports of progress.
+    pub report_interval: Duration,
+    /// How long popped jobs may take after the worker was told to stop.
+    pub drain: Duration,
+    /// How long handing everything back may take when the worker must stop at once.
+    pub abort: Duration,
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        Self {
+            pop_interval: Duration::from_secs(1),
+            outage_first: Duration::from_secs(2),
+            outage_last: Duration::from_mins(1),
+            rate_limited: Duration::from_secs(10),
+            maintenance: Duration::from_secs(30),
+            refused: Duration::from_mins(1),
+            failure_pause: Duration::from_mins(3),
+            quarantine: Duration::from_hours(1),
+            deadline_margin: Duration::from_secs(15),
+            ttl: Duration::from_secs(150),
+            retry_first: Duration::from_secs(1),
+            retry_last: Duration::from_secs(30),
+            report_interval: Duration::from_secs(1),
+            drain: Duration::from_mins(5),
+            abort: Duration::from_secs(5),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn valid() -> Config {
+        Config {
+            api_key: ApiKey::new("0123456789abcdefghijkl"),
+            worker_name: "w".to_owned(),
+            ..Config::default()
+        }
+    }
+
+    #[test]
+    fn a_file_needs_a_key_and_a_name_only() {
+        let config: Config =
+            toml::from_str("api_key = 'k'\nworker_name = 'w'\nunknown = 1").unwrap();
+        assert_eq!(config.check(), Ok(()));
+        assert_eq!(config.max_pixels(), 512 * 512);
+        assert!(config.bridge_agent.starts_with("Ordu Worker:0."));
+        assert!(config.bridge_agent.contains(":https://"));
+    }
+
+    #[test]
+    fn every_offending_key_is_named() {
+        let config = Config {
+            max_threads: 0,
+            queue_size: 5,
+            max_batch: 21,
+            max_power: 513,
+            bridge_agent: "x".to_owned(),
+            priority_usernames: vec!["nobody".to_owned()],
+            ..Config::default()
+        };
+        let wrong = config.check().unwrap_err().to_string();
+        for key in [
+            "worker_name",
+            "api_key",
+            "max_threads",
+            "queue_size",
+            "max_batch",
+            "max_power",
+            "bridge_agent",
+            "priority_usernames",
+        ] {
+            assert!(wrong.contains(key), "{key}: {wrong}");
+        }
+    }
+
+    #[test]
+    fn slow_workers_and_many_threads_lower_the_queue() {
+        let queue = |slow, threads, queue| {
+            let config = Config {
+                extra_slow_worker: slow,
+                max_threads: threads,
+                queue_size: queue,
+                ..valid()
+            };
+            (config.threads(), config.queue())
+        };
+        assert_eq!(queue(false, 1, 4), (1, 4));
+        assert_eq!(queue(false, 2, 4), (2, 3));
+        assert_eq!(queue(true, 2, 4), (1, 0));
+    }
+
+    #[test]
+    fn a_role_may_have_a_name_of_its_own() {
+        let config = Config {
+            dreamer_name: Some("d".to_owned()),
+            ..valid()
+        };
+        assert_eq!((valid().dreamer_name(), config.dreamer_name()), ("w", "d"));
+    }
+}

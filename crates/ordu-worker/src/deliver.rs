@@ -1,0 +1,133 @@
+//! Bringing one part of a job back: uploaded and submitted, or submitted as a fault.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use ordu_api::JobId;
+use ordu_api::image::{ImageSubmit, Metadata, SubmitState, UPLOADED};
+use ordu_client::{Error, Horde};
+
+use crate::Timing;
+use crate::pacing::jitter;
+use crate::retry::{Next, after_submit, after_upload, pause};
+
+/// What `generation` says in a fault, where anything but an empty text will do.
+const FAULTED: &str = "faulted";
+
+/// The seed of a fault.
+const NO_SEED: i64 = -1;
+
+/// One finished picture on its way back.
+#[derive(Debug)]
+pub(crate) struct Parcel {
+    pub(crate) id: JobId,
+    /// Where to put it; without an address it travels inside the submit.
+    pub(crate) upload: Option<String>,
+    pub(crate) picture: Bytes,
+    pub(crate) seed: i64,
+    pub(crate) remarks: Vec<Metadata>,
+}
+
+/// How one part of a job ended.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Delivery {
+    /// The horde has the picture, for this many kudos if it said so.
+    Accepted(Option<f64>),
+    /// The horde knows that there will be no picture.
+    Faulted,
+    /// The horde had given the job up.
+    Lost,
+    /// The horde could not be told anything.
+    Untold(String),
+}
+
+/// The way back to the horde.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Courier<'a> {
+    pub(crate) horde: &'a Horde,
+    pub(crate) timing: &'a Timing,
+}
+
+impl Courier<'_> {
+    /// Uploads and submits a picture. If it cannot be uploaded, a fault is submitted instead.
+    pub(crate) async fn deliver(self, parcel: Parcel) -> Delivery {
+        let Parcel {
+            id,
+            upload,
+            picture,
+            seed,
+            remarks,
+        } = parcel;
+        let generation = match upload {
+            None => STANDARD.encode(&picture),
+            Some(url) => match self.upload(&url, picture).await {
+                Ok(()) => UPLOADED.to_owned(),
+                Err(error) => {
+                    tracing::warn!(job.id = %id, error = %error, "a picture could not be uploaded");
+                    return self.fault(id).await;
+                }
+            },
+        };
+        let result = ImageSubmit {
+            id: id.to_string(),
+            generation,
+            state: SubmitState::Ok,
+            seed,
+            gen_metadata: remarks,
+        };
+        self.submit(&result).await
+    }
+
+    /// Tells the horde that there will be no picture.
+    pub(crate) async fn fault(self, id: JobId) -> Delivery {
+        let result = ImageSubmit {
+            id: id.to_string(),
+            generation: FAULTED.to_owned(),
+            state: SubmitState::Faulted,
+            seed: NO_SEED,
+            gen_metadata: Vec::new(),
+        };
+        match self.submit(&result).await {
+            Delivery::Accepted(_) => Delivery::Faulted,
+            other => other,
+        }
+    }
+
+    async fn upload(self, url: &str, picture: Bytes) -> Result<(), Error> {
+        let mut tries = 0;
+        loop {
+            let error = match self.horde.upload(url, picture.clone()).await {
+                Ok(()) => return Ok(()),
+                Err(error) => error,
+            };
+            tries += 1;
+            let Next::Again(asked) = after_upload(&error, tries) else {
+                return Err(error);
+            };
+            tokio::time::sleep(pause(self.timing, tries, asked, jitter())).await;
+        }
+    }
+
+    async fn submit(self, result: &ImageSubmit) -> Delivery {
+        let mut tries = 0;
+        loop {
+            let error = match self.horde.submit_image(result).await {
+                Ok(reward) => return Delivery::Accepted(Some(reward.reward)),
+                Err(error) => error,
+            };
+            tries += 1;
+            let asked = match after_submit(&error, tries) {
+                Next::Delivered => return Delivery::Accepted(None),
+                Next::Lost | Next::TooSlow => return lost(&result.id, &error),
+                Next::GiveUp => return Delivery::Untold(error.to_string()),
+                Next::Again(asked) => asked,
+            };
+            tokio::time::sleep(pause(self.timing, tries, asked, jitter())).await;
+        }
+    }
+}
+
+fn lost(id: &str, error: &Error) -> Delivery {
+    tracing::warn!(job.id = id, error = %error, "the horde had given a job up");
+    Delivery::Lost
+}

@@ -1,0 +1,86 @@
+//! Pictures as WebP, for the way back to the horde.
+
+use bytes::Bytes;
+use image::DynamicImage;
+use image::imageops::FilterType;
+use webp::{Encoder, WebPConfig};
+
+/// The longest side that WebP can hold, in pixels.
+const MAX_SIDE: u32 = 16_383;
+
+/// Out of 100.
+const QUALITY: f32 = 95.0;
+
+/// From 0, fast, to 6, small.
+const METHOD: i32 = 4;
+
+/// The picture could not be encoded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a picture could not be encoded")]
+pub(crate) struct EncodeError;
+
+/// A picture as lossy WebP with its alpha channel, if it has one. Takes its time: for a thread that may
+/// block.
+pub(crate) fn webp(picture: DynamicImage) -> Result<Bytes, EncodeError> {
+    let mut settings = WebPConfig::new().map_err(|()| EncodeError)?;
+    settings.quality = QUALITY;
+    settings.method = METHOD;
+    let picture = fitting(picture);
+    let encoded = if picture.color().has_alpha() {
+        let pixels = picture.into_rgba8();
+        Encoder::from_rgba(&pixels, pixels.width(), pixels.height()).encode_advanced(&settings)
+    } else {
+        let pixels = picture.into_rgb8();
+        Encoder::from_rgb(&pixels, pixels.width(), pixels.height()).encode_advanced(&settings)
+    };
+    encoded
+        .map(|bytes| Bytes::copy_from_slice(&bytes))
+        .map_err(|_| EncodeError)
+}
+
+fn fitting(picture: DynamicImage) -> DynamicImage {
+    if picture.width().max(picture.height()) <= MAX_SIDE {
+        return picture;
+    }
+    picture.resize(MAX_SIDE, MAX_SIDE, FilterType::Lanczos3)
+}
+
+#[cfg(test)]
+mod tests {
+    use image::{Rgba, RgbaImage};
+
+    use super::*;
+
+    fn decoded(bytes: &Bytes) -> DynamicImage {
+        image::load_from_memory_with_format(bytes, image::ImageFormat::WebP).unwrap()
+    }
+
+    #[test]
+    fn alpha_survives() {
+        let picture = RgbaImage::from_fn(64, 64, |x, _| {
+            Rgba([200, 30, 30, if x < 32 { 0 } else { 255 }])
+        });
+        let back = decoded(&webp(picture.into()).unwrap()).into_rgba8();
+        assert_eq!(back.get_pixel(0, 0).0[3], 0);
+        assert_eq!(back.get_pixel(63, 0).0[3], 255);
+    }
+
+    #[test]
+    fn opaque_pictures_stay_opaque() {
+        let picture = DynamicImage::new_rgb8(16, 8);
+        let back = decoded(&webp(picture).unwrap());
+        assert!(!back.color().has_alpha());
+        assert_eq!((back.width(), back.height()), (16, 8));
+    }
+
+    #[test]
+    fn a_picture_too_long_for_webp_is_scaled_down() {
+        let back = decoded(&webp(DynamicImage::new_rgb8(MAX_SIDE + 1, 4)).unwrap());
+        assert_eq!(back.width(), MAX_SIDE);
+    }
+
+    #[test]
+    fn nothing_cannot_be_encoded() {
+        assert_eq!(webp(DynamicImage::new_rgb8(0, 0)), Err(EncodeError));
+    }
+}

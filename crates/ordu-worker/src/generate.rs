@@ -1,0 +1,77 @@
+//! Letting the engine do a task on a thread of its own.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use ordu_api::JobId;
+use ordu_engine::{Engine, EngineError, ImageTask, Picture, ProgressSink, Step};
+
+use crate::status::{Board, Stage};
+
+/// Why there are no pictures.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum GenerateError {
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    #[error("the engine panicked")]
+    Panicked,
+}
+
+/// Runs a task. `held` is dropped when the engine is done with it, which may be later than this future
+/// ends: dropped, it tells the engine to stop, and the engine does so after its present step.
+pub(crate) async fn generate(
+    engine: Arc<dyn Engine>,
+    task: ImageTask,
+    meter: Meter,
+    held: impl Send + 'static,
+) -> Result<Vec<Picture>, GenerateError> {
+    let cancel = CancelOnDrop(meter.cancelled.clone());
+    let running = tokio::task::spawn_blocking(move || {
+        let made = engine.run(task, &meter);
+        drop(held);
+        made
+    });
+    let made = running.await.map_err(|_| GenerateError::Panicked)?;
+    drop(cancel);
+    Ok(made?)
+}
+
+/// Shows the progress of one job, and tells the engine when nobody wants it any more.
+#[derive(Debug)]
+pub(crate) struct Meter {
+    board: Arc<Board>,
+    job: JobId,
+    cancelled: Arc<AtomicBool>,
+}
+
+impl Meter {
+    pub(crate) fn new(board: Arc<Board>, job: JobId) -> Self {
+        Self {
+            board,
+            job,
+            cancelled: Arc::default(),
+        }
+    }
+}
+
+impl ProgressSink for Meter {
+    fn step(&self, step: Step) {
+        if self.cancelled() {
+            return;
+        }
+        let Step { step, of, .. } = step;
+        self.board.stage(self.job, Stage::Sampling { step, of });
+    }
+
+    fn cancelled(&self) -> bool {
+        self.cancelled.load(Ordering::Relaxed)
+    }
+}
+
+struct CancelOnDrop(Arc<AtomicBool>);
+
+impl Drop for CancelOnDrop {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}

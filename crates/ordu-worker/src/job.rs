@@ -1,0 +1,404 @@
+//! One job from pop to submit. Whatever happens on the way, the horde hears of every id.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::join_all;
+use ordu_api::JobId;
+use ordu_api::image::{ImageJob, Metadata};
+use ordu_engine::{Engine, EngineError, Limits, Picture};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, sleep_until};
+
+use crate::bridge;
+use crate::deliver::{Courier, Delivery, Parcel};
+use crate::encode::webp;
+use crate::generate::{GenerateError, Meter, generate};
+use crate::inputs::{Inputs, Larder};
+use crate::report::Reports;
+use crate::status::{Board, Stage};
+use crate::{Level, Shutdown, Timing};
+
+/// Remarks that one submit may carry, besides the place in its batch.
+const MAX_REMARKS: usize = 49;
+
+/// What all jobs of a worker share.
+pub(crate) struct Workshop {
+    pub(crate) horde: ordu_client::Horde,
+    pub(crate) engine: Arc<dyn Engine>,
+    /// One permit per job that may be sampled at the same time.
+    pub(crate) threads: Arc<Semaphore>,
+    pub(crate) larder: Larder,
+    pub(crate) reports: Reports,
+    pub(crate) board: Arc<Board>,
+    pub(crate) shutdown: Shutdown,
+    pub(crate) timing: Timing,
+    /// In lower case.
+    pub(crate) blacklist: Vec<String>,
+}
+
+/// A job as it was popped.
+pub(crate) struct Order {
+    /// Has at least one id.
+    pub(crate) job: ImageJob,
+    /// The first id.
+    pub(crate) id: JobId,
+    pub(crate) limits: Limits,
+    /// When it was asked for: the horde's clock starts no earlier.
+    pub(crate) popped: Instant,
+    /// Given back when the engine is done, so that the next job can be popped.
+    pub(crate) slot: OwnedSemaphorePermit,
+}
+
+/// What became of a job.
+#[derive(Debug)]
+pub(crate) struct End {
+    pub(crate) id: JobId,
+    pub(crate) model: String,
+    pub(crate) verdict: Verdict,
+    /// How long the engine took, if it was done.
+    pub(crate) sampled: Option<Duration>,
+    /// Pictures that the horde has.
+    pub(crate) pictures: u64,
+    /// In kudos.
+    pub(crate) reward: f64,
+}
+
+/// Who is to blame.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// Nobody: every picture was delivered.
+    Done,
+    /// The engine, with this model.
+    ModelFailed(String),
+    /// Something else on this side.
+    Failed(String),
+    /// Nobody: it was handed back on purpose.
+    HandedBack(&'static str),
+    /// The horde had given it up.
+    Lost,
+}
+
+/// Why a job is given up before there are pictures.
+#[derive(Debug, thiserror::Error)]
+enum Fault {
+    #[error("it does not get done in time")]
+    Deadline,
+    #[error("the worker stops")]
+    Stopping,
+    #[error("its prompt is on the blacklist")]
+    Blacklisted,
+    #[error(transparent)]
+    Generate(#[from] GenerateError),
+}
+
+/// What the engine made of a job.
+struct Made {
+    pictures: Vec<Picture>,
+    remarks: Vec<Metadata>,
+    sampled: Duration,
+}
+
+/// Does a job and hands it back.
+pub(crate) async fn work(shop: Arc<Workshop>, order: Order) -> End {
+    let Order {
+        job,
+        id,
+        limits,
+        popped,
+        slot,
+    } = order;
+    let ttl = job.ttl.map_or(shop.timing.ttl, Duration::from_secs);
+    let give_up = popped + ttl.saturating_sub(shop.timing.deadline_margin);
+    let made = shop
+        .make(
+            &job,
+            id,
+            Attempt {
+                limits,
+                give_up,
+                slot,
+            },
+        )
+        .await;
+    if let Err(fault) = &made {
+        shop.board.stage(id, Stage::Faulting);
+        tracing::warn!(error = %fault, "a job is given up");
+    } else {
+        shop.board.stage(id, Stage::Delivering);
+    }
+    let sampled = made.as_ref().ok().map(|made| made.sampled);
+    let (pictures, remarks, verdict) = match made {
+        Ok(made) => (made.pictures, made.remarks, None),
+        Err(fault) => (Vec::new(), Vec::new(), Some(fault.verdict())),
+    };
+    let missing = job.ids.len().saturating_sub(pictures.len());
+    let deliveries = shop.hand_back(&job, pictures, remarks, popped + ttl).await;
+    End {
+        id,
+        model: job.model.unwrap_or_default(),
+        verdict: verdict.unwrap_or_else(|| judge(&deliveries, missing)),
+        sampled,
+        pictures: deliveries.iter().filter(|end| is_accepted(end)).count() as u64,
+        reward: deliveries.iter().map(reward).sum(),
+    }
+}
+
+/// What one attempt at a job may use.
+struct Attempt {
+    limits: Limits,
+    give_up: Instant,
+    slot: OwnedSemaphorePermit,
+}
+
+impl Workshop {
+    /// Fetches, waits for the engine and lets it work, as long as there is time and nobody says stop.
+    async fn make(&self, job: &ImageJob, id: JobId, attempt: Attempt) -> Result<Made, Fault> {
+        if self.is_blacklisted(job) {
+            return Err(Fault::Blacklisted);
+        }
+        // A timer that is due already may still fire late.
+        if attempt.give_up <= Instant::now() {
+            return Err(Fault::Deadline);
+        }
+        let (inputs, thread) = tokio::select! {
+            biased;
+            fault = self.halted(attempt.give_up, Level::Hurry) => return Err(fault),
+            ready = self.prepare(job, id) => ready,
+        };
+        let Inputs {
+            sources,
+            extras,
+            remarks,
+        } = inputs;
+        let asked = bridge::image::seed(job.payload.seed.as_deref());
+        let seed = asked.unwrap_or_else(|| getrandom::u32().unwrap_or_default().into());
+        let task = bridge::image::task(job, sources, seed, attempt.limits);
+        tracing::debug!(
+            width = task.width, height = task.height, steps = task.steps, batch = task.batch,
+            sampler = %task.sampler, extras, "sampling starts"
+        );
+        self.board.stage(id, Stage::Sampling { step: 0, of: 0 });
+        let started = Instant::now();
+        let meter = Meter::new(self.board.clone(), id);
+        let pictures = tokio::select! {
+            biased;
+            fault = self.halted(attempt.give_up, Level::Abort) => return Err(fault),
+            made = generate(self.engine.clone(), task, meter, (thread, attempt.slot)) => made?,
+            never = self.reports.keep_reporting(&self.horde, &self.board, id, &self.timing) => match never {},
+        };
+        Ok(Made {
+            pictures,
+            remarks,
+            sampled: started.elapsed(),
+        })
+    }
+
+    /// Fetches while others are being sampled, then waits for its turn.
+    async fn prepare(&self, job: &ImageJob, id: JobId) -> (Inputs, Option<OwnedSemaphorePermit>) {
+        let inputs = self.larder.gather(job).await;
+        self.board.stage(id, Stage::Ready);
+        // The semaphore is never closed; without a permit the job would only run a little early.
+        (inputs, self.threads.clone().acquire_owned().await.ok())
+    }
+
+    /// Ends when the job must be given up.
+    async fn halted(&self, give_up: Instant, level: Level) -> Fault {
+        tokio::select! {
+            () = self.shutdown.reached(level) => Fault::Stopping,
+            () = sleep_until(give_up) => Fault::Deadline,
+        }
+    }
+
+    fn is_blacklisted(&self, job: &ImageJob) -> bool {
+        if self.blacklist.is_empty() {
+            return false;
+        }
+        let prompt = job
+            .payload
+            .prompt
+            .as_deref()
+            .unwrap_or_default()
+            .to_lowercase();
+        self.blacklist.iter().any(|word| prompt.contains(word))
+    }
+
+    /// Delivers what is there and faults what is not, every id at the same time.
+    async fn hand_back(
+        &self,
+        job: &ImageJob,
+        pictures: Vec<Picture>,
+        mut remarks: Vec<Metadata>,
+        end: Instant,
+    ) -> Vec<Delivery> {
+        remarks.truncate(MAX_REMARKS);
+        let mut pictures = pictures.into_iter();
+        let parts = job.ids.iter().enumerate().map(|(place, id)| {
+            let picture = pictures.next();
+            let remarks = remarks_at(&remarks, place, job.ids.len());
+            self.hand_back_one(*id, picture, upload_address(job, place), remarks)
+        });
+        // A fault is told even if the time is up already.
+        let end = end.max(Instant::now() + self.timing.abort);
+        let closing = || async {
+            tokio::select! {
+                () = sleep_until(end) => {}
+                () = self.aborted() => {}
+            }
+        };
+        join_all(parts.map(|part| async {
+            tokio::select! {
+                biased;
+                delivery = part => delivery,
+                () = closing() => Delivery::Untold("no time is left to submit".to_owned()),
+            }
+        }))
+        .await
+    }
+
+    async fn aborted(&self) {
+        self.shutdown.reached(Level::Abort).await;
+        tokio::time::sleep(self.timing.abort).await;
+    }
+
+    async fn hand_back_one(
+        &self,
+        id: JobId,
+        picture: Option<Picture>,
+        upload: Option<String>,
+        remarks: Vec<Metadata>,
+    ) -> Delivery {
+        let courier = Courier {
+            horde: &self.horde,
+            timing: &self.timing,
+        };
+        let Some(Picture { image, seed }) = picture else {
+            return courier.fault(id).await;
+        };
+        let encoded = tokio::task::spawn_blocking(move || webp(image)).await;
+        let Ok(Ok(picture)) = encoded else {
+            tracing::error!(job.id = %id, "a picture could not be encoded");
+            return courier.fault(id).await;
+        };
+        let seed = i64::try_from(seed).unwrap_or(i64::MAX);
+        courier
+            .deliver(Parcel {
+                id,
+                upload,
+                picture,
+                seed,
+                remarks,
+            })
+            .await
+    }
+}
+
+/// Where the picture at one place goes.
+fn upload_address(job: &ImageJob, place: usize) -> Option<String> {
+    let listed = job.r2_uploads.as_ref().and_then(|urls| urls.get(place));
+    let alone = (place == 0).then_some(job.r2_upload.as_ref()).flatten();
+    let found = listed.filter(|url| !url.is_empty()).or(alone)?;
+    Some(found.clone())
+}
+
+/// What is said about every picture, and about this one if it is one of several: it can only be made
+/// again as part of its batch.
+fn remarks_at(remarks: &[Metadata], place: usize, pictures: usize) -> Vec<Metadata> {
+    let in_batch = (pictures > 1).then(|| Metadata {
+        kind: "batch_index".to_owned(),
+        value: "see_ref".to_owned(),
+        reference: Some(place.to_string()),
+    });
+    remarks.iter().cloned().chain(in_batch).collect()
+}
+
+fn is_accepted(delivery: &Delivery) -> bool {
+    matches!(delivery, Delivery::Accepted(_))
+}
+
+fn reward(delivery: &Delivery) -> f64 {
+    match delivery {
+        Delivery::Accepted(reward) => reward.unwrap_or_default(),
+        _ => 0.0,
+    }
+}
+
+/// The verdict on a job that the engine did, of whose pictures so many are missing.
+fn judge(deliveries: &[Delivery], missing: usize) -> Verdict {
+    if missing > 0 {
+        return Verdict::ModelFailed(format!("the engine made {missing} pictures too few"));
+    }
+    let mut verdict = Verdict::Done;
+    for delivery in deliveries {
+        match delivery {
+            Delivery::Accepted(_) => {}
+            Delivery::Lost => verdict = Verdict::Lost,
+            Delivery::Faulted => return Verdict::Failed("a picture could not be delivered".into()),
+            Delivery::Untold(reason) => return Verdict::Failed(reason.clone()),
+        }
+    }
+    verdict
+}
+
+impl Fault {
+    fn verdict(&self) -> Verdict {
+        match self {
+            Self::Stopping | Self::Generate(GenerateError::Engine(EngineError::Cancelled)) => {
+                Verdict::HandedBack("the worker stops")
+            }
+            Self::Blacklisted => Verdict::HandedBack("its prompt is on the blacklist"),
+            Self::Deadline => Verdict::Failed(self.to_string()),
+            Self::Generate(error) => Verdict::ModelFailed(error.to_string()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn job(uploads: &serde_json::Value) -> ImageJob {
+        let mut body = serde_json::json!({"payload": ordu_api::image::ImagePayload::default()});
+        body.as_object_mut()
+            .unwrap()
+            .extend(uploads.as_object().unwrap().clone());
+        serde_json::from_value(body).unwrap()
+    }
+
+    #[test]
+    fn each_place_has_its_address() {
+        let both = job(&serde_json::json!({"r2_upload": "a", "r2_uploads": ["a", "b", ""]}));
+        assert_eq!(upload_address(&both, 1).as_deref(), Some("b"));
+        assert_eq!(upload_address(&both, 2), None);
+        let old = job(&serde_json::json!({"r2_upload": "a"}));
+        assert_eq!(upload_address(&old, 0).as_deref(), Some("a"));
+        assert_eq!(upload_address(&old, 1), None);
+    }
+
+    #[test]
+    fn a_batch_index_is_a_text_and_for_batches_only() {
+        assert!(remarks_at(&[], 0, 1).is_empty());
+        let wire = serde_json::to_value(remarks_at(&[], 1, 2)).unwrap();
+        let expected = serde_json::json!([{"type": "batch_index", "value": "see_ref", "ref": "1"}]);
+        assert_eq!(wire, expected);
+    }
+
+    #[test]
+    fn the_worst_delivery_decides() {
+        let accepted = Delivery::Accepted(Some(1.0));
+        let verdict = |deliveries: &[&Delivery], missing| {
+            let deliveries: Vec<_> = deliveries.iter().map(|end| (*end).clone()).collect();
+            judge(&deliveries, missing)
+        };
+        assert_eq!(verdict(&[&accepted, &accepted], 0), Verdict::Done);
+        assert_eq!(verdict(&[&accepted, &Delivery::Lost], 0), Verdict::Lost);
+        assert!(matches!(
+            verdict(&[&accepted, &Delivery::Faulted], 1),
+            Verdict::ModelFailed(_)
+        ));
+        assert!(matches!(
+            verdict(&[&Delivery::Lost, &Delivery::Faulted], 0),
+            Verdict::Failed(_)
+        ));
+    }
+}

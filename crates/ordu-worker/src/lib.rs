@@ -1,0 +1,35 @@
+//! The worker: asks a horde for jobs, has an engine do them, hands the results back.
+//!
+//! [`run()`] is the whole of it. It owns every task it starts and returns when all popped jobs have been
+//! submitted. This crate knows the protocol through [`ordu_client`] and pictures through
+//! [`ordu_engine`]; it never sees a server from within, and what it decides (when to pop, what to
+//! offer, whether to try again) it decides in pure functions.
+//!
+//! The way of a job: [`run()`] pops it, `inputs` fetches its pictures while the job before it is being
+//! sampled, `bridge` turns its payload into a task, `generate` lets the engine do it, `encode` makes
+//! WebP of it, `deliver` uploads and submits, and `job` joins these and submits a fault for every part
+//! that is not delivered.
+//!
+//! No prompt, picture or key is logged, at any level.
+
+mod bridge;
+mod config;
+mod deliver;
+mod effort;
+mod encode;
+mod generate;
+mod health;
+mod inputs;
+mod job;
+mod offer;
+mod pacing;
+mod report;
+mod retry;
+mod run;
+mod shutdown;
+mod status;
+
+pub use config::{Config, ConfigError, Timing};
+pub use run::{RunError, run};
+pub use shutdown::{Level, Shutdown};
+pub use status::{JobStatus, Phase, Stage, Status};

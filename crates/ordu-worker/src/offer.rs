@@ -1,0 +1,192 @@
+//! What to offer in a pop: what the owner allows of what the engine can do. Pure.
+
+use ordu_api::image::ImagePop;
+use ordu_engine::Capabilities;
+
+use crate::Config;
+
+/// What every image engine can do, by the words of the protocol. A feature that an [`ordu_engine::ImageTask`]
+/// cannot express is not among them.
+const FEATURES: &[&str] = &[
+    "img2img",
+    "inpainting",
+    "karras",
+    "r2",
+    "r2_source",
+    "tiling",
+    "clip_skip",
+];
+
+/// Models that one pop may name.
+const MAX_MODELS: usize = 300;
+
+/// Names that the protocol accepts, in characters.
+const NAME_CHARS: std::ops::RangeInclusive<usize> = 3..=255;
+
+/// The offer of an image worker, or `None` if there is nothing to offer. `may_offer` says whether a
+/// model is fit to be offered at this moment.
+pub(crate) fn image_offer(
+    config: &Config,
+    engine: &Capabilities,
+    may_offer: impl Fn(&str) -> bool,
+) -> Option<ImagePop> {
+    let mut models = allowed_models(config, engine);
+    models.retain(|model| may_offer(model));
+    models.truncate(MAX_MODELS);
+    if models.is_empty() {
+        return None;
+    }
+    let max_pixels = config.max_pixels().min(engine.limits.max_pixels);
+    Some(ImagePop {
+        name: config.dreamer_name().to_owned(),
+        priority_usernames: config.priority_usernames.clone(),
+        nsfw: config.nsfw,
+        models,
+        bridge_agent: config.bridge_agent.clone(),
+        threads: config.threads(),
+        require_upfront_kudos: config.require_upfront_kudos,
+        amount: config.max_batch.min(engine.limits.max_batch).max(1),
+        extra_slow_worker: config.extra_slow_worker,
+        max_pixels: i64::try_from(max_pixels).unwrap_or(i64::MAX),
+        blacklist: config.blacklist.clone(),
+        allow_img2img: config.allow_img2img,
+        allow_painting: config.allow_painting,
+        allow_unsafe_ipaddr: config.allow_unsafe_ip,
+        allow_post_processing: false,
+        allow_controlnet: false,
+        allow_sdxl_controlnet: false,
+        allow_lora: false,
+        limit_max_steps: config.limit_max_steps,
+        capabilities: Some(words(engine)),
+    })
+}
+
+/// The models that the owner wants and the engine has, in the engine's order.
+pub(crate) fn allowed_models(config: &Config, engine: &Capabilities) -> Vec<String> {
+    let names = engine.models.iter().map(|model| &model.name);
+    names
+        .filter(|name| config.models_to_load.is_empty() || config.models_to_load.contains(name))
+        .filter(|name| !config.models_to_skip.contains(name))
+        .filter(|name| NAME_CHARS.contains(&name.chars().count()))
+        .cloned()
+        .collect()
+}
+
+fn words(engine: &Capabilities) -> Vec<String> {
+    let samplers = engine.samplers.iter().map(|sampler| sampler.name());
+    FEATURES
+        .iter()
+        .copied()
+        .chain(samplers)
+        .map(str::to_owned)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use ordu_engine::testing::TestEngine;
+    use ordu_engine::{Engine, Limits};
+
+    use super::*;
+
+    fn engine(models: &[&str]) -> Capabilities {
+        TestEngine::new(models.iter().copied()).capabilities()
+    }
+
+    fn offered(config: &Config, engine: &Capabilities) -> Vec<String> {
+        image_offer(config, engine, |_| true).map_or_else(Vec::new, |offer| offer.models)
+    }
+
+    fn list(names: &[&str]) -> Vec<String> {
+        names.iter().map(|name| (*name).to_owned()).collect()
+    }
+
+    #[test]
+    fn models_are_those_of_the_engine_that_the_owner_wants() {
+        let engine = engine(&["one", "two", "three"]);
+        for (load, skip, expected) in [
+            (vec![], vec![], vec!["one", "two", "three"]),
+            (vec!["two", "absent"], vec![], vec!["two"]),
+            (vec![], vec!["two"], vec!["one", "three"]),
+            (vec!["two"], vec!["two"], vec![]),
+        ] {
+            let config = Config {
+                models_to_load: list(&load),
+                models_to_skip: list(&skip),
+                ..Config::default()
+            };
+            assert_eq!(offered(&config, &engine), expected);
+        }
+    }
+
+    #[test]
+    fn names_that_would_get_the_whole_pop_refused_are_left_out() {
+        let long = "x".repeat(256);
+        assert_eq!(
+            offered(&Config::default(), &engine(&["ab", "abc", &long])),
+            ["abc"]
+        );
+        let many: Vec<String> = (0..400).map(|number| format!("model-{number}")).collect();
+        let many: Vec<&str> = many.iter().map(String::as_str).collect();
+        assert_eq!(offered(&Config::default(), &engine(&many)).len(), 300);
+    }
+
+    #[test]
+    fn a_model_that_is_unfit_now_is_left_out_and_nothing_left_is_no_offer() {
+        let engine = engine(&["one", "two"]);
+        let config = Config::default();
+        let offer = image_offer(&config, &engine, |model| model != "one").unwrap();
+        assert_eq!(offer.models, ["two"]);
+        assert!(image_offer(&config, &engine, |_| false).is_none());
+    }
+
+    #[test]
+    fn limits_are_the_stricter_of_owner_and_engine() {
+        let mut engine = engine(&["one"]);
+        let config = Config {
+            max_power: 32,
+            max_batch: 8,
+            ..Config::default()
+        };
+        let limits = |engine: &Capabilities| {
+            let offer = image_offer(&config, engine, |_| true).unwrap();
+            (offer.max_pixels, offer.amount)
+        };
+        assert_eq!(limits(&engine), (1024 * 1024, 8));
+        engine.limits = Limits {
+            max_pixels: 1000,
+            max_batch: 2,
+            max_steps: 10,
+        };
+        assert_eq!(limits(&engine), (1000, 2));
+    }
+
+    #[test]
+    fn switches_travel_under_their_wire_names_and_capabilities_are_told() {
+        let config = Config {
+            allow_unsafe_ip: false,
+            ..Config::default()
+        };
+        let offer = image_offer(&config, &engine(&["one"]), |_| true).unwrap();
+        let wire = serde_json::to_value(&offer).unwrap();
+        assert_eq!(wire["allow_unsafe_ipaddr"], false);
+        assert!(wire.get("allow_unsafe_ip").is_none());
+        let words = offer.capabilities.unwrap();
+        for word in [
+            "img2img",
+            "inpainting",
+            "karras",
+            "r2",
+            "tiling",
+            "clip_skip",
+            "k_euler_a",
+        ] {
+            assert!(words.iter().any(|known| known == word), "{word}");
+        }
+        assert!(
+            !words
+                .iter()
+                .any(|word| word == "hires_fix" || word == "lora")
+        );
+    }
+}

@@ -1,0 +1,15 @@
+//! The worker against a horde that answers what it is told to, with an engine that does what it is told.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    unreachable_pub,
+    reason = "a test that cannot go on should stop there, and nobody uses a test"
+)]
+
+mod deliver;
+mod fault;
+mod logs;
+mod pop;
+mod sources;
+mod stop;
+mod support;

@@ -1,0 +1,125 @@
+//! An engine that does what a test plans.
+
+use std::collections::VecDeque;
+use std::sync::Mutex;
+
+use ordu_engine::testing::TestEngine;
+use ordu_engine::{
+    Capabilities, Engine, EngineError, Holdings, ImageTask, Picture, ProgressSink, Step,
+};
+use tokio::sync::watch;
+
+/// What to do with one task.
+#[derive(Clone, Copy, Debug)]
+pub enum Plan {
+    /// Fail.
+    Fail,
+    /// Panic.
+    Panic,
+    /// Draw so many pictures, whatever was asked for.
+    Draw(usize),
+    /// Take the first of two steps, wait for [`Scripted::release`], then draw.
+    Hold,
+}
+
+/// Draws, unless it is told otherwise.
+pub struct Scripted {
+    inner: TestEngine,
+    plans: Mutex<VecDeque<Plan>>,
+    tasks: Mutex<Vec<ImageTask>>,
+    started: watch::Sender<usize>,
+    released: watch::Sender<usize>,
+}
+
+impl Scripted {
+    pub fn new(plans: impl IntoIterator<Item = Plan>) -> Self {
+        Self::with_models(&["test"], plans)
+    }
+
+    pub fn with_models(models: &[&str], plans: impl IntoIterator<Item = Plan>) -> Self {
+        Self {
+            inner: TestEngine::new(models.iter().copied()),
+            plans: Mutex::new(plans.into_iter().collect()),
+            tasks: Mutex::default(),
+            started: watch::Sender::new(0),
+            released: watch::Sender::new(0),
+        }
+    }
+
+    /// The tasks that came, in their order.
+    pub fn tasks(&self) -> Vec<ImageTask> {
+        self.tasks.lock().unwrap().clone()
+    }
+
+    /// Waits until so many tasks were started.
+    pub async fn started(&self, count: usize) {
+        let mut started = self.started.subscribe();
+        super::within(started.wait_for(|now| *now >= count))
+            .await
+            .unwrap();
+    }
+
+    /// Lets one held task go on.
+    pub fn release(&self) {
+        self.released.send_modify(|count| *count += 1);
+    }
+
+    /// Blocks the engine's thread, and gives in when nobody wants the task any more.
+    fn hold(&self, progress: &dyn ProgressSink) -> Result<(), EngineError> {
+        progress.step(Step {
+            step: 1,
+            of: 2,
+            preview: None,
+        });
+        loop {
+            if progress.cancelled() {
+                return Err(EngineError::Cancelled);
+            }
+            let released = self.released.send_if_modified(|count| {
+                let any = *count > 0;
+                *count = count.saturating_sub(1);
+                any
+            });
+            if released {
+                return Ok(());
+            }
+            std::thread::yield_now();
+        }
+    }
+}
+
+impl Engine for Scripted {
+    fn capabilities(&self) -> Capabilities {
+        self.inner.capabilities()
+    }
+
+    fn run(
+        &self,
+        task: ImageTask,
+        progress: &dyn ProgressSink,
+    ) -> Result<Vec<Picture>, EngineError> {
+        self.tasks.lock().unwrap().push(task.clone());
+        let plan = self.plans.lock().unwrap().pop_front();
+        self.started.send_modify(|count| *count += 1);
+        match plan {
+            None => self.inner.run(task, progress),
+            Some(Plan::Fail) => Err(EngineError::BadTask {
+                reason: "planned".to_owned(),
+            }),
+            Some(Plan::Panic) => panic!("planned"),
+            Some(Plan::Draw(count)) => {
+                let mut pictures = self.inner.run(task, progress)?;
+                pictures.truncate(count);
+                Ok(pictures)
+            }
+            Some(Plan::Hold) => {
+                self.hold(progress)?;
+                self.inner.run(task, progress)
+            }
+        }
+    }
+
+    fn holdings(&self) -> Holdings {
+        self.inner.holdings()
+    }
+}

@@ -1,0 +1,112 @@
+//! A horde, an engine and a worker between them.
+
+pub mod engine;
+pub mod horde;
+#[path = "../../../../ordu-client/tests/it/support/http.rs"]
+pub mod http;
+pub mod logs;
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ordu_api::ApiKey;
+use ordu_worker::{Config, RunError, Shutdown, Status, Timing};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use engine::Scripted;
+use horde::FakeHorde;
+
+pub const KEY: &str = "SECRETKEY0123456789abc";
+
+/// How long anything may take before a test counts as stuck.
+const STUCK: Duration = Duration::from_secs(20);
+
+pub async fn within<T>(future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(STUCK, future)
+        .await
+        .expect("the test is stuck")
+}
+
+/// A running worker.
+pub struct Rig {
+    pub horde: FakeHorde,
+    pub engine: Arc<Scripted>,
+    pub shutdown: Shutdown,
+    pub status: watch::Receiver<Status>,
+    worker: JoinSet<Result<Status, RunError>>,
+}
+
+/// Settings that never make a test wait.
+pub fn config(horde: &FakeHorde) -> Config {
+    let soon = Duration::from_millis(1);
+    Config {
+        horde_url: horde.url().to_owned(),
+        api_key: ApiKey::new(KEY),
+        worker_name: "tester".to_owned(),
+        timing: Timing {
+            pop_interval: soon,
+            outage_first: soon,
+            outage_last: soon,
+            rate_limited: soon,
+            maintenance: soon,
+            refused: soon,
+            retry_first: soon,
+            retry_last: soon,
+            report_interval: soon,
+            ..Timing::default()
+        },
+        ..Config::default()
+    }
+}
+
+impl Rig {
+    pub fn start(horde: FakeHorde, engine: Scripted) -> Self {
+        let config = config(&horde);
+        Self::start_with(horde, engine, config)
+    }
+
+    pub fn start_with(horde: FakeHorde, engine: Scripted, config: Config) -> Self {
+        logs::record();
+        let engine = Arc::new(engine);
+        let shutdown = Shutdown::new();
+        let (sender, status) = watch::channel(Status::default());
+        let mut worker = JoinSet::new();
+        worker.spawn(ordu_worker::run(
+            config,
+            engine.clone(),
+            shutdown.clone(),
+            sender,
+        ));
+        Self {
+            horde,
+            engine,
+            shutdown,
+            status,
+            worker,
+        }
+    }
+
+    /// Waits until the worker's status is as described.
+    pub async fn until(&mut self, holds: impl FnMut(&Status) -> bool) -> Status {
+        let found = within(self.status.wait_for(holds)).await;
+        found.expect("the worker ended before").clone()
+    }
+
+    /// Waits until so many jobs have ended, one way or the other.
+    pub async fn ended(&mut self, jobs: u64) -> Status {
+        self.until(|status| status.done + status.faulted + status.lost >= jobs)
+            .await
+    }
+
+    /// Waits for the end of a worker that was told to stop.
+    pub async fn end(&mut self) -> Result<Status, RunError> {
+        within(self.worker.join_next()).await.unwrap().unwrap()
+    }
+
+    pub async fn stop(mut self) -> Status {
+        self.shutdown.escalate();
+        self.end().await.unwrap()
+    }
+}
