@@ -1,0 +1,479 @@
+//! Every argument of every command. No behaviour: what a command does is in `commands`.
+//!
+//! Each option is also an environment variable (`ORDU_` and the option's name in capitals) and a key
+//! of the TOML file given by `--config`. Command line > environment > file > default.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// A horde of volunteers that lend their machines: server, worker and client in one binary.
+#[derive(Debug, Parser)]
+#[command(name = "ordu", version, max_term_width = 100)]
+pub(crate) struct Cli {
+    /// A TOML file with defaults for all options.
+    #[arg(long, global = true, env = "ORDU_CONFIG", value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+
+    /// What to log, such as `info` or `ordu_server=debug`.
+    #[arg(
+        long,
+        global = true,
+        env = "ORDU_LOG",
+        default_value = "warn",
+        value_name = "FILTER"
+    )]
+    pub(crate) log: String,
+
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run everything on this machine: server, database, pictures, web page and one worker.
+    Up(Up),
+    /// Run the server alone.
+    Serve(Serve),
+    /// Run a worker alone.
+    Work(Work),
+    /// Ask for pictures and save them.
+    Imagine(Imagine),
+    /// Show the load of a horde, its models and its workers.
+    Status(Status),
+    /// Administer the horde of a data folder.
+    Admin(Admin),
+    /// Show settings.
+    Config(Config),
+}
+
+/// Where a server keeps things and how it is reached.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Server {
+    /// The address to listen on; port 0 picks a free one.
+    #[arg(
+        long,
+        env = "ORDU_LISTEN",
+        default_value = "127.0.0.1:7001",
+        value_name = "ADDRESS"
+    )]
+    pub(crate) listen: SocketAddr,
+
+    /// The folder that holds everything.
+    #[arg(
+        long,
+        env = "ORDU_DATA",
+        default_value = "./ordu-data",
+        value_name = "DIR"
+    )]
+    pub(crate) data: PathBuf,
+
+    /// `sqlite:///FILE` or `postgres://…` instead of the data folder's database.
+    #[arg(
+        long,
+        env = "ORDU_DATABASE",
+        value_name = "URL",
+        hide_env_values = true
+    )]
+    pub(crate) database: Option<String>,
+
+    /// `file:///DIR` instead of the data folder's pictures.
+    #[arg(long, env = "ORDU_BLOBS", value_name = "URL")]
+    pub(crate) blobs: Option<String>,
+
+    /// The address under which clients and workers reach this server.
+    #[arg(long, env = "ORDU_PUBLIC_URL", value_name = "URL")]
+    pub(crate) public_url: Option<url::Url>,
+
+    /// A reverse proxy whose `X-Forwarded-For` is believed. Repeatable.
+    #[arg(
+        long,
+        env = "ORDU_TRUSTED_PROXY",
+        value_name = "IP",
+        value_delimiter = ','
+    )]
+    pub(crate) trusted_proxy: Vec<IpAddr>,
+
+    /// The secret that salts stored keys and signs links, instead of the one in the data folder.
+    #[arg(
+        long,
+        env = "ORDU_SECRET_KEY",
+        value_name = "SECRET",
+        hide_env_values = true
+    )]
+    pub(crate) secret_key: Option<String>,
+
+    /// An account that administers the horde, as `name#id`. Repeatable.
+    #[arg(long, env = "ORDU_ADMINS", value_name = "ALIAS", value_delimiter = ',')]
+    pub(crate) admins: Vec<String>,
+
+    /// A JSON file of image models, instead of the built-in list.
+    #[arg(long, env = "ORDU_MODEL_REFERENCE", value_name = "FILE")]
+    pub(crate) model_reference: Option<PathBuf>,
+
+    /// Allow loopback clients to mint users at `/api/v2/dev/test-user`. For tests only.
+    #[arg(long, env = "ORDU_TEST_APIKEYS", hide = true, value_parser = clap::builder::FalseyValueParser::new())]
+    pub(crate) test_apikeys: bool,
+}
+
+impl Server {
+    /// The options of a horde that lives for one call: a free port, everything else by default.
+    pub(crate) fn for_one_call(data: &std::path::Path) -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+            data: data.to_owned(),
+            database: None,
+            blobs: None,
+            public_url: None,
+            trusted_proxy: Vec::new(),
+            secret_key: None,
+            admins: Vec::new(),
+            model_reference: None,
+            test_apikeys: false,
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Up {
+    #[command(flatten)]
+    pub(crate) server: Server,
+
+    /// Run no worker.
+    #[arg(long, env = "ORDU_NO_WORKER", value_parser = clap::builder::FalseyValueParser::new())]
+    pub(crate) no_worker: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Serve {
+    #[command(flatten)]
+    pub(crate) server: Server,
+}
+
+/// Which horde to talk to, and as whom.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Client {
+    /// The horde's address; `http://127.0.0.1:7001` if none is given.
+    #[arg(long, env = "ORDU_HORDE", value_name = "URL")]
+    pub(crate) horde: Option<String>,
+
+    /// The key to use [default: the anonymous key].
+    #[arg(long, env = "ORDU_API_KEY", value_name = "KEY", hide_env_values = true)]
+    pub(crate) api_key: Option<String>,
+
+    /// A data folder: finds the address and the admin's key of the horde in it.
+    #[arg(long, env = "ORDU_DATA", value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
+
+    /// Print JSON instead of text.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Work {
+    #[command(flatten)]
+    pub(crate) client: Client,
+
+    /// The worker's name, unique in its horde.
+    #[arg(long, env = "ORDU_NAME", default_value = "An Ordu worker")]
+    pub(crate) name: String,
+
+    /// Make pictures.
+    #[arg(long, env = "ORDU_DREAMER", value_parser = clap::builder::FalseyValueParser::new())]
+    pub(crate) dreamer: bool,
+
+    /// What does the work.
+    #[arg(long, env = "ORDU_ENGINE", default_value = "native", value_parser = ["native"])]
+    pub(crate) engine: String,
+
+    /// A model to offer; all that are there if none is named. Repeatable.
+    #[arg(long, env = "ORDU_MODEL", value_name = "NAME", value_delimiter = ',')]
+    pub(crate) model: Vec<String>,
+
+    /// A folder of models: `.safetensors` files and diffusers folders.
+    #[arg(long, env = "ORDU_MODELS_DIR", value_name = "DIR")]
+    pub(crate) models_dir: Option<PathBuf>,
+
+    /// The largest picture, in pixels.
+    #[arg(
+        long,
+        env = "ORDU_MAX_PIXELS",
+        default_value_t = 1_048_576,
+        value_name = "PIXELS"
+    )]
+    pub(crate) max_pixels: i64,
+
+    /// The largest batch.
+    #[arg(long, env = "ORDU_MAX_BATCH", default_value_t = 4, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=20))]
+    pub(crate) max_batch: u32,
+
+    /// Refuse NSFW requests.
+    #[arg(long, env = "ORDU_SFW", value_parser = clap::builder::FalseyValueParser::new())]
+    pub(crate) sfw: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Imagine {
+    /// What to paint.
+    pub(crate) prompt: String,
+
+    #[command(flatten)]
+    pub(crate) client: Client,
+
+    /// What to avoid.
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) negative: Option<String>,
+
+    /// Width and height in pixels, multiples of 64.
+    #[arg(long, default_value = "512x512", value_name = "WxH", value_parser = parse_size)]
+    pub(crate) size: Size,
+
+    /// How many pictures.
+    #[arg(long, short, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=20))]
+    pub(crate) n: u32,
+
+    /// Sampling steps.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=500))]
+    pub(crate) steps: Option<u32>,
+
+    /// Digits or any text; the same seed gives the same picture.
+    #[arg(long)]
+    pub(crate) seed: Option<String>,
+
+    /// A model that may be used; any if none is named. Repeatable.
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    pub(crate) model: Vec<String>,
+
+    /// The sampler, such as `k_euler_a`.
+    #[arg(long, value_name = "NAME", value_parser = clap::builder::PossibleValuesParser::new(ordu_api::image::SAMPLERS))]
+    pub(crate) sampler: Option<String>,
+
+    /// How strictly to follow the prompt.
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) cfg_scale: Option<f64>,
+
+    /// Do not use the karras noise schedule.
+    #[arg(long)]
+    pub(crate) no_karras: bool,
+
+    /// Text encoder layers to leave out, plus 1.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=12))]
+    pub(crate) clip_skip: Option<u32>,
+
+    /// Seamless edges.
+    #[arg(long)]
+    pub(crate) tiling: bool,
+
+    /// A picture to start from.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) init: Option<PathBuf>,
+
+    /// Where to redraw the picture given by `--init`: white is redrawn.
+    #[arg(long, value_name = "FILE", requires = "init")]
+    pub(crate) mask: Option<PathBuf>,
+
+    /// How much of `--init` is redrawn, 0.01 to 1.
+    #[arg(long, value_name = "NUMBER", requires = "init")]
+    pub(crate) strength: Option<f64>,
+
+    /// Where to save, `.png`, `.webp` or `.jpg`; further pictures get a number.
+    #[arg(long, short, value_name = "FILE")]
+    pub(crate) out: Option<PathBuf>,
+
+    /// Give up after so many seconds.
+    #[arg(long, default_value_t = 1200, value_name = "SECONDS")]
+    pub(crate) timeout: u64,
+}
+
+/// Width and height of a picture in pixels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Size {
+    pub(crate) width: u32,
+    pub(crate) height: u32,
+}
+
+fn parse_size(text: &str) -> Result<Size, String> {
+    let wrong = || format!("`{text}` is not a size: write it as 512x512");
+    let (width, height) = text.split_once('x').ok_or_else(wrong)?;
+    let side = |side: &str| -> Result<u32, String> {
+        let pixels: u32 = side.parse().map_err(|_| wrong())?;
+        let fits = (64..=3072).contains(&pixels) && pixels.is_multiple_of(64);
+        fits.then_some(pixels)
+            .ok_or_else(|| format!("{pixels} is not a multiple of 64 between 64 and 3072"))
+    };
+    Ok(Size {
+        width: side(width)?,
+        height: side(height)?,
+    })
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Status {
+    #[command(flatten)]
+    pub(crate) client: Client,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Admin {
+    #[command(subcommand)]
+    pub(crate) what: AdminCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum AdminCommand {
+    /// Accounts.
+    User {
+        #[command(subcommand)]
+        what: UserCommand,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum UserCommand {
+    /// Make an account and print its key, once.
+    Add(UserAdd),
+    /// Show an account.
+    Show(UserShow),
+    /// Change an account.
+    Set(UserSet),
+    /// Give an account a new key; the old one stops working.
+    NewKey(UserShow),
+}
+
+/// The store that an admin command works on.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct AdminStore {
+    /// The data folder.
+    #[arg(
+        long,
+        env = "ORDU_DATA",
+        default_value = "./ordu-data",
+        value_name = "DIR"
+    )]
+    pub(crate) data: PathBuf,
+
+    /// `sqlite:///FILE` or `postgres://…` instead of the data folder's database.
+    #[arg(
+        long,
+        env = "ORDU_DATABASE",
+        value_name = "URL",
+        hide_env_values = true
+    )]
+    pub(crate) database: Option<String>,
+
+    /// The secret that salts stored keys, instead of the one in the data folder.
+    #[arg(
+        long,
+        env = "ORDU_SECRET_KEY",
+        value_name = "SECRET",
+        hide_env_values = true
+    )]
+    pub(crate) secret_key: Option<String>,
+
+    /// Print JSON instead of text.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct UserAdd {
+    #[command(flatten)]
+    pub(crate) store: AdminStore,
+
+    /// The account's name.
+    #[arg(long)]
+    pub(crate) name: String,
+
+    /// Make it a moderator.
+    #[arg(long)]
+    pub(crate) moderator: bool,
+
+    /// Trust it.
+    #[arg(long)]
+    pub(crate) trusted: bool,
+
+    /// What it starts with.
+    #[arg(long, default_value_t = 0.0, value_name = "KUDOS")]
+    pub(crate) kudos: f64,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct UserShow {
+    /// The account's number or alias.
+    pub(crate) user: String,
+
+    #[command(flatten)]
+    pub(crate) store: AdminStore,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct UserSet {
+    /// The account's number or alias.
+    pub(crate) user: String,
+
+    #[command(flatten)]
+    pub(crate) store: AdminStore,
+
+    /// A new name.
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+
+    /// Whether it is a moderator.
+    #[arg(long, value_name = "BOOL")]
+    pub(crate) moderator: Option<bool>,
+
+    /// Whether it is trusted.
+    #[arg(long, value_name = "BOOL")]
+    pub(crate) trusted: Option<bool>,
+
+    /// Whether it is flagged.
+    #[arg(long, value_name = "BOOL")]
+    pub(crate) flagged: Option<bool>,
+
+    /// Add so many kudos; negative takes away.
+    #[arg(long, value_name = "KUDOS", allow_negative_numbers = true)]
+    pub(crate) add_kudos: Option<f64>,
+
+    /// How many results it may have in the queue.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=500))]
+    pub(crate) concurrency: Option<u32>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Config {
+    #[command(subcommand)]
+    pub(crate) what: ConfigCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConfigCommand {
+    /// Print every option with its environment variable and default, as a TOML file.
+    Print,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_arguments_are_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn sizes_are_multiples_of_64() {
+        assert_eq!(
+            parse_size("64x128"),
+            Ok(Size {
+                width: 64,
+                height: 128
+            })
+        );
+        for wrong in ["64", "64x", "65x64", "0x64", "4096x64", "axb", "64x64x64"] {
+            assert!(parse_size(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! `ordu imagine`: ask for pictures, watch, save.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use indicatif::{ProgressBar, ProgressStyle};
+use ordu_api::image::{
+    AcceptedRequest, Generation, ImageParams, ImageRequest, Progress, SourceProcessing,
+};
+use ordu_client::{Error, Horde, Pace};
+use serde_json::json;
+
+use super::picture;
+use super::target::Target;
+use crate::cli::Imagine;
+use crate::exit::Exit;
+
+/// The largest picture that is taken from a horde, in bytes.
+const MAX_PICTURE_BYTES: usize = 64 << 20;
+
+pub(crate) async fn run(args: Imagine) -> Result<Exit> {
+    if let Some(out) = &args.out {
+        picture::format_of(out)?;
+    }
+    let request = request(&args)?;
+    let target = Target::named_or_started(&args.client).await?;
+    let exit = imagine(&target.horde, &request, &args).await;
+    target.finish().await;
+    exit
+}
+
+async fn imagine(horde: &Horde, request: &ImageRequest, args: &Imagine) -> Result<Exit> {
+    let accepted = match horde.async_image(request).await {
+        Ok(accepted) => accepted,
+        Err(Error::Refused(refusal)) => {
+            eprintln!("The horde refused: {refusal}");
+            return Ok(Exit::Refused);
+        }
+        Err(error) => return Err(error).context("the request could not be sent"),
+    };
+    tell_warnings(&accepted);
+    let waited = tokio::time::timeout(
+        Duration::from_secs(args.timeout),
+        watch(horde, &accepted, args.n),
+    );
+    let Ok(progress) = waited.await else {
+        // What nobody waits for should not be painted.
+        horde.cancel(accepted.id).await.ok();
+        eprintln!(
+            "Nothing came within {} s; the request was cancelled",
+            args.timeout
+        );
+        return Ok(Exit::TimedOut);
+    };
+    if progress?.faulted {
+        eprintln!("The horde gave up on this request: workers failed three times");
+        return Ok(Exit::Failed);
+    }
+    save_all(horde, &accepted, args).await
+}
+
+fn tell_warnings(accepted: &AcceptedRequest) {
+    // The message repeats one of the warnings for clients that do not read those.
+    let warnings = accepted.warnings.iter().map(|warning| &warning.message);
+    let messages: BTreeSet<&String> = accepted.message.iter().chain(warnings).collect();
+    for message in messages {
+        eprintln!("Note: {message}");
+    }
+}
+
+/// Waits with a progress bar: place in the queue and expected time, then what is painted.
+async fn watch(horde: &Horde, accepted: &AcceptedRequest, n: u32) -> Result<Progress> {
+    let bar = ProgressBar::new(u64::from(n));
+    if let Ok(style) = ProgressStyle::with_template("{bar:30} {pos}/{len} pictures  {msg}") {
+        bar.set_style(style);
+    }
+    bar.enable_steady_tick(Duration::from_millis(200));
+    let pace = Pace {
+        interval: Duration::from_millis(250),
+        ..Pace::default()
+    };
+    let progress = horde
+        .wait_for(accepted.id, &pace, |progress| {
+            bar.set_position(u64::from(progress.finished));
+            bar.set_message(describe(progress));
+        })
+        .await;
+    bar.finish_and_clear();
+    progress.context("the request was lost from sight")
+}
+
+fn describe(progress: &Progress) -> String {
+    let seconds = progress.wait_time;
+    if !progress.is_possible {
+        return "no worker that is online can paint this; waiting for one".to_owned();
+    }
+    if progress.processing == 0 {
+        return format!(
+            "place {} in the queue, about {seconds} s",
+            progress.queue_position
+        );
+    }
+    match &progress.steps {
+        Some(steps) => format!("step {} of {}, about {seconds} s", steps.step, steps.of),
+        None => format!("painting, about {seconds} s"),
+    }
+}
+
+async fn save_all(horde: &Horde, accepted: &AcceptedRequest, args: &Imagine) -> Result<Exit> {
+    let status = horde
+        .status(accepted.id)
+        .await
+        .context("the pictures could not be listed")?;
+    let mut saved = Vec::new();
+    for (index, generation) in status.generations.iter().enumerate() {
+        let path = path_for(args, generation, index);
+        let bytes = horde
+            .download(&generation.img, MAX_PICTURE_BYTES)
+            .await
+            .context("a picture could not be fetched")?;
+        picture::save(&bytes, &path)?;
+        if generation.censored {
+            eprintln!("Note: the worker censored {}", path.display());
+        }
+        if !args.client.json {
+            println!("{}", path.display());
+        }
+        saved.push(json!({
+            "path": path, "seed": generation.seed, "model": generation.model,
+            "worker": generation.worker_name, "censored": generation.censored,
+        }));
+    }
+    if args.client.json {
+        let kudos = status.progress.kudos;
+        println!(
+            "{}",
+            json!({ "id": accepted.id, "kudos": kudos, "pictures": saved })
+        );
+    }
+    Ok(if saved.is_empty() {
+        Exit::Failed
+    } else {
+        Exit::Done
+    })
+}
+
+fn path_for(args: &Imagine, generation: &Generation, index: usize) -> PathBuf {
+    if let Some(out) = &args.out {
+        return picture::numbered(out, index);
+    }
+    let id = generation.id.to_string();
+    let short = id.split('-').next().unwrap_or_default();
+    PathBuf::from(format!("ordu-{short}.png"))
+}
+
+fn request(args: &Imagine) -> Result<ImageRequest> {
+    let prompt = match &args.negative {
+        Some(negative) => format!("{}###{negative}", args.prompt),
+        None => args.prompt.clone(),
+    };
+    Ok(ImageRequest {
+        prompt,
+        params: params(args),
+        models: args.model.clone(),
+        source_image: args.init.as_deref().map(read_base64).transpose()?,
+        source_mask: args.mask.as_deref().map(read_base64).transpose()?,
+        source_processing: match args.mask {
+            Some(_) => SourceProcessing::Inpainting,
+            None => SourceProcessing::Img2Img,
+        },
+        ..ImageRequest::default()
+    })
+}
+
+fn params(args: &Imagine) -> ImageParams {
+    ImageParams {
+        width: Some(args.size.width),
+        height: Some(args.size.height),
+        n: Some(args.n),
+        steps: args.steps,
+        seed: args.seed.clone(),
+        sampler_name: args.sampler.clone(),
+        cfg_scale: args.cfg_scale,
+        karras: args.no_karras.then_some(false),
+        clip_skip: args.clip_skip,
+        tiling: args.tiling.then_some(true),
+        denoising_strength: args.strength,
+        ..ImageParams::default()
+    }
+}
+
+fn read_base64(path: &Path) -> Result<String> {
+    let bytes = std::fs::read(path).with_context(|| format!("cannot read `{}`", path.display()))?;
+    Ok(STANDARD.encode(bytes))
+}

@@ -1,0 +1,13 @@
+//! One function per subcommand: everything it needs comes in, an exit code goes out.
+
+pub(crate) mod admin;
+pub(crate) mod imagine;
+pub(crate) mod serve;
+pub(crate) mod status;
+pub(crate) mod up;
+pub(crate) mod work;
+
+mod data;
+mod picture;
+mod signals;
+mod target;

@@ -1,0 +1,85 @@
+//! `ordu serve`: the server alone.
+
+use anyhow::{Context as _, Result, bail};
+use ordu_api::UserId;
+use ordu_server::{BlobPlace, Clock, Config, Server};
+
+use super::data::DataFolder;
+use super::signals::Signals;
+use crate::cli::{Serve, Server as Options};
+use crate::exit::Exit;
+
+pub(crate) async fn run(args: Serve) -> Result<Exit> {
+    let mut signals = Signals::listen()?;
+    let data = DataFolder::open(&args.server.data)?;
+    let Some(serving) = data.claim()? else {
+        bail!(
+            "another server already serves `{}`",
+            args.server.data.display()
+        );
+    };
+    let server = Server::start(config(&args.server, &data)?).await?;
+    serving.announce(&server.url())?;
+    println!("listening on {}", server.url());
+    signals.next().await;
+    Ok(drain(server, &mut signals).await)
+}
+
+/// Lets what is under way end; a second signal ends at once.
+pub(crate) async fn drain(server: Server, signals: &mut Signals) -> Exit {
+    tokio::select! {
+        () = server.stop() => Exit::Done,
+        () = signals.next() => Exit::Failed,
+    }
+}
+
+/// The settings of a server from its options and its data folder.
+pub(crate) fn config(options: &Options, data: &DataFolder) -> Result<Config> {
+    let secret = match &options.secret_key {
+        Some(secret) => ordu_server::Secret::new(secret.as_str()),
+        None => data.secret()?,
+    };
+    Ok(Config {
+        listen: options.listen,
+        database: options
+            .database
+            .clone()
+            .unwrap_or_else(|| data.database_url()),
+        blobs: blobs(options, data)?,
+        public_url: options.public_url.clone(),
+        trusted_proxies: options.trusted_proxy.clone(),
+        secret,
+        admins: admins(&options.admins)?,
+        test_users: options.test_apikeys,
+        model_reference: model_reference(options)?,
+        title: "Ordu".to_owned(),
+        trust_threshold: None,
+        clock: Clock::System,
+    })
+}
+
+fn blobs(options: &Options, data: &DataFolder) -> Result<BlobPlace> {
+    let Some(url) = &options.blobs else {
+        return Ok(BlobPlace::Folder(data.blobs()));
+    };
+    match url.strip_prefix("file://") {
+        Some(path) => Ok(BlobPlace::Folder(path.into())),
+        None => bail!("`--blobs {url}` cannot be used: give `file:///DIR`"),
+    }
+}
+
+fn admins(aliases: &[String]) -> Result<Vec<UserId>> {
+    let read = |alias: &String| {
+        UserId::from_alias(alias)
+            .with_context(|| format!("`--admins {alias}` names no account: write it as `name#id`"))
+    };
+    aliases.iter().map(read).collect()
+}
+
+fn model_reference(options: &Options) -> Result<Option<String>> {
+    let read = |path: &std::path::PathBuf| {
+        std::fs::read_to_string(path)
+            .with_context(|| format!("cannot read the model reference `{}`", path.display()))
+    };
+    options.model_reference.as_ref().map(read).transpose()
+}

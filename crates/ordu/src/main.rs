@@ -1,0 +1,76 @@
+//! The binary: one function per subcommand, and nothing else.
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a command line program prints"
+)]
+
+mod cli;
+mod commands;
+mod exit;
+mod settings;
+
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use tracing_subscriber::EnvFilter;
+
+use crate::cli::{Cli, Command};
+use crate::exit::Exit;
+
+fn main() -> ExitCode {
+    let cli = match settings::parse(std::env::args_os().collect()) {
+        Ok(cli) => cli,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            return ExitCode::from(2);
+        }
+    };
+    match start(cli) {
+        Ok(exit) => exit.into(),
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            Exit::Failed.into()
+        }
+    }
+}
+
+fn start(cli: Cli) -> anyhow::Result<Exit> {
+    log_to_stderr(&cli.log)?;
+    // The rustls provider is chosen once, before any client exists.
+    rustls::crypto::ring::default_provider()
+        .install_default()
+        .ok();
+    let runtime = tokio::runtime::Runtime::new().context("cannot start the runtime")?;
+    runtime.block_on(run(cli.command))
+}
+
+async fn run(command: Command) -> anyhow::Result<Exit> {
+    match command {
+        Command::Up(args) => commands::up::run(args).await,
+        Command::Serve(args) => commands::serve::run(args).await,
+        Command::Work(args) => commands::work::run(args).await,
+        Command::Imagine(args) => commands::imagine::run(args).await,
+        Command::Status(args) => commands::status::run(args).await,
+        Command::Admin(args) => commands::admin::run(args).await,
+        Command::Config(_) => {
+            print!("{}", settings::print());
+            Ok(Exit::Done)
+        }
+    }
+}
+
+/// Logs go to standard error: human on a terminal, JSON otherwise.
+fn log_to_stderr(filter: &str) -> anyhow::Result<()> {
+    let filter = EnvFilter::try_new(filter)
+        .with_context(|| format!("`--log {filter}` is no filter, try `info`"))?;
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
+    if std::io::IsTerminal::is_terminal(&std::io::stderr()) {
+        builder.init();
+    } else {
+        builder.json().init();
+    }
+    Ok(())
+}

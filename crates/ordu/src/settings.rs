@@ -1,0 +1,198 @@
+//! Where option values come from, in this order: command line, environment, file, default.
+//!
+//! The values of the file become the defaults of the command line's own definition, so that there
+//! is one parser, one set of messages, and no second place that knows the options. The environment
+//! names of existing AI Horde deployments count as defaults too, above the file.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, bail};
+use clap::{Arg, CommandFactory as _, FromArgMatches as _};
+
+use crate::cli::Cli;
+
+/// Environment names of existing deployments → the option they set.
+///
+/// # Source
+/// `community.md` § 13.
+const ALIASES: &[(&str, &str)] = &[
+    ("HORDE_URL", "public_url"),
+    ("ADMINS", "admins"),
+    ("secret_key", "secret_key"),
+    ("HORDE_TEST_APIKEYS", "test_apikeys"),
+];
+
+/// Reads the command line with everything that stands behind it.
+pub(crate) fn parse(arguments: Vec<OsString>) -> Result<Cli> {
+    let file = match config_path(&arguments) {
+        Some(path) => read_file(&path)?,
+        None => toml::Table::new(),
+    };
+    let mut known = Vec::new();
+    let command = with_defaults(Cli::command(), &file, &mut known);
+    if let Some(key) = file.keys().find(|key| !known.contains(*key)) {
+        bail!(
+            "the configuration file sets `{key}`, which is no option; `ordu config print` lists them"
+        );
+    }
+    let matches = command.get_matches_from(arguments);
+    Cli::from_arg_matches(&matches).map_err(|error| error.exit())
+}
+
+/// The value of `--config`, found before everything else can be read.
+fn config_path(arguments: &[OsString]) -> Option<PathBuf> {
+    let mut rest = arguments.iter();
+    while let Some(argument) = rest.next() {
+        if argument == "--config" {
+            return rest.next().map(PathBuf::from);
+        }
+        if let Some(path) = argument
+            .to_str()
+            .and_then(|text| text.strip_prefix("--config="))
+        {
+            return Some(PathBuf::from(path));
+        }
+    }
+    environment("ORDU_CONFIG").map(PathBuf::from)
+}
+
+fn read_file(path: &Path) -> Result<toml::Table> {
+    let text = std::fs::read_to_string(path)
+        .with_context(|| format!("cannot read the configuration file `{}`", path.display()))?;
+    text.parse()
+        .with_context(|| format!("`{}` is not valid TOML", path.display()))
+}
+
+/// Puts the values of the file and of the aliases in the place of the built-in defaults.
+fn with_defaults(
+    command: clap::Command,
+    file: &toml::Table,
+    known: &mut Vec<String>,
+) -> clap::Command {
+    let command = command.mut_args(|argument| {
+        let id = argument.get_id().to_string();
+        let value = alias(&id).or_else(|| file.get(&id).and_then(plain_text));
+        if argument.get_env().is_some() {
+            known.push(id);
+        }
+        match value {
+            Some(value) => with_default(argument, value),
+            None => argument,
+        }
+    });
+    let names: Vec<String> = command
+        .get_subcommands()
+        .map(|sub| sub.get_name().to_owned())
+        .collect();
+    names.into_iter().fold(command, |command, name| {
+        command.mut_subcommand(name, |sub| with_defaults(sub, file, known))
+    })
+}
+
+fn with_default(argument: Arg, value: String) -> Arg {
+    if argument.get_env().is_some() {
+        argument.default_value(value)
+    } else {
+        argument
+    }
+}
+
+/// A TOML value as it would be written on the command line.
+fn plain_text(value: &toml::Value) -> Option<String> {
+    match value {
+        toml::Value::String(text) => Some(text.clone()),
+        toml::Value::Array(items) => Some(
+            items
+                .iter()
+                .filter_map(plain_text)
+                .collect::<Vec<_>>()
+                .join(","),
+        ),
+        toml::Value::Table(_) => None,
+        other => Some(other.to_string()),
+    }
+}
+
+/// What an existing deployment's environment says about an option.
+fn alias(option: &str) -> Option<String> {
+    let (name, _) = ALIASES.iter().find(|(_, target)| *target == option)?;
+    let value = environment(name)?;
+    // Lists are JSON arrays there and separated by commas here.
+    match serde_json::from_str::<Vec<String>>(&value) {
+        Ok(items) => Some(items.join(",")),
+        Err(_) => Some(value),
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "this is the configuration")]
+fn environment(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+/// Every option that a file can set, with its variable and default, as a TOML file.
+pub(crate) fn print() -> String {
+    let mut lines = Vec::new();
+    collect(&Cli::command(), &mut lines);
+    lines.sort();
+    lines.dedup();
+    lines.concat()
+}
+
+fn collect(command: &clap::Command, lines: &mut Vec<String>) {
+    for argument in command.get_arguments() {
+        let Some(variable) = argument.get_env() else {
+            continue;
+        };
+        let help = argument
+            .get_help()
+            .map(ToString::to_string)
+            .unwrap_or_default();
+        let default = argument
+            .get_default_values()
+            .iter()
+            .map(|value| value.to_string_lossy())
+            .collect::<Vec<_>>()
+            .join(",");
+        let name = argument.get_id();
+        lines.push(format!(
+            "# {help} ({})\n#{name} = \"{default}\"\n\n",
+            variable.display()
+        ));
+    }
+    command
+        .get_subcommands()
+        .for_each(|sub| collect(sub, lines));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn listen(file: &str, arguments: &[&str]) -> String {
+        let table = file.parse().unwrap();
+        let command = with_defaults(Cli::command(), &table, &mut Vec::new());
+        let matches = command.try_get_matches_from(arguments).unwrap();
+        let cli = Cli::from_arg_matches(&matches).unwrap();
+        match cli.command {
+            crate::cli::Command::Serve(serve) => serve.server.listen.to_string(),
+            _ => unreachable!("the tests only serve"),
+        }
+    }
+
+    #[test]
+    fn the_file_stands_below_the_command_line_and_above_the_default() {
+        assert_eq!(listen("", &["ordu", "serve"]), "127.0.0.1:7001");
+        let file = "listen = '127.0.0.1:9'\nadmins = ['a#1', 'b#2']";
+        assert_eq!(listen(file, &["ordu", "serve"]), "127.0.0.1:9");
+        assert_eq!(
+            listen(file, &["ordu", "serve", "--listen", "127.0.0.1:8"]),
+            "127.0.0.1:8"
+        );
+    }
+
+    #[test]
+    fn every_option_of_a_server_can_be_printed() {
+        assert!(print().contains("#listen = \"127.0.0.1:7001\""));
+    }
+}

@@ -1,0 +1,93 @@
+//! What the commands print and how they exit.
+
+use serde_json::json;
+
+use crate::program::{Running, run, run_json, text};
+
+#[test]
+fn wrong_usage_exits_with_2() {
+    let folder = tempfile::tempdir().unwrap();
+    for arguments in [
+        &["frobnicate"][..],
+        &["imagine"],
+        &["imagine", "a", "--size", "65x64"],
+        &["serve", "--listen", "nowhere"],
+        &["--config", "missing.toml", "serve"],
+    ] {
+        let output = run(folder.path(), arguments);
+        assert_eq!(
+            output.status.code(),
+            Some(2),
+            "{arguments:?}: {}",
+            text(&output.stderr)
+        );
+        assert!(!output.stderr.is_empty());
+    }
+}
+
+#[test]
+fn an_unknown_key_of_the_file_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("ordu.toml"), "lisen = '127.0.0.1:1'").unwrap();
+    let output = run(folder.path(), &["--config", "ordu.toml", "config", "print"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("`lisen`"));
+}
+
+#[test]
+fn an_unreachable_horde_exits_with_1() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = run(folder.path(), &["status", "--horde", "http://127.0.0.1:1"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        text(&output.stderr).contains("does not answer"),
+        "{}",
+        text(&output.stderr)
+    );
+}
+
+#[test]
+fn accounts_are_made_shown_and_changed() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = ["--data", "data", "--json"];
+    let admin = |arguments: &[&str]| {
+        run_json(
+            folder.path(),
+            &[&["admin", "user"], arguments, &data[..]].concat(),
+        )
+    };
+    let added = admin(&["add", "--name", "first", "--kudos", "112.5"]);
+    assert_eq!(
+        (&added["id"], &added["alias"], &added["kudos"]),
+        (&json!(1), &json!("first#1"), &json!(112.5))
+    );
+    assert_eq!(added["api_key"].as_str().unwrap().len(), 22);
+    let changed = admin(&["set", "1", "--moderator", "true", "--add-kudos", "-2.5"]);
+    assert_eq!(
+        (&changed["moderator"], &changed["trusted"]),
+        (&json!(true), &json!(true))
+    );
+    assert_eq!(admin(&["show", "first#1"])["kudos"], json!(110.0));
+    assert_ne!(admin(&["new-key", "1"])["api_key"], added["api_key"]);
+    let missing = run(
+        folder.path(),
+        &["admin", "user", "show", "77", "--data", "data"],
+    );
+    assert_eq!(missing.status.code(), Some(1));
+    assert!(text(&missing.stderr).contains("there is no account `77`"));
+}
+
+#[test]
+fn a_server_ends_with_0_and_a_second_one_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Running::start(folder.path(), &["serve"]);
+    let second = run(
+        folder.path(),
+        &["serve", "--listen", "127.0.0.1:0", "--data", "data"],
+    );
+    assert_eq!(second.status.code(), Some(1));
+    assert!(text(&second.stderr).contains("another server"));
+    let status = run_json(folder.path(), &["status", "--json", "--horde", &server.url]);
+    assert_eq!(status["performance"]["worker_count"], 0);
+    assert_eq!(server.terminate(), Some(0));
+}

@@ -1,0 +1,125 @@
+//! From nothing to a picture.
+
+use image::{ImageFormat, RgbImage};
+
+use crate::program::{Running, run, run_json, text};
+
+const PROMPT: &str = "a large red circle at the center on a blue background";
+
+/// How many of the pixels in a square around the middle, and in the corners, are nearest to red or
+/// to blue.
+fn is_red_on_blue(picture: &RgbImage) -> bool {
+    let (width, height) = picture.dimensions();
+    let is_red = |x: u32, y: u32| {
+        let [red, green, blue] = picture.get_pixel(x, y).0;
+        red > 150 && green < 110 && blue < 110
+    };
+    let is_blue = |x: u32, y: u32| {
+        let [red, green, blue] = picture.get_pixel(x, y).0;
+        blue > 150 && red < 110 && green < 110
+    };
+    let middle: Vec<(u32, u32)> = (width * 7 / 16..width * 9 / 16)
+        .flat_map(|x| (height * 7 / 16..height * 9 / 16).map(move |y| (x, y)))
+        .collect();
+    let corners: Vec<(u32, u32)> = (0..width / 8)
+        .flat_map(|x| (0..height / 8).map(move |y| (x, y)))
+        .flat_map(|(x, y)| {
+            [
+                (x, y),
+                (width - 1 - x, y),
+                (x, height - 1 - y),
+                (width - 1 - x, height - 1 - y),
+            ]
+        })
+        .collect();
+    let red = middle.iter().filter(|(x, y)| is_red(*x, *y)).count();
+    let blue = corners.iter().filter(|(x, y)| is_blue(*x, *y)).count();
+    red * 10 >= middle.len() * 9 && blue * 10 >= corners.len() * 9
+}
+
+#[test]
+fn one_command_starts_a_horde_and_paints() {
+    let folder = tempfile::tempdir().unwrap();
+    // Nothing answers at the default address of a test: it names its own data folder.
+    let arguments = [
+        "imagine", PROMPT, "--seed", "7", "--out", "a.png", "--data", "data",
+    ];
+    let output = run(folder.path(), &arguments);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert_eq!(text(&output.stdout).trim(), "a.png");
+    assert!(text(&output.stderr).contains("starting one for this call"));
+    let bytes = std::fs::read(folder.path().join("a.png")).unwrap();
+    assert_eq!(image::guess_format(&bytes).unwrap(), ImageFormat::Png);
+    let picture = image::load_from_memory(&bytes).unwrap().to_rgb8();
+    assert_eq!(picture.dimensions(), (512, 512));
+    assert!(
+        is_red_on_blue(&picture),
+        "the picture is not a red circle on blue"
+    );
+}
+
+#[test]
+fn the_horde_of_up_paints_for_others() {
+    let folder = tempfile::tempdir().unwrap();
+    let horde = Running::start(folder.path(), &["up"]);
+    let base = [
+        "imagine", PROMPT, "--horde", &horde.url, "--size", "64x64", "--json", "--seed", "7",
+    ];
+    let first = run_json(
+        folder.path(),
+        &[&base[..], &["--out", "a.webp", "-n", "2"]].concat(),
+    );
+    assert_eq!(first["pictures"].as_array().unwrap().len(), 2);
+    assert_eq!(first["pictures"][1]["path"], "a-2.webp");
+    let again = run_json(folder.path(), &[&base[..], &["--out", "b.webp"]].concat());
+    assert_eq!(again["pictures"][0]["seed"], "7");
+    let read = |name: &str| image::open(folder.path().join(name)).unwrap().to_rgb8();
+    assert!(is_red_on_blue(&read("a.webp")) && is_red_on_blue(&read("b.webp")));
+    assert_eq!(horde.terminate(), Some(0));
+}
+
+#[test]
+fn a_picture_is_redrawn_from_another_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let horde = Running::start(folder.path(), &["up"]);
+    let source = RgbImage::from_pixel(64, 64, image::Rgb([0, 0, 255]));
+    source.save(folder.path().join("source.png")).unwrap();
+    let prompt = "a large green square at the center on a blue background";
+    let output = run(
+        folder.path(),
+        &[
+            "imagine",
+            prompt,
+            "--horde",
+            &horde.url,
+            "--size",
+            "64x64",
+            "--init",
+            "source.png",
+            "--strength",
+            "0.9",
+            "--out",
+            "c.png",
+        ],
+    );
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert_eq!(
+        image::open(folder.path().join("c.png")).unwrap().width(),
+        64
+    );
+    let broken = folder.path().join("broken.png");
+    std::fs::write(&broken, b"no picture").unwrap();
+    let refused = run(
+        folder.path(),
+        &[
+            "imagine",
+            prompt,
+            "--horde",
+            &horde.url,
+            "--init",
+            "broken.png",
+        ],
+    );
+    assert_eq!(refused.status.code(), Some(3));
+    assert!(text(&refused.stderr).contains("ImageValidationFailed"));
+}

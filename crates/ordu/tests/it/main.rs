@@ -1,0 +1,14 @@
+//! The whole program: the binary end to end, and the shape of the house.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "tests say what they expect"
+)]
+
+mod tidy;
+
+mod commands;
+mod horde;
+mod imagine;
+
+mod program;
