@@ -1,6 +1,6 @@
 //! Accounts: made, found by key, and kept at hand so that a known key costs no round trip.
 //!
-//! What is kept is a copy: it is read again after [`FRESH_FOR`], so that what another process wrote
+//! What is kept is a copy: it is read again after ten seconds, so that what another process wrote
 //! (the command line, another node) is noticed. Debits count at once, credits once they are folded.
 
 use std::collections::BTreeMap;

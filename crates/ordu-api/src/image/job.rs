@@ -258,10 +258,10 @@ pub enum SubmitState {
 /// One remark of a worker on a picture.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Metadata {
-    /// What it is about, one of [`METADATA_TYPES`].
+    /// What it is about, one of [`super::METADATA_TYPES`].
     #[serde(rename = "type")]
     pub kind: String,
-    /// What happened, one of [`METADATA_VALUES`].
+    /// What happened, one of [`super::METADATA_VALUES`].
     pub value: String,
     /// Which one.
     #[serde(rename = "ref", default, skip_serializing_if = "Option::is_none")]

@@ -40,9 +40,9 @@ pub struct NoiseSchedule {
 /// The most training steps that a configuration may claim.
 const MAX_STEPS: usize = 100_000;
 /// Karras schedules that begin with pure noise go here in one step: it is where ordinary Stable
-/// Diffusion begins. Tried on `ordu-tiny`, 10 steps of DPM++ 2M, 16 prompts: from 80, the value of the
-/// paper, 13 backgrounds were right (steps are spent where a picture is too faint to be seen, and the
-/// second order extrapolates from guesses that mean nothing).
+/// Diffusion begins. Tried on `ordu-tiny`, 10 steps of DPM++ 2M, 16 prompts: from 80, the value of
+/// the paper, 13 backgrounds were right (steps are spent where a picture is too faint to be seen,
+/// and the second order extrapolates from guesses that mean nothing); from here, all 16.
 const KARRAS_MAX_SIGMA: f64 = 14.6;
 /// Curvature of the Karras schedule, as in the paper.
 const KARRAS_RHO: f64 = 7.0;
