@@ -20,6 +20,7 @@ use crate::config::Config;
 use crate::error::{ApiError, ApiResult};
 use crate::pictures::Pictures;
 use crate::registry::Registry;
+use crate::reservation::Reservations;
 use crate::secret::Secret;
 use crate::watch::Watch;
 
@@ -37,6 +38,7 @@ pub(crate) struct App {
     pub(crate) accounts: Accounts,
     pub(crate) registry: Registry,
     pub(crate) watch: Watch,
+    pub(crate) reservations: Reservations,
     pub(crate) reference: Arc<ModelReference>,
     pub(crate) live: Mutex<Live>,
     /// What must be completed although nobody waits for the answer any more.

@@ -24,6 +24,7 @@ mod modes;
 mod pictures;
 mod rebuild;
 mod registry;
+mod reservation;
 mod secret;
 mod text;
 mod transport;

@@ -25,6 +25,7 @@ use crate::fetch::Fetcher;
 use crate::pictures::Pictures;
 use crate::rebuild::Rebuilder;
 use crate::registry::{self, Known, Registry};
+use crate::reservation::Reservations;
 use crate::secret::{NoRandomness, Secret, random_bytes};
 use crate::tasks::Tasks;
 use crate::watch::Watch;
@@ -169,6 +170,7 @@ async fn open(config: Config, address: SocketAddr, url: &str) -> Result<App, Sta
         pictures: Pictures::new(Fetcher::new(Vec::new())?),
         registry: Registry::default(),
         watch: Watch::default(),
+        reservations: Reservations::default(),
         live: Mutex::new(Live { horde, dice }),
         tracker: TaskTracker::new(),
         node: node.unwrap_or(HeaderValue::from_static("ordu")),

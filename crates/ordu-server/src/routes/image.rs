@@ -29,6 +29,7 @@ use crate::error::{ApiError, ApiResult};
 use crate::extract::{Checked, ClientAgent, OptionalKey, Peer};
 use crate::pictures::Keep;
 use crate::rebuild::Rebuilder;
+use crate::reservation::{Full, Reservation};
 
 /// The agent of a sample program that everybody copied without changing it.
 const BANNED_AGENT: &str = "My-Project:v0.0.1:My-Contact";
@@ -78,7 +79,7 @@ pub(crate) async fn ask(app: &Arc<App>, account: &Account, asked: Asked) -> ApiR
     check_requester(app, account, &asked.request)?;
     image::precheck(&asked.request, &standing)?;
     check_workers(app, &asked.request)?;
-    check_concurrency(app, account, &asked.request)?;
+    let reservation = reserve_slots(app, account, &asked.request)?;
     let mut spec = image::check(&asked.request, &standing, &app.reference)?;
     if asked.agent == BANNED_AGENT {
         let message = "Change the client agent: this one is the sample of a tutorial";
@@ -111,6 +112,7 @@ pub(crate) async fn ask(app: &Arc<App>, account: &Account, asked: Asked) -> ApiR
         hold,
         agent: asked.agent,
         ip: asked.ip,
+        reservation,
     };
     activate(app, account, entry).await?;
     let mut accepted = AcceptedRequest {
@@ -166,22 +168,24 @@ fn check_workers(app: &App, request: &ImageRequest) -> ApiResult<()> {
     Ok(())
 }
 
-fn check_concurrency(app: &App, account: &Account, request: &ImageRequest) -> ApiResult<()> {
+/// Makes sure that the account may have that much waiting, and promises it the slots.
+fn reserve_slots(app: &App, account: &Account, request: &ImageRequest) -> ApiResult<Reservation> {
     let user = account.user.id;
     let wanted = u64::from(request.params.n.unwrap_or(1));
-    let open = app
-        .live()
-        .horde
-        .open_slots(user, WorkKind::Image, &request.models);
     let limit = u64::try_from(account.user.concurrency).unwrap_or(0);
-    if open + wanted > limit {
+    let open = || {
+        let live = app.live();
+        live.horde
+            .open_slots(user, WorkKind::Image, &request.models)
+    };
+    let reserved = app.reservations.reserve(user, wanted, limit, open);
+    reserved.map_err(|Full(taken)| {
         let message = format!(
-            "Parallel requests: {open} waiting and {wanted} asked for are more than the {limit} \
+            "Parallel requests: {taken} waiting and {wanted} asked for are more than the {limit} \
              that this account may have; wait until some are done"
         );
-        return Err(ApiError::refused(ReturnCode::TooManyPrompts, message));
-    }
-    Ok(())
+        ApiError::refused(ReturnCode::TooManyPrompts, message)
+    })
 }
 
 /// Makes sure that what must be paid upfront can be; shrinks the request if that is allowed.
@@ -261,6 +265,7 @@ struct NewEntry {
     hold: Kudos,
     agent: String,
     ip: Option<String>,
+    reservation: Reservation,
 }
 
 /// Stores a request and puts it into the queue: the one durable point before the 202.
@@ -303,6 +308,8 @@ async fn activate(app: &Arc<App>, account: &Account, entry: NewEntry) -> ApiResu
             app.accounts.apply(&activation);
             app.accounts.hold(row.id, row.owner, row.hold);
             app.live().horde.enqueue(request, row.created);
+            // From here on the queue itself counts the slots.
+            drop(entry.reservation);
             tracing::info!(request.id = %row.id, user.id = %row.owner, "a request waits");
             Ok(())
         })

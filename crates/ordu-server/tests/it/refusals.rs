@@ -352,3 +352,23 @@ async fn who_cannot_pay_upfront_is_told_how_much() {
         202
     );
 }
+
+#[tokio::test]
+async fn concurrent_requests_do_not_slip_past_the_limit() {
+    let horde = TestHorde::start().await;
+    let user = horde.user("user", 1000.0).await;
+    let client = horde.client(&user.api_key);
+    let mut asking = tokio::task::JoinSet::new();
+    for _ in 0..40 {
+        let client = client.clone();
+        asking.spawn(async move { client.async_image(&request()).await });
+    }
+    let answers = asking.join_all().await;
+    let refused = answers.iter().filter_map(|answer| answer.as_ref().err());
+    assert!(
+        refused
+            .clone()
+            .all(|error| error.is(ordu_api::ReturnCode::TooManyPrompts))
+    );
+    assert_eq!(refused.count(), 10, "30 may wait at once");
+}
