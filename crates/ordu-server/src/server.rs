@@ -126,6 +126,14 @@ impl Server {
         &self.app.secret
     }
 
+    /// Lets everything happen once that happens by itself, and writes what waits to be written: for
+    /// tests that move the clock instead of waiting.
+    pub async fn settle_down(&self) -> Result<(), ordu_store::Error> {
+        self.app.store.flush().await?;
+        tasks::run_all(&self.app).await;
+        Ok(())
+    }
+
     /// Ends: no new connections, requests in flight get their answer, everything is written.
     pub async fn stop(self) {
         self.app.draining.store(true, Ordering::Relaxed);

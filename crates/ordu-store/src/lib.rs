@@ -24,6 +24,9 @@ mod pool;
 mod task;
 mod writer;
 
+#[cfg(feature = "testing")]
+pub mod testing;
+
 pub use counters::Counters;
 pub use error::{Error, Result};
 pub use fold::Folded;

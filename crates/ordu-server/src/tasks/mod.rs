@@ -9,6 +9,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
@@ -64,23 +65,50 @@ impl Tasks {
     }
 }
 
+/// Something that happens by itself.
+struct Task {
+    name: &'static str,
+    /// How long it rests between two rounds.
+    pause: Duration,
+    /// One round.
+    run: fn(Arc<App>) -> BoxFuture<'static, ()>,
+}
+
+/// Everything that happens by itself.
+const TASKS: &[Task] = &[
+    Task {
+        name: "expiry",
+        pause: expiry::PAUSE,
+        run: |app| Box::pin(expiry::run(app)),
+    },
+    Task {
+        name: "balances",
+        pause: balances::PAUSE,
+        run: |app| Box::pin(balances::run(app)),
+    },
+    Task {
+        name: "pictures",
+        pause: pictures::PAUSE,
+        run: |app| Box::pin(pictures::run(app)),
+    },
+    Task {
+        name: "reachability",
+        pause: reachability::PAUSE,
+        run: |app| Box::pin(reachability::run(app)),
+    },
+];
+
 /// Starts everything that happens by itself.
 pub(crate) fn start_all(tasks: &mut Tasks, app: &Arc<App>) {
-    let this = || Arc::clone(app);
-    let app = this();
-    tasks.repeat("expiry", expiry::PAUSE, move || {
-        expiry::run(Arc::clone(&app))
-    });
-    let app = this();
-    tasks.repeat("balances", balances::PAUSE, move || {
-        balances::run(Arc::clone(&app))
-    });
-    let app = this();
-    tasks.repeat("pictures", pictures::PAUSE, move || {
-        pictures::run(Arc::clone(&app))
-    });
-    let app = this();
-    tasks.repeat("reachability", reachability::PAUSE, move || {
-        reachability::run(Arc::clone(&app))
-    });
+    for task in TASKS {
+        let app = Arc::clone(app);
+        tasks.repeat(task.name, task.pause, move || (task.run)(Arc::clone(&app)));
+    }
+}
+
+/// One round of everything that happens by itself, in the order of the table.
+pub(crate) async fn run_all(app: &Arc<App>) {
+    for task in TASKS {
+        (task.run)(Arc::clone(app)).await;
+    }
 }

@@ -8,6 +8,7 @@
 mod blobs;
 mod page;
 mod refusals;
+mod replay;
 mod restart;
 mod transport;
 mod views;

@@ -1,7 +1,9 @@
 //! A horde for one test: a real server on a free port, a clock moved by hand, typed and raw clients.
 
+use std::panic::{AssertUnwindSafe, resume_unwind};
 use std::path::Path;
 
+use futures::FutureExt as _;
 use ordu_api::ApiKey;
 use ordu_api::image::{ImageJob, ImagePop, ImageRequest, ImageSubmit, SubmitState, UPLOADED};
 use ordu_api::user::TestUser;
@@ -121,6 +123,27 @@ impl Answer {
 
     pub(crate) fn rc(&self) -> &str {
         self.body["rc"].as_str().unwrap_or_default()
+    }
+}
+
+/// Runs a test on SQLite and, where `ORDU_TEST_POSTGRES` names a server, in a schema of its own on
+/// PostgreSQL. The test gets the address of its database.
+pub(crate) async fn on_each_database(test: impl AsyncFn(&str)) {
+    test("sqlite::memory:").await;
+    let Ok(address) = std::env::var("ORDU_TEST_POSTGRES") else {
+        assert!(
+            std::env::var("ORDU_TEST_NO_SKIP").is_err(),
+            "ORDU_TEST_POSTGRES is not set"
+        );
+        eprintln!("SKIPPED on PostgreSQL: ORDU_TEST_POSTGRES is not set");
+        return;
+    };
+    let schema = ordu_store::testing::Schema::create(&address).await.unwrap();
+    let url = schema.url();
+    let ended = AssertUnwindSafe(test(&url)).catch_unwind().await;
+    schema.drop_schema().await.unwrap();
+    if let Err(panic) = ended {
+        resume_unwind(panic);
     }
 }
 

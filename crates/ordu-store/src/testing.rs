@@ -1,0 +1,57 @@
+//! A fresh database for one test, for the tests of the crates above.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use sqlx::{Connection as _, PgConnection};
+
+use crate::error::Result;
+
+/// How many schemas this process made.
+static NUMBER: AtomicU32 = AtomicU32::new(0);
+
+/// An empty schema in a PostgreSQL database, until it is [dropped](Self::drop_schema).
+#[derive(Debug)]
+pub struct Schema {
+    address: String,
+    name: String,
+}
+
+impl Schema {
+    /// Makes one in the database at `address`.
+    ///
+    /// # Errors
+    /// The database cannot be reached.
+    pub async fn create(address: &str) -> Result<Self> {
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let schema = Self {
+            address: address.to_owned(),
+            name: format!("above_{}_{number}", std::process::id()),
+        };
+        let name = &schema.name;
+        schema.administer(format!("CREATE SCHEMA {name}")).await?;
+        Ok(schema)
+    }
+
+    /// The address that leads into it.
+    pub fn url(&self) -> String {
+        let Self { address, name } = self;
+        let separator = if address.contains('?') { '&' } else { '?' };
+        format!("{address}{separator}options[search_path]={name}&application_name={name}")
+    }
+
+    /// Ends it with everything in it.
+    ///
+    /// # Errors
+    /// The database cannot be reached.
+    pub async fn drop_schema(self) -> Result<()> {
+        let name = &self.name;
+        self.administer(format!("DROP SCHEMA {name} CASCADE")).await
+    }
+
+    async fn administer(&self, sql: String) -> Result<()> {
+        let mut connection = PgConnection::connect(&self.address).await?;
+        let sql = sqlx::AssertSqlSafe(sql);
+        sqlx::raw_sql(sql).execute(&mut connection).await?;
+        Ok(())
+    }
+}
