@@ -10,5 +10,6 @@ mod tidy;
 mod commands;
 mod horde;
 mod imagine;
+mod killed;
 
 mod program;

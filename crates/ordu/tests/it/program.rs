@@ -43,9 +43,19 @@ impl Running {
     /// Starts `up` or `serve` on a free port and waits for the line that says it is ready.
     pub(crate) fn start(folder: &Path, arguments: &[&str]) -> Self {
         let mut command = ordu(folder);
-        command
-            .args(arguments)
-            .args(["--listen", "127.0.0.1:0", "--data", "data"]);
+        command.args(arguments);
+        Self::start_command(command)
+    }
+
+    /// Starts a server that mints users for tests.
+    pub(crate) fn start_for_tests(folder: &Path) -> Self {
+        let mut command = ordu(folder);
+        command.arg("serve").env("ORDU_TEST_APIKEYS", "1");
+        Self::start_command(command)
+    }
+
+    fn start_command(mut command: Command) -> Self {
+        command.args(["--listen", "127.0.0.1:0", "--data", "data"]);
         let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let ready = lines

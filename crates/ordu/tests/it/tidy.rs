@@ -21,7 +21,7 @@ const WALLS: &[(&str, &[&str], &[&str])] = &[
     (
         "ordu-server",
         &["ordu-api", "ordu-core", "ordu-store"],
-        &["ordu-client"],
+        &["ordu-client", "ordu-store"],
     ),
     (
         "ordu",
