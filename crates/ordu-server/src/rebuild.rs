@@ -63,7 +63,7 @@ impl Rebuilder<'_> {
         let known = self.registry.by_id(row.worker);
         let agent = known
             .as_ref()
-            .map(|known| known.declared.bridge_agent.clone());
+            .map(|known| known.declared.common().agent.to_owned());
         let percent = agent.map_or(UNKNOWN_AGENT_PERCENT, |agent| {
             ordu_core::agent::Agent::parse(&agent).reward_percent()
         });

@@ -43,9 +43,9 @@ fn api() -> Router<Arc<App>> {
             "/generate/status/{id}",
             get(image::status).delete(image::cancel),
         )
-        .route("/generate/pop", post(job::pop))
+        .route("/generate/pop", post(image::pop))
         .route("/generate/progress", post(job::progress))
-        .route("/generate/submit", post(job::submit))
+        .route("/generate/submit", post(image::submit))
         .route("/status/heartbeat", get(health::heartbeat))
         .route("/status/models", get(status::models))
         .route("/status/models/{name}", get(status::model))

@@ -129,8 +129,11 @@ impl Assignment {
 
     /// What an image worker gets; `None` for other kinds of work.
     pub fn image_payload(&self) -> Option<ImagePayload> {
-        let Work::Image(spec) = &self.work;
-        let batch = u32::try_from(self.jobs.len()).unwrap_or(u32::MAX);
-        Some(spec.payload(batch, self.seed))
+        match &self.work {
+            Work::Image(spec) => {
+                let batch = u32::try_from(self.jobs.len()).unwrap_or(u32::MAX);
+                Some(spec.payload(batch, self.seed))
+            }
+        }
     }
 }

@@ -19,11 +19,10 @@ use super::offer::{Capacity, Pace};
 use super::queue::{Group, Queue};
 use super::rank::Place;
 use super::workers::Worker;
-use super::{Assignment, EXTRA_SLOW_LIFETIME, Entry, Horde, Job, JobState, REQUEST_LIFETIME, Work};
+use super::{
+    Assignment, EXTRA_SLOW_LIFETIME, Entry, Horde, Job, JobState, REQUEST_LIFETIME, Request, kinds,
+};
 use crate::agent::Agent;
-use crate::image::ImageSpec;
-use crate::image::seed::Seeds;
-use crate::model_reference::{Baseline, ModelReference};
 use crate::{Kudos, Millis, Refusal, Role, Timestamp};
 
 /// So many requests at the head of the queue are looked at one by one. Fewer in tests, so that
@@ -32,9 +31,6 @@ const HEAD: usize = if cfg!(test) { 2 } else { 64 };
 
 /// So many prompts a pop compares with a worker's refused words before it gives up.
 const MAX_PROMPTS: usize = 2000;
-
-/// The shortest time for a batch, in seconds.
-const MIN_TTL: f64 = 150.0;
 
 /// Why a pop found nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -144,9 +140,9 @@ impl Horde {
         let worker = self.workers.get(choice.worker)?;
         let capacity = worker.capacity.as_ref()?;
         let work = entry.request.work.clone();
-        let batch = batch(&work, capacity, &self.reference).min(entry.open);
-        let ttl = ttl(&work, capacity.pace, &self.reference);
-        let seed = seeds(&work).next(choice.request, entry.open, dice);
+        let batch = kinds::batch(&work, capacity, &self.reference).min(entry.open);
+        let ttl = kinds::ttl(&work, capacity.pace, &self.reference);
+        let seed = kinds::seeds(&work).next(choice.request, entry.open, dice);
         let decoy = !worker.is_paying(entry);
         let agent = worker.offer.as_ref().map(|offer| &offer.agent);
         let template = Job {
@@ -314,7 +310,7 @@ impl Matcher<'_> {
             let Some(entry) = self.requests.get(&request) else {
                 continue;
             };
-            if !self.capacity.blacklist.is_empty() {
+            if !self.capacity.image.blacklist.is_empty() {
                 *prompts -= 1;
             }
             let reasons = self.request_reasons(entry, Pass::General);
@@ -370,16 +366,11 @@ impl Matcher<'_> {
         if !self.capacity.is_picky() {
             return reasons;
         }
-        let Work::Image(spec) = &entry.request.work;
-        let has_word = || {
-            let prompt = spec.prompt.to_lowercase();
-            let mut words = self.capacity.blacklist.iter();
-            words.any(|word| prompt.contains(word))
-        };
-        if !self.capacity.blacklist.is_empty() && has_word() {
+        let limits = &self.capacity.image;
+        if !limits.blacklist.is_empty() && has_word(&entry.request, &limits.blacklist) {
             reasons.add(Reason::Blacklist);
         }
-        if self.capacity.limit_steps && self.usable(entry.demand, spec).next().is_none() {
+        if limits.limit_steps && self.usable(entry).next().is_none() {
             reasons.add(Reason::StepCount);
         }
         if self.capacity.require_upfront && pass == Pass::General && !can_pay(entry) {
@@ -393,16 +384,22 @@ impl Matcher<'_> {
         let Some(entry) = self.requests.get(&request) else {
             return Vec::new();
         };
-        let Work::Image(spec) = &entry.request.work;
-        self.usable(entry.demand, spec).cloned().collect()
+        self.usable(entry).cloned().collect()
     }
 
-    fn usable(&self, demand: Demand, spec: &ImageSpec) -> impl Iterator<Item = &String> {
+    fn usable(&self, entry: &Entry) -> impl Iterator<Item = &String> {
+        let demand = entry.demand;
         let set = demand.models.map(|set| self.queue.model_set(set));
         self.capacity
-            .usable(set, demand.needs, spec.accurate_steps())
+            .usable(set, demand.needs, entry.request.work.steps())
             .map(|model| &model.name)
     }
+}
+
+/// Whether one of these words is part of a request's prompt.
+fn has_word(request: &Request, words: &[String]) -> bool {
+    let prompt = request.work.prompt().to_lowercase();
+    words.iter().any(|word| prompt.contains(word))
 }
 
 /// Whether a requester could pay the base price upfront, or need not.
@@ -445,72 +442,4 @@ fn job_id(dice: &mut impl Rng) -> JobId {
     let random = u128::from(dice.next_u64()) << 64 | u128::from(dice.next_u64());
     let id = uuid::Builder::from_random_bytes(random.to_be_bytes()).into_uuid();
     JobId::from_uuid(id)
-}
-
-fn seeds(work: &Work) -> Seeds {
-    let Work::Image(spec) = work;
-    Seeds {
-        seed: spec.seed,
-        variation: spec.seed_variation,
-    }
-}
-
-/// How many results a worker may make at once.
-///
-/// # Source
-/// `generation.md` § 6.10, with the factor by baseline.
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    clippy::cast_precision_loss,
-    reason = "clamped to 1…20; areas are far below 2^53"
-)]
-fn batch(work: &Work, capacity: &Capacity, reference: &ModelReference) -> u32 {
-    let Work::Image(spec) = work;
-    if spec.disable_batching {
-        return 1;
-    }
-    let by_model = |baseline| match baseline {
-        Baseline::QwenImage => 10.0,
-        Baseline::ZImageTurbo => 8.0,
-        Baseline::Flux1 => 5.0,
-        _ => 1.0,
-    };
-    let by_model = spec.baselines(reference).map(by_model).fold(1.0, f64::max);
-    let post_processors = u32::try_from(spec.post_processing.len()).unwrap_or(u32::MAX);
-    let mut by_post_processing = 1.0 + 0.4 * f64::from(post_processors);
-    if spec.is_heavy() {
-        by_post_processing *= 1.8;
-    }
-    let room = capacity.max_size as f64 / 3.5 * f64::from(capacity.amount);
-    let each = spec.pixels() as f64 * by_post_processing * by_model;
-    let amount = f64::from(capacity.amount.max(1));
-    (room / each).round().clamp(1.0, amount) as u32
-}
-
-/// Seconds until the horde gives up on a batch.
-///
-/// # Source
-/// `generation.md` § 6.10.
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    clippy::cast_precision_loss,
-    reason = "at most some hundred thousand seconds; areas are far below 2^53"
-)]
-fn ttl(work: &Work, pace: Pace, reference: &ModelReference) -> u64 {
-    let Work::Image(spec) = work;
-    let areas = spec.pixels() as f64 / (512.0 * 512.0);
-    let mut seconds = 30.0 + 2.0 * f64::from(spec.accurate_steps()) * areas;
-    if spec.control_type.is_some() {
-        seconds *= 2.0;
-    }
-    if spec.baselines(reference).any(Baseline::is_large) {
-        seconds *= 3.0;
-    }
-    seconds = seconds.max(MIN_TTL);
-    if pace == Pace::ExtraSlow {
-        seconds *= 3.0;
-    }
-    seconds.round() as u64
 }

@@ -8,6 +8,7 @@ use ordu_api::{RequestId, UserId};
 
 use super::Request;
 use super::demand::{self, Demand, WorkerList};
+use super::kinds;
 use super::names::Interner;
 use super::rank::{Ahead, Item, Load, Place, Ranking};
 
@@ -83,7 +84,7 @@ impl Queue {
             needs: demand::needs(request),
             models,
             list,
-            size: demand::size(request),
+            size: kinds::size(&request.work),
         }
     }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use ordu_api::worker::WorkKind;
-use ordu_api::{RequestId, UserId};
+use ordu_api::{RequestId, UserId, WorkerId};
 use serde::{Deserialize, Serialize};
 
 use crate::image::ImageSpec;
@@ -12,7 +12,7 @@ use crate::model_reference::ModelReference;
 use crate::pricing::{self, upfront};
 use crate::{Kudos, Roles, Timestamp};
 
-/// Checked work of one kind. The only place that a new kind must be added to the match of.
+/// Checked work of one kind.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Work {
@@ -39,6 +39,34 @@ impl Work {
     pub fn things(&self) -> u64 {
         match self {
             Self::Image(spec) => spec.pixelsteps(),
+        }
+    }
+
+    /// What all kinds have in common: on which terms it may be served.
+    pub fn terms(&self) -> Terms<'_> {
+        match self {
+            Self::Image(spec) => Terms {
+                nsfw: spec.nsfw,
+                trusted_workers: spec.trusted_workers,
+                slow_workers: spec.slow_workers,
+                extra_slow_workers: spec.extra_slow_workers,
+                workers: &spec.workers,
+                worker_blacklist: spec.worker_blacklist,
+            },
+        }
+    }
+
+    /// The prompt; empty where there is none.
+    pub fn prompt(&self) -> &str {
+        match self {
+            Self::Image(spec) => &spec.prompt,
+        }
+    }
+
+    /// How often a model is evaluated for one result; 0 where that means nothing.
+    pub(super) fn steps(&self) -> u32 {
+        match self {
+            Self::Image(spec) => spec.accurate_steps(),
         }
     }
 
@@ -77,6 +105,31 @@ impl Work {
         }
     }
 
+    /// What it will cost in all, by the dearest model that it may be made with.
+    ///
+    /// # Source
+    /// `generation.md` § 7.5; the dearest model is `observed.md` 13.
+    pub fn full_price(&self, reference: &ModelReference) -> Kudos {
+        match self {
+            Self::Image(spec) => pricing::image::estimate(spec, reference).total,
+        }
+    }
+
+    /// What its requester must have if its kudos are needed upfront.
+    pub fn upfront_price(&self, reference: &ModelReference) -> Kudos {
+        match self {
+            Self::Image(_) => self.full_price(reference),
+        }
+    }
+
+    /// The same, shrunk until nothing is needed upfront.
+    #[must_use]
+    pub fn downgrade(&self, load: upfront::Load, reference: &ModelReference) -> Self {
+        match self {
+            Self::Image(spec) => Self::Image(Arc::new(upfront::downgrade(spec, load, reference))),
+        }
+    }
+
     /// Why its kudos are needed upfront, if they are.
     pub fn upfront(
         &self,
@@ -87,6 +140,27 @@ impl Work {
             Self::Image(spec) => upfront::image(spec, load, reference),
         }
     }
+}
+
+/// On which terms a request may be served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "the protocol is a list of switches"
+)]
+pub struct Terms<'a> {
+    /// Whether results may be NSFW.
+    pub nsfw: bool,
+    /// Whether only workers of trusted owners may serve it.
+    pub trusted_workers: bool,
+    /// Whether slow workers may serve it.
+    pub slow_workers: bool,
+    /// Whether workers may serve it that call themselves extra slow.
+    pub extra_slow_workers: bool,
+    /// The workers that may, or with `worker_blacklist` may not, serve it; empty for any.
+    pub workers: &'a [WorkerId],
+    /// Turns `workers` into exclusions.
+    pub worker_blacklist: bool,
 }
 
 /// Raw units of work in one unit that is shown.

@@ -12,11 +12,11 @@ use uuid::Uuid;
 
 use super::names::Interner;
 use super::needs::Switch;
-use super::offer::{Capacity, Declared, Offer};
-use super::{Alert, WORKER_LIFETIME};
+use super::offer::{Capacity, Offer};
+use super::{Alert, WORKER_LIFETIME, kinds};
 use crate::ledger::{Event, Reason};
 use crate::model_reference::ModelReference;
-use crate::pricing::{self, Loras, Share, UPTIME_REWARD_SECONDS};
+use crate::pricing::{self, Share, UPTIME_REWARD_SECONDS};
 use crate::{Kudos, Millis, Timestamp};
 
 /// How many of a worker's newest speeds count.
@@ -261,7 +261,8 @@ impl Workers {
         let id = offer.worker;
         let is_new = !self.by_id.contains_key(&id);
         if is_new {
-            let record = WorkerRecord::new(id, offer.kind(), offer.name.clone(), offer.owner.user);
+            let record =
+                WorkerRecord::new(id, offer.kind(), offer.name().to_owned(), offer.owner.user);
             self.restore(record);
         }
         let Some(worker) = self.by_id.get_mut(&id) else {
@@ -278,7 +279,7 @@ impl Workers {
                 before.let_go(names);
             }
             worker.capacity = Some(Capacity::new(&offer, reference, names));
-            worker.record.name.clone_from(&offer.name);
+            offer.name().clone_into(&mut worker.record.name);
             worker.record.owner = offer.owner.user;
             worker.offer = Some(offer);
             worker.judge_speed();
@@ -424,7 +425,7 @@ impl Worker {
         }
         self.record.uptime_counted = self.record.uptime;
         let offer = self.offer.as_ref()?;
-        let amount = uptime_reward(offer);
+        let amount = kinds::uptime_reward(&offer.declared);
         let share = Share::of_uptime(offer.owner.user, offer.owner.roles);
         self.record.kudos_uptime += amount;
         let marker = u128::try_from(self.record.uptime.0).unwrap_or(0);
@@ -439,16 +440,6 @@ impl Worker {
             },
         })
     }
-}
-
-fn uptime_reward(offer: &Offer) -> Kudos {
-    let Declared::Image(pop) = &offer.declared;
-    let loras = if pop.allow_lora {
-        Loras::Allowed
-    } else {
-        Loras::Refused
-    };
-    pricing::image_uptime(pop.models.len(), loras)
 }
 
 /// A job that a worker delivered.

@@ -172,7 +172,7 @@ impl Checked {
         self.world.horde.check_in(offer.clone(), self.world.now);
         let horde = &self.world.horde;
         let resting = horde.worker(worker_id(name))?.record.maintenance.is_some();
-        let pop = offer.image_pop()?;
+        let pop = offer.declared.image()?;
         let comes_first = |user: UserId| {
             user == offer.owner.user || !resting && offer.priority_users.contains(&user)
         };

@@ -23,8 +23,8 @@ use rand_chacha::ChaCha8Rng;
 use uuid::Uuid;
 
 use crate::horde::{
-    Address, Alert, Assignment, Effect, Horde, Idle, Lapse, Offer, Outcome, Owner, Policy, Request,
-    Requester, Settlement, Work,
+    Address, Alert, Assignment, Declared, Effect, Horde, Idle, Lapse, Offer, Outcome, Owner,
+    Policy, Request, Requester, Settlement, Work,
 };
 use crate::image::{ImageSpec, seed};
 use crate::ledger::{Account, Event};
@@ -83,7 +83,7 @@ pub(super) struct World {
     pub(super) now: Timestamp,
     pub(super) dice: ChaCha8Rng,
     users: BTreeMap<i64, Standing>,
-    offers: BTreeMap<String, (i64, ImagePop)>,
+    offers: BTreeMap<String, (i64, Declared)>,
     pub(super) jobs: Vec<JobId>,
 }
 
@@ -286,7 +286,7 @@ impl World {
             require_upfront_kudos: words.has("upfront"),
         };
         let owner = words.number("owner").unwrap_or(1);
-        self.offers.insert(name.to_owned(), (owner, pop));
+        self.offers.insert(name.to_owned(), (owner, pop.into()));
     }
 
     fn request(&mut self, name: &str, words: &Words<'_>) {
@@ -317,7 +317,7 @@ impl World {
 
     pub(super) fn offer(&self, name: &str) -> Offer {
         let (owner, pop) = &self.offers[name];
-        Offer::image(worker_id(name), &self.users[owner], pop, &reference()).unwrap()
+        Offer::new(worker_id(name), &self.users[owner], pop, &reference()).unwrap()
     }
 
     fn check_in(&mut self, name: &str) -> String {
