@@ -22,6 +22,7 @@ pub(crate) async fn keep(app: &App, id: RequestId, work: &mut Work) -> ApiResult
             let spec = std::sync::Arc::make_mut(spec);
             keep_of_image(app, id, spec).await
         }
+        Work::Text(_) => Ok(()),
     }
 }
 

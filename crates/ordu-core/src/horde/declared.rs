@@ -1,13 +1,17 @@
 //! What a worker says at a pop, of whatever kind.
 
 use ordu_api::image::ImagePop;
+use ordu_api::text::TextPop;
 use ordu_api::worker::WorkKind;
+use serde::de::DeserializeOwned;
 
 /// What a worker says at a pop.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Declared {
     /// An image worker's pop.
     Image(Box<ImagePop>),
+    /// A text worker's pop.
+    Text(Box<TextPop>),
 }
 
 /// The part of a pop that all kinds have in common.
@@ -34,6 +38,7 @@ impl Declared {
     pub const fn kind(&self) -> WorkKind {
         match self {
             Self::Image(_) => WorkKind::Image,
+            Self::Text(_) => WorkKind::Text,
         }
     }
 
@@ -49,6 +54,15 @@ impl Declared {
                 amount: pop.amount,
                 nsfw: pop.nsfw,
             },
+            Self::Text(pop) => Common {
+                name: &pop.name,
+                agent: &pop.bridge_agent,
+                priority_usernames: &pop.priority_usernames,
+                models: &pop.models,
+                threads: pop.threads,
+                amount: pop.amount,
+                nsfw: pop.nsfw,
+            },
         }
     }
 
@@ -56,6 +70,7 @@ impl Declared {
     pub fn set_name(&mut self, name: String) {
         match self {
             Self::Image(pop) => pop.name = name,
+            Self::Text(pop) => pop.name = name,
         }
     }
 
@@ -63,6 +78,15 @@ impl Declared {
     pub const fn image(&self) -> Option<&ImagePop> {
         match self {
             Self::Image(pop) => Some(pop),
+            Self::Text(_) => None,
+        }
+    }
+
+    /// The pop of a text worker.
+    pub const fn text(&self) -> Option<&TextPop> {
+        match self {
+            Self::Text(pop) => Some(pop),
+            Self::Image(_) => None,
         }
     }
 
@@ -70,9 +94,8 @@ impl Declared {
     /// worker had said nothing.
     pub fn from_json(kind: WorkKind, text: &str) -> Self {
         match kind {
-            WorkKind::Image | WorkKind::Text | WorkKind::Interrogation => {
-                Self::Image(Box::new(serde_json::from_str(text).unwrap_or_default()))
-            }
+            WorkKind::Image => Self::Image(Box::new(read(text))),
+            WorkKind::Text | WorkKind::Interrogation => Self::Text(Box::new(read(text))),
         }
     }
 
@@ -80,6 +103,7 @@ impl Declared {
     pub fn to_json(&self) -> String {
         let text = match self {
             Self::Image(pop) => serde_json::to_string(pop),
+            Self::Text(pop) => serde_json::to_string(pop),
         };
         // Nothing in a pop can fail to be written: its keys are texts, its numbers are finite.
         text.unwrap_or_default()
@@ -90,4 +114,14 @@ impl From<ImagePop> for Declared {
     fn from(pop: ImagePop) -> Self {
         Self::Image(Box::new(pop))
     }
+}
+
+impl From<TextPop> for Declared {
+    fn from(pop: TextPop) -> Self {
+        Self::Text(Box::new(pop))
+    }
+}
+
+fn read<T: DeserializeOwned + Default>(text: &str) -> T {
+    serde_json::from_str(text).unwrap_or_default()
 }

@@ -17,8 +17,18 @@ pub(super) struct Demand {
     pub(super) models: Option<usize>,
     /// The number of its list of workers in the queue; `None` for any worker.
     pub(super) list: Option<usize>,
-    /// Its size in the unit of its kind: pixels.
-    pub(super) size: u64,
+    /// The number of its soft prompt in the queue; `None` if it needs none.
+    pub(super) softprompt: Option<usize>,
+    pub(super) size: Size,
+}
+
+/// How large a request is, or may be.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Size {
+    /// In the unit of its kind: pixels, tokens of the context.
+    pub(super) extent: u64,
+    /// Of a text: its tokens. Of other kinds nothing.
+    pub(super) length: u64,
 }
 
 /// Which workers may serve a request.

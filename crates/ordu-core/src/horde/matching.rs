@@ -14,7 +14,7 @@ use rand::Rng;
 use uuid::Uuid;
 
 use super::demand::Demand;
-use super::needs::{Reason, Reasons, Tally};
+use super::needs::{Needs, Reason, Reasons, Switch, Tally};
 use super::offer::{Capacity, Pace};
 use super::queue::{Group, Queue};
 use super::rank::Place;
@@ -23,7 +23,7 @@ use super::{
     Assignment, EXTRA_SLOW_LIFETIME, Entry, Horde, Job, JobState, REQUEST_LIFETIME, Request, kinds,
 };
 use crate::agent::Agent;
-use crate::{Kudos, Millis, Refusal, Role, Timestamp};
+use crate::{Millis, Refusal, Role, Timestamp};
 
 /// So many requests at the head of the queue are looked at one by one. Fewer in tests, so that
 /// their small worlds reach the groups.
@@ -152,7 +152,8 @@ impl Horde {
             worker_name: worker.record.name.clone(),
             owner: worker.record.owner,
             kudos: work.job_kudos(&choice.model, &self.reference),
-            reward_percent: agent.map_or(100, Agent::reward_percent),
+            reward_percent: agent.map_or(100, |agent| work.reward_percent(agent)),
+            validated: agent.is_some_and(Agent::is_validated_backend),
             things: work.things(),
             assigned: now,
             deadline: now + Millis::from_seconds(i64::try_from(ttl).unwrap_or(i64::MAX)),
@@ -283,9 +284,9 @@ impl Matcher<'_> {
         let mut best: Option<Found> = None;
         let mut prompts = MAX_PROMPTS;
         for group in self.queue.groups() {
-            let reasons = self.demand_reasons(group.demand);
+            let reasons = self.demand_reasons(group.demand, self.capacity.held);
             if !reasons.is_empty() {
-                tally.add(reasons, group.len());
+                tally.add(self.kind(), reasons, group.len());
             } else if looks_closer {
                 best = self.in_group(group, best, tally, &mut prompts);
             } else {
@@ -317,7 +318,7 @@ impl Matcher<'_> {
             if reasons.is_empty() && !self.worker.decoys.contains(&request) {
                 return earlier(best, Some((place, request)));
             }
-            tally.add(reasons, 1);
+            tally.add(self.kind(), reasons, 1);
         }
         best
     }
@@ -330,28 +331,44 @@ impl Matcher<'_> {
     }
 
     fn serves_entry(&self, entry: &Entry, pass: Pass) -> bool {
-        self.demand_reasons(entry.demand).is_empty()
+        self.demand_reasons(entry.demand, self.capacity.held)
+            .is_empty()
             && self.request_reasons(entry, pass).is_empty()
             && !self.worker.decoys.contains(&entry.request.id)
     }
 
     /// Whether the worker could serve a request if it popped now, for the verdict on requests.
     pub(super) fn could_serve(&self, entry: &Entry) -> bool {
+        let mut held = self.capacity.held;
+        if self.capacity.hopeful.is(self.worker.record.speed()) {
+            held.switch(Switch::Fast);
+        }
         self.worker.may_serve(entry.request.requester.user)
-            && self.demand_reasons(entry.demand).is_empty()
+            && self.demand_reasons(entry.demand, held).is_empty()
             && self.request_reasons(entry, Pass::General).is_empty()
     }
 
-    /// Why the worker cannot serve any request with this demand; empty if it can.
-    fn demand_reasons(&self, demand: Demand) -> Reasons {
-        let missing = demand.needs.missing_from(self.capacity.held);
+    const fn kind(&self) -> WorkKind {
+        self.worker.record.kind
+    }
+
+    /// Why a worker that holds so much cannot serve any request with this demand; empty if it can.
+    fn demand_reasons(&self, demand: Demand, held: Needs) -> Reasons {
+        let missing = demand.needs.missing_from(held);
         let set = demand.models.map(|set| self.queue.model_set(set));
         let mut reasons = self.capacity.model_reasons(set, demand.needs);
         if !missing.is_empty() {
             reasons.add_all(missing.reasons());
         }
-        if demand.size > self.capacity.max_size {
-            reasons.add(Reason::MaxPixels);
+        if demand.size.extent > self.capacity.max_size.extent {
+            reasons.add(kinds::too_large(self.kind()));
+        }
+        if demand.size.length > self.capacity.max_size.length {
+            reasons.add(Reason::MaxLength);
+        }
+        let lacks = |softprompt| !self.capacity.has_softprompt(softprompt);
+        if demand.softprompt.is_some_and(lacks) {
+            reasons.add(Reason::MatchingSoftprompt);
         }
         let list = demand.list.and_then(|list| self.queue.worker_list(list));
         if list.is_some_and(|list| !list.allows(self.worker.record.id)) {
@@ -405,8 +422,7 @@ fn has_word(request: &Request, words: &[String]) -> bool {
 /// Whether a requester could pay the base price upfront, or need not.
 fn can_pay(entry: &Entry) -> bool {
     let requester = &entry.request.requester;
-    let price: Kudos = entry.request.work.base_price();
-    requester.roles.has(Role::Trusted) || requester.available >= price
+    requester.roles.has(Role::Trusted) || requester.available >= entry.base_price
 }
 
 fn earlier(best: Option<Found>, other: Option<(Place, RequestId)>) -> Option<Found> {

@@ -47,7 +47,7 @@ use crate::pricing::upfront;
 use crate::{Kudos, Millis, Timestamp};
 
 pub use declared::{Common, Declared};
-pub use job::{Assignment, Delivered, Job, JobState, Outcome};
+pub use job::{Assignment, Content, Delivered, Job, JobState, Outcome, is_csam};
 pub use kinds::image::MAX_MODELS;
 pub use lifecycle::{Cancelled, Lapse, MAX_LAPSES, Stored};
 pub use matching::Idle;
@@ -150,6 +150,8 @@ struct Entry {
     request: Request,
     place: rank::Place,
     demand: Demand,
+    /// The price of one result before burn, as far as it is known.
+    base_price: Kudos,
     /// Results that no worker has yet.
     open: u32,
     /// Results that are wanted in all.

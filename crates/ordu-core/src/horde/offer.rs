@@ -7,9 +7,11 @@ use ordu_api::worker::WorkKind;
 use ordu_api::{ReturnCode, UserId, WorkerId};
 
 use super::Declared;
+use super::demand::Size;
 use super::kinds::{self, image};
-use super::names::{Bits, Interner};
+use super::names::Bits;
 use super::needs::{Needs, Reason, Reasons};
+use super::queue::Names;
 use crate::agent::Agent;
 use crate::model_reference::{self, Baseline, ModelReference};
 use crate::{Refusal, Roles, Standing};
@@ -130,26 +132,52 @@ pub(super) struct OfferedModel {
 #[derive(Debug, Clone)]
 pub(super) struct Capacity {
     pub(super) held: Needs,
-    /// The largest request that it takes, in the unit of its kind.
-    pub(super) max_size: u64,
+    /// The largest request that it takes.
+    pub(super) max_size: Size,
     pub(super) amount: u32,
     pub(super) pace: Pace,
+    /// From when on it counts as fast.
+    pub(super) fast: Fast,
+    /// From when on a request for fast workers may hope for it.
+    pub(super) hopeful: Fast,
     pub(super) require_upfront: bool,
     /// What only image workers are particular about; of others nothing.
     pub(super) image: image::Limits,
     models: Vec<OfferedModel>,
     numbers: Bits,
-    has_ordinary_model: bool,
+    softprompts: Vec<usize>,
+    /// Whether it serves requests that name no model.
+    serves_unnamed: bool,
 }
 
 /// What an offer amounts to, except the models: how each kind answers for itself.
 #[derive(Debug, Clone)]
 pub(super) struct Terms {
     pub(super) held: Needs,
-    pub(super) max_size: u64,
+    pub(super) max_size: Size,
     pub(super) pace: Pace,
+    pub(super) fast: Fast,
+    pub(super) hopeful: Fast,
     pub(super) require_upfront: bool,
+    /// Whether it serves requests that name no model though it has no ordinary model.
+    pub(super) serves_unnamed: bool,
+    pub(super) softprompts: Vec<String>,
     pub(super) image: image::Limits,
+}
+
+/// When a worker counts as fast, by its measured speed.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Fast {
+    /// With so many raw units a second.
+    AtLeast(f64),
+}
+
+impl Fast {
+    pub(super) fn is(self, speed: f64) -> bool {
+        match self {
+            Self::AtLeast(least) => speed >= least,
+        }
+    }
 }
 
 /// Whether a worker calls itself extra slow.
@@ -170,15 +198,11 @@ impl Pace {
 }
 
 impl Capacity {
-    /// Makes an offer ready; holds the names of its models until [`Self::let_go`].
-    pub(super) fn new(
-        offer: &Offer,
-        reference: &ModelReference,
-        names: &mut Interner<String>,
-    ) -> Self {
+    /// Makes an offer ready; holds the names that it mentions until [`Self::let_go`].
+    pub(super) fn new(offer: &Offer, reference: &ModelReference, names: &mut Names) -> Self {
         let describe = |name: &String| OfferedModel {
             name: name.clone(),
-            number: names.hold(name),
+            number: names.models.hold(name),
             baseline: reference.baseline(name),
             step_limit: image::step_limit(name, reference),
             special: model_reference::is_special(name),
@@ -189,24 +213,39 @@ impl Capacity {
             numbers.insert(model.number);
         }
         let terms = kinds::terms(offer, reference);
+        let softprompts = terms.softprompts.iter();
+        let has_ordinary_model = models.iter().any(|model| !model.special);
         Self {
             held: terms.held,
             max_size: terms.max_size,
             amount: offer.declared.common().amount,
             pace: terms.pace,
+            fast: terms.fast,
+            hopeful: terms.hopeful,
             require_upfront: terms.require_upfront,
             image: terms.image,
-            has_ordinary_model: models.iter().any(|model| !model.special),
+            serves_unnamed: has_ordinary_model || terms.serves_unnamed,
+            softprompts: softprompts
+                .map(|name| names.softprompts.hold(name))
+                .collect(),
             models,
             numbers,
         }
     }
 
     /// Gives back the names that it held.
-    pub(super) fn let_go(&self, names: &mut Interner<String>) {
+    pub(super) fn let_go(&self, names: &mut Names) {
         for model in &self.models {
-            names.let_go(model.number);
+            names.models.let_go(model.number);
         }
+        for softprompt in &self.softprompts {
+            names.softprompts.let_go(*softprompt);
+        }
+    }
+
+    /// Whether it has a soft prompt, by number.
+    pub(super) fn has_softprompt(&self, number: usize) -> bool {
+        self.softprompts.contains(&number)
     }
 
     /// Whether a request must be looked at itself, not only at its demand.
@@ -218,7 +257,7 @@ impl Capacity {
     /// does.
     pub(super) fn model_reasons(&self, set: Option<&[usize]>, needs: Needs) -> Reasons {
         let mut reasons = Reasons::default();
-        let names_one = set.map_or(self.has_ordinary_model, |set| {
+        let names_one = set.map_or(self.serves_unnamed, |set| {
             set.iter().any(|number| self.numbers.contains(*number))
         });
         if !names_one {

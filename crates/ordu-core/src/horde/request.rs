@@ -6,10 +6,14 @@ use ordu_api::worker::WorkKind;
 use ordu_api::{RequestId, UserId, WorkerId};
 use serde::{Deserialize, Serialize};
 
+use super::Content;
+use crate::agent::Agent;
 use crate::image::ImageSpec;
 use crate::ledger::{Entry, Event, Reason};
 use crate::model_reference::ModelReference;
+use crate::pricing::text::Writer;
 use crate::pricing::{self, upfront};
+use crate::text::TextSpec;
 use crate::{Kudos, Roles, Timestamp};
 
 /// Checked work of one kind.
@@ -18,6 +22,8 @@ use crate::{Kudos, Roles, Timestamp};
 pub enum Work {
     /// Pictures.
     Image(Arc<ImageSpec>),
+    /// Texts.
+    Text(Arc<TextSpec>),
 }
 
 impl Work {
@@ -25,6 +31,7 @@ impl Work {
     pub const fn kind(&self) -> WorkKind {
         match self {
             Self::Image(_) => WorkKind::Image,
+            Self::Text(_) => WorkKind::Text,
         }
     }
 
@@ -32,6 +39,7 @@ impl Work {
     pub fn asked(&self) -> u32 {
         match self {
             Self::Image(spec) => spec.n,
+            Self::Text(spec) => spec.n,
         }
     }
 
@@ -39,6 +47,7 @@ impl Work {
     pub fn things(&self) -> u64 {
         match self {
             Self::Image(spec) => spec.pixelsteps(),
+            Self::Text(spec) => u64::from(spec.max_length),
         }
     }
 
@@ -53,6 +62,15 @@ impl Work {
                 workers: &spec.workers,
                 worker_blacklist: spec.worker_blacklist,
             },
+            Self::Text(spec) => Terms {
+                // Texts are not marked.
+                nsfw: false,
+                trusted_workers: spec.trusted_workers,
+                slow_workers: spec.slow_workers,
+                extra_slow_workers: spec.extra_slow_workers,
+                workers: &spec.workers,
+                worker_blacklist: spec.worker_blacklist,
+            },
         }
     }
 
@@ -60,6 +78,7 @@ impl Work {
     pub fn prompt(&self) -> &str {
         match self {
             Self::Image(spec) => &spec.prompt,
+            Self::Text(spec) => &spec.prompt,
         }
     }
 
@@ -67,6 +86,7 @@ impl Work {
     pub(super) fn steps(&self) -> u32 {
         match self {
             Self::Image(spec) => spec.accurate_steps(),
+            Self::Text(_) => 0,
         }
     }
 
@@ -74,13 +94,24 @@ impl Work {
     pub fn models(&self) -> &[String] {
         match self {
             Self::Image(spec) => &spec.models,
+            Self::Text(spec) => &spec.models,
         }
     }
 
-    /// The price of one result before burn and model.
-    pub fn base_price(&self) -> Kudos {
+    /// The soft prompt that a worker must have.
+    pub fn softprompt(&self) -> Option<&String> {
+        match self {
+            Self::Image(_) => None,
+            Self::Text(spec) => spec.softprompt.as_ref(),
+        }
+    }
+
+    /// The price of one result before burn: of a picture before its model is known, of a text the
+    /// estimate.
+    pub fn base_price(&self, reference: &ModelReference) -> Kudos {
         match self {
             Self::Image(spec) => pricing::image::base_price(spec),
+            Self::Text(spec) => pricing::text::estimate(spec, reference.text()),
         }
     }
 
@@ -88,13 +119,39 @@ impl Work {
     pub fn activation_tax(&self) -> Kudos {
         match self {
             Self::Image(spec) => pricing::image::activation_tax(spec),
+            Self::Text(spec) => pricing::text::activation_tax(spec),
         }
     }
 
-    /// What one result is worth with the model that is actually used.
-    pub fn job_kudos(&self, model: &str, reference: &ModelReference) -> Kudos {
+    /// What one result is worth with the model that is actually used; `None` if only the result
+    /// itself tells, see [`Self::result_kudos`].
+    pub fn job_kudos(&self, model: &str, reference: &ModelReference) -> Option<Kudos> {
         match self {
-            Self::Image(spec) => pricing::image::job_kudos(spec, reference.baseline(model)),
+            Self::Image(spec) => Some(pricing::image::job_kudos(spec, reference.baseline(model))),
+            Self::Text(_) => None,
+        }
+    }
+
+    /// What a result is worth of which only itself tells.
+    pub(super) fn result_kudos(
+        &self,
+        content: &Content,
+        writer: Writer<'_>,
+        reference: &ModelReference,
+    ) -> Kudos {
+        match (self, content) {
+            (Self::Text(spec), Content::Text(text)) => {
+                pricing::text::job_kudos(spec, text, writer, reference.text())
+            }
+            (Self::Image(_) | Self::Text(_), _) => Kudos::ZERO,
+        }
+    }
+
+    /// The share of a job's kudos that an agent earns, in percent: only image agents are ranked.
+    pub fn reward_percent(&self, agent: &Agent) -> u8 {
+        match self {
+            Self::Image(_) => agent.reward_percent(),
+            Self::Text(_) => 100,
         }
     }
 
@@ -102,6 +159,7 @@ impl Work {
     pub fn burn(&self, worth: Kudos) -> Kudos {
         match self {
             Self::Image(spec) => pricing::image::burn(spec, worth),
+            Self::Text(_) => pricing::text::burn(worth),
         }
     }
 
@@ -112,6 +170,7 @@ impl Work {
     pub fn full_price(&self, reference: &ModelReference) -> Kudos {
         match self {
             Self::Image(spec) => pricing::image::estimate(spec, reference).total,
+            Self::Text(spec) => pricing::text::full_price(spec, reference.text()),
         }
     }
 
@@ -119,6 +178,7 @@ impl Work {
     pub fn upfront_price(&self, reference: &ModelReference) -> Kudos {
         match self {
             Self::Image(_) => self.full_price(reference),
+            Self::Text(spec) => pricing::text::upfront_price(spec, reference.text()),
         }
     }
 
@@ -127,6 +187,7 @@ impl Work {
     pub fn downgrade(&self, load: upfront::Load, reference: &ModelReference) -> Self {
         match self {
             Self::Image(spec) => Self::Image(Arc::new(upfront::downgrade(spec, load, reference))),
+            Self::Text(spec) => Self::Text(Arc::new(pricing::text::downgrade(spec, load))),
         }
     }
 
@@ -138,6 +199,7 @@ impl Work {
     ) -> Option<upfront::Need> {
         match self {
             Self::Image(spec) => upfront::image(spec, load, reference),
+            Self::Text(spec) => pricing::text::upfront(spec, load),
         }
     }
 }

@@ -10,9 +10,9 @@ use ordu_api::{RequestId, UserId, WorkerId};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::names::Interner;
 use super::needs::Switch;
 use super::offer::{Capacity, Offer};
+use super::queue::Names;
 use super::{Alert, WORKER_LIFETIME, kinds};
 use crate::ledger::{Event, Reason};
 use crate::model_reference::ModelReference;
@@ -23,8 +23,6 @@ use crate::{Kudos, Millis, Timestamp};
 const SPEED_SAMPLES: usize = 20;
 /// The speed of a worker that has none yet, in shown units a second.
 const BASELINE_SPEED: f64 = 1.0;
-/// What a request for fast workers wants of an image worker, in pixelsteps a second.
-const FAST_PIXELSTEPS: f64 = 500_000.0;
 /// What was seen of a worker is worth storing this often.
 const STORE_INTERVAL: Millis = Millis::from_seconds(30);
 /// Drops are counted from the first one for this long.
@@ -140,10 +138,11 @@ impl Worker {
     }
 
     fn judge_speed(&mut self) -> Changed {
-        let is_fast = self.record.speed() >= FAST_PIXELSTEPS;
+        let speed = self.record.speed();
         let Some(capacity) = &mut self.capacity else {
             return Changed::No;
         };
+        let is_fast = capacity.fast.is(speed);
         let before = capacity.held;
         if is_fast {
             capacity.held.switch(Switch::Fast);
@@ -255,7 +254,7 @@ impl Workers {
         &mut self,
         offer: Offer,
         reference: &ModelReference,
-        names: &mut Interner<String>,
+        names: &mut Names,
         now: Timestamp,
     ) -> CheckIn {
         let id = offer.worker;
@@ -287,7 +286,7 @@ impl Workers {
         let reward = if is_new {
             None
         } else {
-            worker.grow_uptime(now)
+            worker.grow_uptime(reference, now)
         };
         worker.record.checked_in = now;
         let store = changed || now.since(worker.stored) >= STORE_INTERVAL;
@@ -365,7 +364,7 @@ impl Workers {
         }
     }
 
-    pub(super) fn forget(&mut self, id: WorkerId, names: &mut Interner<String>) {
+    pub(super) fn forget(&mut self, id: WorkerId, names: &mut Names) {
         if let Some(worker) = self.by_id.remove(&id) {
             if let Some(capacity) = &worker.capacity {
                 capacity.let_go(names);
@@ -412,7 +411,7 @@ impl Worker {
     ///
     /// # Source
     /// `generation.md` § 6.4, § 7.9.
-    fn grow_uptime(&mut self, now: Timestamp) -> Option<UptimeReward> {
+    fn grow_uptime(&mut self, reference: &ModelReference, now: Timestamp) -> Option<UptimeReward> {
         let elapsed = now.since(self.record.checked_in);
         if elapsed > WORKER_LIFETIME || !self.is_working() {
             self.record.uptime_counted = self.record.uptime;
@@ -425,7 +424,7 @@ impl Worker {
         }
         self.record.uptime_counted = self.record.uptime;
         let offer = self.offer.as_ref()?;
-        let amount = kinds::uptime_reward(&offer.declared);
+        let amount = kinds::uptime_reward(offer, reference);
         let share = Share::of_uptime(offer.owner.user, offer.owner.roles);
         self.record.kudos_uptime += amount;
         let marker = u128::try_from(self.record.uptime.0).unwrap_or(0);

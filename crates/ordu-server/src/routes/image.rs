@@ -14,8 +14,9 @@ use ordu_api::image::{
 };
 use ordu_api::worker::{Skipped, WorkKind};
 use ordu_api::{JobId, RequestId, ReturnCode, UserId};
+use ordu_core::asking::check_metadata;
 use ordu_core::horde::{Assignment, GenerationView, Outcome, Work};
-use ordu_core::image::{self, check_submit, warnings};
+use ordu_core::image::{self, warnings};
 use ordu_core::model_reference::ModelReference;
 use ordu_core::{Refusal, Standing};
 
@@ -191,8 +192,13 @@ pub(crate) async fn pop(
 }
 
 async fn job_answer(app: &App, popped: &Popped, assignment: &Assignment) -> ApiResult<ImageJob> {
-    let Work::Image(spec) = &assignment.work;
+    let Work::Image(spec) = &assignment.work else {
+        return Err(ApiError::Internal(
+            "an image worker got other work".to_owned(),
+        ));
+    };
     let ids = assignment.ids();
+    let batch = u32::try_from(ids.len()).unwrap_or(u32::MAX);
     let upload = |id: &JobId| {
         let name = blobs::result_name(*id);
         app.blobs.link(&name, Permission::Upload, popped.now)
@@ -200,7 +206,7 @@ async fn job_answer(app: &App, popped: &Popped, assignment: &Assignment) -> ApiR
     let uploads: Vec<String> = ids.iter().map(upload).collect();
     let sources = sources::hand_over(app, spec, &popped.agent, popped.now).await?;
     Ok(ImageJob {
-        payload: assignment.image_payload().unwrap_or_default(),
+        payload: spec.payload(batch, assignment.seed),
         id: ids.first().copied(),
         ids,
         ttl: Some(assignment.ttl),
@@ -242,7 +248,7 @@ pub(crate) async fn submit(
     Checked(submit): Checked<ImageSubmit>,
 ) -> ApiResult<Json<Reward>> {
     let (id, account) = job::identify(&app, key, &submit.id, WorkKind::Image).await?;
-    check_submit(&submit)?;
+    check_metadata(&submit.gen_metadata)?;
     let outcome = Outcome::image(&submit);
     if matches!(outcome, Outcome::Delivered { .. }) {
         keep_inline_result(&app, id, account.user.id, &submit.generation).await?;

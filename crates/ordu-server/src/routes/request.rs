@@ -6,6 +6,7 @@ use ordu_api::image::{DryRun, Progress};
 use ordu_api::worker::WorkKind;
 use ordu_api::{RequestId, ReturnCode};
 use ordu_core::horde::{Address, REQUEST_LIFETIME, Request, Requester, Work};
+use ordu_core::image;
 use ordu_core::model_reference::ModelReference;
 use ordu_core::standing::Service;
 use ordu_core::{Kudos, Refusal, Standing};
@@ -69,6 +70,13 @@ pub(crate) struct Accepted {
     pub(crate) possible: bool,
 }
 
+impl Accepted {
+    /// What the requester should know.
+    pub(crate) fn message(&self) -> Option<String> {
+        (!self.possible).then(|| image::warnings::no_available_worker().message)
+    }
+}
+
 impl Answer {
     /// The answer to a dry run.
     pub(crate) fn price(kudos: Kudos) -> DryRun {
@@ -98,7 +106,7 @@ pub(crate) async fn ask<W: Wish>(
         let message = "Change the client agent: this one is the sample of a tutorial";
         return Err(ApiError::refused(ReturnCode::BannedClientAgent, message));
     }
-    let price = work.base_price();
+    let price = work.base_price(&app.reference);
     let full_price = work.full_price(&app.reference);
     let hold = afford(app, &claims, &mut work, &standing)?;
     if claims.dry_run {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::{Path, Query, State};
 use ordu_api::image::ImagePop;
+use ordu_api::text::TextPop;
 use ordu_api::worker::{TeamLink, WorkKind, WorkerKudos, WorkerView};
 use ordu_api::{ReturnCode, WorkerId};
 use ordu_core::Kudos;
@@ -186,6 +187,7 @@ fn public_view(known: &Known, record: &WorkerRecord, owner: &Account) -> WorkerV
     };
     match known.declared.as_ref() {
         Declared::Image(pop) => image_view(&mut view, pop, record),
+        Declared::Text(pop) => text_view(&mut view, pop),
     }
     view
 }
@@ -204,6 +206,12 @@ fn image_view(view: &mut WorkerView, declared: &ImagePop, record: &WorkerRecord)
     view.lora = Some(declared.allow_lora);
     view.controlnet = Some(declared.allow_controlnet);
     view.sdxl_controlnet = Some(declared.allow_sdxl_controlnet);
+}
+
+fn text_view(view: &mut WorkerView, declared: &TextPop) {
+    view.models = Some(declared.models.clone());
+    view.max_length = Some(declared.max_length);
+    view.max_context_length = Some(declared.max_context_length);
 }
 
 /// Nothing earned is shown as nothing at all.

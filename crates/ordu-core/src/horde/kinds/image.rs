@@ -8,8 +8,9 @@ use ordu_api::image::ImagePop;
 
 use crate::agent::Agent;
 use crate::horde::Declared;
+use crate::horde::demand::Size;
 use crate::horde::needs::{Needs, Reason, Schedule, Switch};
-use crate::horde::offer::{Capacity, Offer, Pace, Terms};
+use crate::horde::offer::{Capacity, Fast, Offer, Pace, Terms};
 use crate::image::ImageSpec;
 use crate::model_reference::{Baseline, ModelReference};
 use crate::pricing::{self, Loras};
@@ -25,6 +26,8 @@ const MAX_BLACKLIST_WORD: usize = 15;
 const DEFAULT_MIN_STEPS: u32 = 20;
 /// Most steps of a model that does not say.
 const DEFAULT_MAX_STEPS: u32 = 40;
+/// What a request for fast workers wants, in pixelsteps a second.
+const FAST_PIXELSTEPS: f64 = 500_000.0;
 /// The shortest time for a batch, in seconds.
 const MIN_TTL: f64 = 150.0;
 
@@ -223,8 +226,15 @@ pub(in crate::horde) fn terms(offer: &Offer, pop: &ImagePop, reference: &ModelRe
     };
     Terms {
         held: held(offer, pop, reference),
-        max_size: u64::try_from(pop.max_pixels).unwrap_or(0),
+        max_size: Size {
+            extent: u64::try_from(pop.max_pixels).unwrap_or(0),
+            length: 0,
+        },
         pace: Pace::of(pop.extra_slow_worker),
+        fast: Fast::AtLeast(FAST_PIXELSTEPS),
+        hopeful: Fast::AtLeast(FAST_PIXELSTEPS),
+        serves_unnamed: false,
+        softprompts: Vec::new(),
         require_upfront: pop.require_upfront_kudos,
         image: Limits {
             blacklist: pop.blacklist.clone(),
@@ -255,12 +265,7 @@ fn held(offer: &Offer, pop: &ImagePop, reference: &ModelReference) -> Needs {
         (pop.allow_sdxl_controlnet, Switch::SdxlControlNet),
         (pop.allow_lora, Switch::Lora),
     ];
-    let mut held = Needs::default();
-    for (has, switch) in switches {
-        if has {
-            held.switch(switch);
-        }
-    }
+    let mut held = Needs::of(&switches);
     for word in &offer.agent.abilities {
         held.held_ability(word);
     }
@@ -315,7 +320,7 @@ pub(in crate::horde) fn batch(
     if spec.is_heavy() {
         by_post_processing *= 1.8;
     }
-    let room = capacity.max_size as f64 / 3.5 * f64::from(capacity.amount);
+    let room = capacity.max_size.extent as f64 / 3.5 * f64::from(capacity.amount);
     let each = spec.pixels() as f64 * by_post_processing * by_model;
     let amount = f64::from(capacity.amount.max(1));
     (room / each).round().clamp(1.0, amount) as u32

@@ -1,8 +1,12 @@
 //! Where the kinds of work differ, one file each; the rest of the horde does not ask which it is.
 
 pub(super) mod image;
+pub(super) mod text;
 
-use super::needs::Needs;
+use ordu_api::worker::WorkKind;
+
+use super::demand::Size;
+use super::needs::{Needs, Reason};
 use super::offer::{Capacity, Offer, Pace, Terms};
 use super::{Declared, Work};
 use crate::agent::Agent;
@@ -10,10 +14,22 @@ use crate::image::seed::Seeds;
 use crate::model_reference::ModelReference;
 use crate::{Kudos, Refusal, Standing};
 
-/// The size of a request, in the unit of its kind: pixels.
-pub(super) fn size(work: &Work) -> u64 {
+/// How large a request is.
+pub(super) fn size(work: &Work) -> Size {
     match work {
-        Work::Image(spec) => spec.pixels(),
+        Work::Image(spec) => Size {
+            extent: spec.pixels(),
+            length: 0,
+        },
+        Work::Text(spec) => text::size(spec),
+    }
+}
+
+/// Why a request of this kind is too large in its extent.
+pub(super) const fn too_large(kind: WorkKind) -> Reason {
+    match kind {
+        WorkKind::Text => Reason::MaxContextLength,
+        WorkKind::Image | WorkKind::Interrogation => Reason::MaxPixels,
     }
 }
 
@@ -21,6 +37,7 @@ pub(super) fn size(work: &Work) -> u64 {
 pub(super) fn needs(needs: &mut Needs, work: &Work) {
     match work {
         Work::Image(spec) => image::needs(needs, spec),
+        Work::Text(spec) => text::needs(needs, spec),
     }
 }
 
@@ -35,6 +52,7 @@ pub(super) fn accept(
 ) -> Result<(Declared, Agent), Refusal> {
     match declared {
         Declared::Image(pop) => image::accept(pop, owner, reference),
+        Declared::Text(pop) => text::accept(pop, owner),
     }
 }
 
@@ -42,6 +60,7 @@ pub(super) fn accept(
 pub(super) fn terms(offer: &Offer, reference: &ModelReference) -> Terms {
     match &offer.declared {
         Declared::Image(pop) => image::terms(offer, pop, reference),
+        Declared::Text(pop) => text::terms(offer, pop, reference.text()),
     }
 }
 
@@ -49,6 +68,7 @@ pub(super) fn terms(offer: &Offer, reference: &ModelReference) -> Terms {
 pub(super) fn batch(work: &Work, capacity: &Capacity, reference: &ModelReference) -> u32 {
     match work {
         Work::Image(spec) => image::batch(spec, capacity, reference),
+        Work::Text(spec) => text::batch(spec, capacity),
     }
 }
 
@@ -56,6 +76,7 @@ pub(super) fn batch(work: &Work, capacity: &Capacity, reference: &ModelReference
 pub(super) fn ttl(work: &Work, pace: Pace, reference: &ModelReference) -> u64 {
     match work {
         Work::Image(spec) => image::ttl(spec, pace, reference),
+        Work::Text(_) => text::TTL,
     }
 }
 
@@ -66,12 +87,18 @@ pub(super) fn seeds(work: &Work) -> Seeds {
             seed: spec.seed,
             variation: spec.seed_variation,
         },
+        // The worker says which it used.
+        Work::Text(_) => Seeds {
+            seed: Some(0),
+            variation: None,
+        },
     }
 }
 
 /// The reward for having been online for a while.
-pub(super) fn uptime_reward(declared: &Declared) -> Kudos {
-    match declared {
+pub(super) fn uptime_reward(offer: &Offer, reference: &ModelReference) -> Kudos {
+    match &offer.declared {
         Declared::Image(pop) => image::uptime_reward(pop),
+        Declared::Text(pop) => text::uptime_reward(offer, pop, reference.text()),
     }
 }
