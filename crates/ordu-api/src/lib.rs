@@ -14,6 +14,7 @@ pub mod schema;
 pub mod image;
 pub mod mask;
 pub mod status;
+pub mod text;
 pub mod user;
 pub mod worker;
 

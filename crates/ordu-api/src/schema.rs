@@ -27,6 +27,8 @@ pub struct Field {
     pub kind: Kind,
     /// Whether it must be there.
     pub required: bool,
+    /// Whether it is missed only when nothing else is wrong.
+    pub last: bool,
     /// One sentence for the API documentation.
     pub doc: &'static str,
 }
@@ -129,6 +131,7 @@ impl Field {
             name,
             kind,
             required: false,
+            last: false,
             doc,
         }
     }
@@ -139,7 +142,19 @@ impl Field {
             name,
             kind,
             required: true,
+            last: false,
             doc,
+        }
+    }
+
+    /// A member that must be there, but is missed only when nothing else is wrong.
+    ///
+    /// # Source
+    /// `generation.md` § 1.6.
+    pub const fn required_last(name: &'static str, kind: Kind, doc: &'static str) -> Self {
+        Self {
+            last: true,
+            ..Self::required(name, kind, doc)
         }
     }
 }
@@ -152,7 +167,12 @@ impl Schema {
     pub fn check(&self, value: &mut Value) -> Result<(), FieldErrors> {
         let mut errors = FieldErrors::new();
         match value {
-            Value::Object(members) => check_members(members, self.fields, "", &mut errors),
+            Value::Object(members) => {
+                check_members(members, self.fields, "", &mut errors);
+                if errors.is_empty() {
+                    check_last(members, self.fields, &mut errors);
+                }
+            }
             _ => {
                 errors.insert(
                     String::new(),
@@ -178,15 +198,24 @@ fn check_members(
         let member_path = join(path, field.name);
         match members.get_mut(field.name) {
             Some(value) => check_value(value, &field.kind, &member_path, errors),
-            None if field.required => {
-                errors.insert(
-                    member_path,
-                    format!("'{}' is a required property", field.name),
-                );
+            None if field.required && !field.last => {
+                errors.insert(member_path, missing(field));
             }
             None => {}
         }
     }
+}
+
+/// Complains about the first of the members that are missed last.
+fn check_last(members: &Map<String, Value>, fields: &[Field], errors: &mut FieldErrors) {
+    let is_missing = |field: &&Field| field.last && !members.contains_key(field.name);
+    if let Some(field) = fields.iter().find(is_missing) {
+        errors.insert(field.name.to_owned(), missing(field));
+    }
+}
+
+fn missing(field: &Field) -> String {
+    format!("'{}' is a required property", field.name)
 }
 
 fn check_value(value: &mut Value, kind: &Kind, path: &str, errors: &mut FieldErrors) {
@@ -332,6 +361,7 @@ mod tests {
         name: "Test",
         fields: &[
             Field::required("name", Kind::text(1, 3), ""),
+            Field::required_last("late", Kind::Bool, ""),
             Field::optional(
                 "size",
                 Kind::Integer {
@@ -368,7 +398,7 @@ mod tests {
     #[test]
     fn violations_are_named_by_dotted_path_all_at_once() {
         assert_eq!(
-            paths(json!({"name": "abc", "size": 64, "more": null})),
+            paths(json!({"name": "abc", "late": true, "size": 64, "more": null})),
             Vec::<String>::new()
         );
         assert_eq!(paths(json!([])), [""]);
@@ -387,10 +417,17 @@ mod tests {
     }
 
     #[test]
+    fn some_members_are_missed_last() {
+        assert_eq!(paths(json!({"name": "abc"})), ["late"]);
+        assert_eq!(paths(json!({"name": ""})), ["name"]);
+        assert_eq!(paths(json!({"name": "", "late": 5})), ["late", "name"]);
+    }
+
+    #[test]
     fn whole_floats_become_integers() {
-        let mut value = json!({"name": "a", "size": 64.0});
+        let mut value = json!({"name": "a", "late": true, "size": 64.0});
         SCHEMA.check(&mut value).unwrap();
-        assert_eq!(value, json!({"name": "a", "size": 64}));
+        assert_eq!(value, json!({"name": "a", "late": true, "size": 64}));
         assert_eq!(paths(json!({"name": "a", "size": 64.5})), ["size"]);
         assert_eq!(paths(json!({"name": "a", "size": 1e300})), ["size"]);
     }

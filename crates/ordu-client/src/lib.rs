@@ -35,6 +35,7 @@ mod horde;
 mod image;
 mod lenient;
 mod status;
+mod text;
 mod transport;
 mod user;
 mod wait;

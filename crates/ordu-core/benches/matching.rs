@@ -81,7 +81,7 @@ fn offer(model: &str) -> Offer {
         ..ImagePop::default()
     };
     let worker = WorkerId::from_uuid(Uuid::from_u128(7));
-    Offer::image(worker, &owner, &pop, &reference()).expect("an offer")
+    Offer::new(worker, &owner, &pop.into(), &reference()).expect("an offer")
 }
 
 fn horde(waiting: u32, mix: Mix, offer: &Offer) -> Horde {

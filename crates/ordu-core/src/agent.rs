@@ -18,6 +18,16 @@ const CLASSIC: &str = "AI Horde Worker";
 const WEBUI: &str = "SD-WebUI Stable Horde Worker Bridge";
 const AUTO_WEB: &str = "HordeAutoWebBridge";
 
+/// Agents that pass texts on as their backend wrote them.
+const VALIDATED_BACKENDS: &[&str] = &[
+    CLASSIC,
+    "AI Horde Worker~aphrodite~oai",
+    "AI Horde Worker~aphrodite~kai",
+    "KoboldCppEmbedWorker",
+    "TabbyAPI",
+    OUR_AGENT,
+];
+
 /// The capability words that are not names of samplers or post-processors.
 pub const CAPABILITIES: &[&str] = &[
     "img2img",
@@ -307,6 +317,14 @@ impl Agent {
             plain_samplers: samplers,
             abilities,
         }
+    }
+
+    /// Whether it is known to pass texts on as its backend wrote them.
+    ///
+    /// # Source
+    /// `generation.md` § 6.3; our own worker is held for honest too.
+    pub fn is_validated_backend(&self) -> bool {
+        VALIDATED_BACKENDS.contains(&self.name.as_str())
     }
 
     /// Whether it has a capability or post-processor.

@@ -10,11 +10,14 @@ pub mod refusal;
 pub mod time;
 
 pub mod agent;
+pub mod asking;
 pub mod image;
 pub mod ledger;
 pub mod model_reference;
 pub mod pricing;
 pub mod standing;
+pub mod text;
+pub mod text_models;
 
 pub mod horde;
 

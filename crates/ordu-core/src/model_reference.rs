@@ -1,4 +1,4 @@
-//! What is known about image models: a document that an operator may replace at any time.
+//! What is known about models, first of all image models: a document that an operator may replace at any time.
 //!
 //! Knows no files and no network: the text comes from outside.
 //!
@@ -7,8 +7,11 @@
 
 use std::collections::BTreeMap;
 
+use ordu_api::worker::WorkKind;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+
+use crate::text_models::TextModels;
 
 /// The family that a model belongs to; decides price, batch size, time and what fits together.
 #[derive(
@@ -126,6 +129,7 @@ pub struct Model {
 pub struct ModelReference {
     models: BTreeMap<String, Model>,
     unreadable: Vec<String>,
+    text: TextModels,
 }
 
 /// The document that is used until there is a better one.
@@ -141,7 +145,7 @@ const MARKS: &[(&str, Baseline)] = &[
 ];
 
 impl ModelReference {
-    /// Reads the document: an object of models by name. Members that are not known are ignored;
+    /// Reads the document of image models: an object of models by name. Members that are not known are ignored;
     /// models that make no sense are left out and named by [`Self::unreadable`].
     ///
     /// # Errors
@@ -162,7 +166,19 @@ impl ModelReference {
 
     /// The few models that every horde knows, `ordu-tiny` among them.
     pub fn embedded() -> Self {
-        Self::from_json(EMBEDDED).unwrap_or_default()
+        let image = Self::from_json(EMBEDDED).unwrap_or_default();
+        image.with_text(TextModels::embedded())
+    }
+
+    /// The same, with what is known about text models.
+    #[must_use]
+    pub fn with_text(self, text: TextModels) -> Self {
+        Self { text, ..self }
+    }
+
+    /// What is known about text models.
+    pub const fn text(&self) -> &TextModels {
+        &self.text
     }
 
     /// The names whose entries could not be read.
@@ -170,12 +186,21 @@ impl ModelReference {
         &self.unreadable
     }
 
-    /// What is known about a model.
+    /// What is known about an image model.
     pub fn get(&self, name: &str) -> Option<&Model> {
         self.models.get(name)
     }
 
-    /// All models by name.
+    /// Whether a model of this kind is listed.
+    pub fn knows(&self, kind: WorkKind, name: &str) -> bool {
+        match kind {
+            WorkKind::Image => self.get(name).is_some(),
+            WorkKind::Text => self.text.get(name).is_some(),
+            WorkKind::Interrogation => false,
+        }
+    }
+
+    /// All image models by name.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Model)> {
         self.models
             .iter()

@@ -31,6 +31,8 @@ pub struct Config {
     pub test_users: bool,
     /// A JSON document of image models, instead of the built-in one.
     pub model_reference: Option<String>,
+    /// The same for text models.
+    pub text_model_reference: Option<String>,
     /// The site's name.
     pub title: String,
     /// Escrow above which an owner becomes trusted; never if `None`.
@@ -61,6 +63,7 @@ impl Config {
             admins: Vec::new(),
             test_users: true,
             model_reference: None,
+            text_model_reference: None,
             title: "Ordu".to_owned(),
             trust_threshold: None,
             clock: Clock::System,

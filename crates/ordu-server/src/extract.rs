@@ -18,6 +18,9 @@ use crate::error::{ApiError, ApiResult};
 /// The largest body of an ordinary operation, in bytes.
 pub(crate) const MAX_JSON_BYTES: usize = 1 << 20;
 
+/// The largest body that may carry a long prompt: a million tokens of context, in bytes.
+pub(crate) const MAX_TEXT_JSON_BYTES: usize = 8 << 20;
+
 /// The largest body that may carry pictures as base64, in bytes.
 pub(crate) const MAX_PICTURE_JSON_BYTES: usize = 64 << 20;
 
@@ -45,6 +48,19 @@ impl Input for ordu_api::image::JobProgress {
 impl Input for ordu_api::image::ImageSubmit {
     const SCHEMA: Schema = ordu_api::image::SUBMIT_SCHEMA;
     const MAX_BYTES: usize = MAX_PICTURE_JSON_BYTES;
+}
+
+impl Input for ordu_api::text::TextRequest {
+    const SCHEMA: Schema = ordu_api::text::REQUEST_SCHEMA;
+    const MAX_BYTES: usize = MAX_TEXT_JSON_BYTES;
+}
+
+impl Input for ordu_api::text::TextPop {
+    const SCHEMA: Schema = ordu_api::text::POP_SCHEMA;
+}
+
+impl Input for ordu_api::text::TextSubmit {
+    const SCHEMA: Schema = ordu_api::text::SUBMIT_SCHEMA;
 }
 
 /// A body that passed its table.

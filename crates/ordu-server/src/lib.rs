@@ -26,6 +26,8 @@ mod rebuild;
 mod registry;
 mod reservation;
 mod secret;
+mod settle;
+mod sources;
 mod text;
 mod transport;
 mod watch;

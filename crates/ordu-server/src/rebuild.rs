@@ -3,14 +3,12 @@
 use std::sync::Arc;
 
 use ordu_core::Kudos;
+use ordu_core::agent::Agent;
 use ordu_core::horde::{Delivered, Horde, Job, JobState, Request, Stored};
 use ordu_core::model_reference::ModelReference;
 use ordu_store::{JobState as StoredState, RequestState};
 
 use crate::registry::Registry;
-
-/// What a worker's agent is worth when nobody knows it any more, in percent.
-const UNKNOWN_AGENT_PERCENT: u8 = 75;
 
 /// Turns stored requests back into live ones.
 pub(crate) struct Rebuilder<'a> {
@@ -61,12 +59,12 @@ impl Rebuilder<'_> {
 
     fn job(&self, request: &Request, row: &ordu_store::Job) -> Result<Job, serde_json::Error> {
         let known = self.registry.by_id(row.worker);
-        let agent = known
-            .as_ref()
-            .map(|known| known.declared.bridge_agent.clone());
-        let percent = agent.map_or(UNKNOWN_AGENT_PERCENT, |agent| {
-            ordu_core::agent::Agent::parse(&agent).reward_percent()
-        });
+        // An agent that nobody knows any more is an unknown one.
+        let agent = Agent::parse(
+            known
+                .as_ref()
+                .map_or("", |known| known.declared.common().agent),
+        );
         let worth = || request.work.job_kudos(&row.model, self.reference);
         Ok(Job {
             id: row.id,
@@ -81,8 +79,9 @@ impl Rebuilder<'_> {
             kudos: row
                 .kudos
                 .filter(|kudos| *kudos > Kudos::ZERO)
-                .unwrap_or_else(worth),
-            reward_percent: percent,
+                .or_else(worth),
+            reward_percent: request.work.reward_percent(&agent),
+            validated: agent.is_validated_backend(),
             things: request.work.things(),
             assigned: row.assigned_at,
             deadline: row.assigned_at + row.ttl,

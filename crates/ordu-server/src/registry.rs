@@ -5,11 +5,10 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use ordu_api::image::ImagePop;
 use ordu_api::worker::WorkKind;
 use ordu_api::{UserId, WorkerId};
 use ordu_core::Millis;
-use ordu_core::horde::WorkerRecord;
+use ordu_core::horde::{Declared, WorkerRecord};
 use ordu_store::Worker;
 
 /// The reason of a maintenance that nobody gave a reason for. Workers look for the word.
@@ -25,7 +24,7 @@ pub(crate) struct Known {
     pub(crate) owner: UserId,
     pub(crate) info: Option<String>,
     /// What it declared at its last pop.
-    pub(crate) declared: Arc<ImagePop>,
+    pub(crate) declared: Arc<Declared>,
 }
 
 /// All workers. Never larger than the table of workers.
@@ -92,7 +91,7 @@ impl Known {
             kind: worker.kind,
             owner: worker.owner,
             info: worker.info.clone(),
-            declared: Arc::new(serde_json::from_str(&worker.declared).unwrap_or_default()),
+            declared: Arc::new(Declared::from_json(worker.kind, &worker.declared)),
         }
     }
 }

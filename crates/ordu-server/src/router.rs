@@ -9,7 +9,7 @@ use axum::routing::{get, post, put};
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::app::App;
-use crate::routes::{blob, health, image, job, page, status, user, worker};
+use crate::routes::{blob, health, image, job, page, status, text, user, worker};
 use crate::transport;
 
 /// The whole server.
@@ -43,9 +43,16 @@ fn api() -> Router<Arc<App>> {
             "/generate/status/{id}",
             get(image::status).delete(image::cancel),
         )
-        .route("/generate/pop", post(job::pop))
+        .route("/generate/pop", post(image::pop))
         .route("/generate/progress", post(job::progress))
-        .route("/generate/submit", post(job::submit))
+        .route("/generate/submit", post(image::submit))
+        .route("/generate/text/async", post(text::async_generate))
+        .route(
+            "/generate/text/status/{id}",
+            get(text::status).delete(text::cancel),
+        )
+        .route("/generate/text/pop", post(text::pop))
+        .route("/generate/text/submit", post(text::submit))
         .route("/status/heartbeat", get(health::heartbeat))
         .route("/status/models", get(status::models))
         .route("/status/models/{name}", get(status::model))

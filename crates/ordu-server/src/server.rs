@@ -10,6 +10,7 @@ use axum::http::HeaderValue;
 use ordu_api::status::Modes;
 use ordu_core::horde::{Horde, Policy};
 use ordu_core::model_reference::ModelReference;
+use ordu_core::text_models::TextModels;
 use ordu_store::{DatabaseUrl, Options, Store};
 use rand::SeedableRng;
 use rand_chacha::ChaCha12Rng;
@@ -168,7 +169,7 @@ async fn open(config: Config, address: SocketAddr, url: &str) -> Result<App, Sta
     let database: DatabaseUrl = config.database.parse()?;
     let store = Arc::new(Store::open(&database, &Options::default(), clock.now()).await?);
     let blobs = open_blobs(&config.blobs, &secret, url)?;
-    let reference = Arc::new(read_reference(config.model_reference.as_deref())?);
+    let reference = Arc::new(read_reference(&config)?);
     let horde = Horde::new(Arc::clone(&reference), Policy::default());
     let dice = ChaCha12Rng::from_seed(random_bytes()?);
     let version = env!("CARGO_PKG_VERSION");
@@ -210,19 +211,23 @@ fn make_folder(folder: &Path) -> Result<(), StartError> {
         .map_err(|error| StartError::BlobFolder(folder.display().to_string(), error))
 }
 
-/// The operator's document if there is one, the built-in one otherwise.
-fn read_reference(document: Option<&str>) -> Result<ModelReference, StartError> {
-    let Some(text) = document else {
-        return Ok(ModelReference::embedded());
+/// The operator's documents where there are any, the built-in ones otherwise.
+fn read_reference(config: &Config) -> Result<ModelReference, StartError> {
+    let image = match &config.model_reference {
+        Some(text) => ModelReference::from_json(text).map_err(StartError::ModelReference)?,
+        None => ModelReference::embedded(),
     };
-    let reference = ModelReference::from_json(text).map_err(StartError::ModelReference)?;
-    for name in reference.unreadable() {
+    let text = match &config.text_model_reference {
+        Some(text) => TextModels::from_json(text).map_err(StartError::ModelReference)?,
+        None => TextModels::embedded(),
+    };
+    for name in image.unreadable().iter().chain(text.unreadable()) {
         tracing::warn!(
             model = name,
             "a model of the reference cannot be read and is left out"
         );
     }
-    Ok(reference)
+    Ok(image.with_text(text))
 }
 
 /// Workers, waiting requests and modes come back as they were.

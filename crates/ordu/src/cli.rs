@@ -112,6 +112,10 @@ pub(crate) struct Server {
     #[arg(long, env = "ORDU_MODEL_REFERENCE", value_name = "FILE")]
     pub(crate) model_reference: Option<PathBuf>,
 
+    /// A JSON file of text models, instead of the built-in list.
+    #[arg(long, env = "ORDU_TEXT_MODEL_REFERENCE", value_name = "FILE")]
+    pub(crate) text_model_reference: Option<PathBuf>,
+
     /// Allow loopback clients to mint users at `/api/v2/dev/test-user`. For tests only.
     #[arg(long, env = "ORDU_TEST_APIKEYS", hide = true, value_parser = clap::builder::FalseyValueParser::new())]
     pub(crate) test_apikeys: bool,
@@ -130,6 +134,7 @@ impl Server {
             secret_key: None,
             admins: Vec::new(),
             model_reference: None,
+            text_model_reference: None,
             test_apikeys: false,
         }
     }

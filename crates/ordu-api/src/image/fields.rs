@@ -405,7 +405,7 @@ pub const SUBMIT_SCHEMA: Schema = Schema {
     name: "ImageSubmit",
     fields: &[
         Field::required("id", Kind::TEXT, "The job."),
-        Field::required(
+        Field::required_last(
             "generation",
             Kind::TEXT,
             "`R2` after an upload, or base64 WebP.",

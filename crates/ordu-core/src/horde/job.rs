@@ -1,6 +1,7 @@
 //! What is under way: one result of a request, given to one worker.
 
-use ordu_api::image::{ImagePayload, ImageSubmit, Metadata, SubmitState};
+use ordu_api::image::{ImageSubmit, Metadata, SubmitState};
+use ordu_api::text::TextSubmit;
 use ordu_api::{JobId, RequestId, UserId, WorkerId};
 use serde::{Deserialize, Serialize};
 
@@ -22,10 +23,12 @@ pub struct Job {
     pub owner: UserId,
     /// The model that is used.
     pub model: String,
-    /// What it is worth before agent and burn.
-    pub kudos: Kudos,
+    /// What it is worth before agent and burn; `None` if only the result will tell.
+    pub kudos: Option<Kudos>,
     /// The agent's share of that, in percent.
     pub reward_percent: u8,
+    /// Whether its worker's backend is known to be honest; matters for texts.
+    pub validated: bool,
     /// Work in it, in raw units.
     pub things: u64,
     /// When it was given away.
@@ -50,11 +53,25 @@ pub enum JobState {
     Faulted,
 }
 
-/// What a worker said about its result. The result itself lies elsewhere.
+/// A result, or where it is.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Content {
+    /// A picture, which lies elsewhere under the job's name.
+    #[default]
+    Uploaded,
+    /// A text.
+    Text(String),
+}
+
+/// A result and what its worker said about it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Delivered {
     /// When it came.
     pub at: Timestamp,
+    /// The result.
+    #[serde(default)]
+    pub content: Content,
     /// The seed that was used.
     pub seed: i64,
     /// Whether it was replaced for what it showed.
@@ -68,6 +85,8 @@ pub struct Delivered {
 pub enum Outcome {
     /// With a result.
     Delivered {
+        /// The result.
+        content: Content,
         /// The seed that was used.
         seed: i64,
         /// Whether the result was replaced.
@@ -93,11 +112,45 @@ impl Outcome {
             return Self::Faulted;
         }
         Self::Delivered {
+            content: Content::Uploaded,
             seed: submit.seed,
             censored,
             metadata: submit.gen_metadata.clone(),
         }
     }
+
+    /// Reads a submit of a text: censored by its state or by a remark; the state `csam` leaves a
+    /// remark.
+    ///
+    /// # Source
+    /// `generation.md` § 6.12.
+    pub fn text(submit: &TextSubmit) -> Self {
+        let mut metadata = submit.gen_metadata.clone();
+        let is_marked = metadata.iter().any(is_csam);
+        if submit.state == SubmitState::Csam && !is_marked {
+            metadata.push(Metadata {
+                kind: "censorship".to_owned(),
+                value: "csam".to_owned(),
+                reference: None,
+            });
+        }
+        let censored = match submit.state {
+            SubmitState::Faulted => return Self::Faulted,
+            SubmitState::Censored | SubmitState::Csam => true,
+            SubmitState::Ok => is_marked,
+        };
+        Self::Delivered {
+            content: Content::Text(submit.generation.replace('\0', "\u{fffd}")),
+            seed: submit.seed,
+            censored,
+            metadata,
+        }
+    }
+}
+
+/// Whether a remark says that a result must not be seen.
+pub fn is_csam(remark: &Metadata) -> bool {
+    remark.kind == "censorship" && remark.value == "csam"
 }
 
 /// Jobs of one request, given to one worker at once.
@@ -125,12 +178,5 @@ impl Assignment {
     /// The ids of the jobs, in the order of their results.
     pub fn ids(&self) -> Vec<JobId> {
         self.jobs.iter().map(|job| job.id).collect()
-    }
-
-    /// What an image worker gets; `None` for other kinds of work.
-    pub fn image_payload(&self) -> Option<ImagePayload> {
-        let Work::Image(spec) = &self.work;
-        let batch = u32::try_from(self.jobs.len()).unwrap_or(u32::MAX);
-        Some(spec.payload(batch, self.seed))
     }
 }

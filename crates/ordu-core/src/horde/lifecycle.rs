@@ -104,6 +104,7 @@ impl Horde {
         let mut entry = Entry {
             place,
             demand,
+            base_price: request.work.base_price(&self.reference),
             open: if stored.faulted { 0 } else { stored.open },
             asked: stored.asked,
             jobs: Vec::new(),
@@ -143,7 +144,7 @@ impl Horde {
 
     /// Takes note of a worker and of what it can do now. Comes before each pop.
     pub fn check_in(&mut self, offer: Offer, now: Timestamp) -> CheckIn {
-        let names = &mut self.queues.of_mut(offer.kind()).model_names;
+        let names = &mut self.queues.of_mut(offer.kind()).names;
         self.workers.check_in(offer, &self.reference, names, now)
     }
 
@@ -167,7 +168,7 @@ impl Horde {
         let Some(kind) = self.workers.get(worker).map(|found| found.record.kind) else {
             return;
         };
-        let names = &mut self.queues.of_mut(kind).model_names;
+        let names = &mut self.queues.of_mut(kind).names;
         self.workers.forget(worker, names);
     }
 

@@ -14,17 +14,16 @@ use rand::Rng;
 use uuid::Uuid;
 
 use super::demand::Demand;
-use super::needs::{Reason, Reasons, Tally};
+use super::needs::{Needs, Reason, Reasons, Switch, Tally};
 use super::offer::{Capacity, Pace};
 use super::queue::{Group, Queue};
 use super::rank::Place;
 use super::workers::Worker;
-use super::{Assignment, EXTRA_SLOW_LIFETIME, Entry, Horde, Job, JobState, REQUEST_LIFETIME, Work};
+use super::{
+    Assignment, EXTRA_SLOW_LIFETIME, Entry, Horde, Job, JobState, REQUEST_LIFETIME, Request, kinds,
+};
 use crate::agent::Agent;
-use crate::image::ImageSpec;
-use crate::image::seed::Seeds;
-use crate::model_reference::{Baseline, ModelReference};
-use crate::{Kudos, Millis, Refusal, Role, Timestamp};
+use crate::{Millis, Refusal, Role, Timestamp};
 
 /// So many requests at the head of the queue are looked at one by one. Fewer in tests, so that
 /// their small worlds reach the groups.
@@ -32,9 +31,6 @@ const HEAD: usize = if cfg!(test) { 2 } else { 64 };
 
 /// So many prompts a pop compares with a worker's refused words before it gives up.
 const MAX_PROMPTS: usize = 2000;
-
-/// The shortest time for a batch, in seconds.
-const MIN_TTL: f64 = 150.0;
 
 /// Why a pop found nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -144,9 +140,9 @@ impl Horde {
         let worker = self.workers.get(choice.worker)?;
         let capacity = worker.capacity.as_ref()?;
         let work = entry.request.work.clone();
-        let batch = batch(&work, capacity, &self.reference).min(entry.open);
-        let ttl = ttl(&work, capacity.pace, &self.reference);
-        let seed = seeds(&work).next(choice.request, entry.open, dice);
+        let batch = kinds::batch(&work, capacity, &self.reference).min(entry.open);
+        let ttl = kinds::ttl(&work, capacity.pace, &self.reference);
+        let seed = kinds::seeds(&work).next(choice.request, entry.open, dice);
         let decoy = !worker.is_paying(entry);
         let agent = worker.offer.as_ref().map(|offer| &offer.agent);
         let template = Job {
@@ -156,7 +152,8 @@ impl Horde {
             worker_name: worker.record.name.clone(),
             owner: worker.record.owner,
             kudos: work.job_kudos(&choice.model, &self.reference),
-            reward_percent: agent.map_or(100, Agent::reward_percent),
+            reward_percent: agent.map_or(100, |agent| work.reward_percent(agent)),
+            validated: agent.is_some_and(Agent::is_validated_backend),
             things: work.things(),
             assigned: now,
             deadline: now + Millis::from_seconds(i64::try_from(ttl).unwrap_or(i64::MAX)),
@@ -287,9 +284,9 @@ impl Matcher<'_> {
         let mut best: Option<Found> = None;
         let mut prompts = MAX_PROMPTS;
         for group in self.queue.groups() {
-            let reasons = self.demand_reasons(group.demand);
+            let reasons = self.demand_reasons(group.demand, self.capacity.held);
             if !reasons.is_empty() {
-                tally.add(reasons, group.len());
+                tally.add(self.kind(), reasons, group.len());
             } else if looks_closer {
                 best = self.in_group(group, best, tally, &mut prompts);
             } else {
@@ -314,14 +311,14 @@ impl Matcher<'_> {
             let Some(entry) = self.requests.get(&request) else {
                 continue;
             };
-            if !self.capacity.blacklist.is_empty() {
+            if !self.capacity.image.blacklist.is_empty() {
                 *prompts -= 1;
             }
             let reasons = self.request_reasons(entry, Pass::General);
             if reasons.is_empty() && !self.worker.decoys.contains(&request) {
                 return earlier(best, Some((place, request)));
             }
-            tally.add(reasons, 1);
+            tally.add(self.kind(), reasons, 1);
         }
         best
     }
@@ -334,28 +331,44 @@ impl Matcher<'_> {
     }
 
     fn serves_entry(&self, entry: &Entry, pass: Pass) -> bool {
-        self.demand_reasons(entry.demand).is_empty()
+        self.demand_reasons(entry.demand, self.capacity.held)
+            .is_empty()
             && self.request_reasons(entry, pass).is_empty()
             && !self.worker.decoys.contains(&entry.request.id)
     }
 
     /// Whether the worker could serve a request if it popped now, for the verdict on requests.
     pub(super) fn could_serve(&self, entry: &Entry) -> bool {
+        let mut held = self.capacity.held;
+        if self.capacity.hopeful.is(self.worker.record.speed()) {
+            held.switch(Switch::Fast);
+        }
         self.worker.may_serve(entry.request.requester.user)
-            && self.demand_reasons(entry.demand).is_empty()
+            && self.demand_reasons(entry.demand, held).is_empty()
             && self.request_reasons(entry, Pass::General).is_empty()
     }
 
-    /// Why the worker cannot serve any request with this demand; empty if it can.
-    fn demand_reasons(&self, demand: Demand) -> Reasons {
-        let missing = demand.needs.missing_from(self.capacity.held);
+    const fn kind(&self) -> WorkKind {
+        self.worker.record.kind
+    }
+
+    /// Why a worker that holds so much cannot serve any request with this demand; empty if it can.
+    fn demand_reasons(&self, demand: Demand, held: Needs) -> Reasons {
+        let missing = demand.needs.missing_from(held);
         let set = demand.models.map(|set| self.queue.model_set(set));
         let mut reasons = self.capacity.model_reasons(set, demand.needs);
         if !missing.is_empty() {
             reasons.add_all(missing.reasons());
         }
-        if demand.size > self.capacity.max_size {
-            reasons.add(Reason::MaxPixels);
+        if demand.size.extent > self.capacity.max_size.extent {
+            reasons.add(kinds::too_large(self.kind()));
+        }
+        if demand.size.length > self.capacity.max_size.length {
+            reasons.add(Reason::MaxLength);
+        }
+        let lacks = |softprompt| !self.capacity.has_softprompt(softprompt);
+        if demand.softprompt.is_some_and(lacks) {
+            reasons.add(Reason::MatchingSoftprompt);
         }
         let list = demand.list.and_then(|list| self.queue.worker_list(list));
         if list.is_some_and(|list| !list.allows(self.worker.record.id)) {
@@ -370,16 +383,11 @@ impl Matcher<'_> {
         if !self.capacity.is_picky() {
             return reasons;
         }
-        let Work::Image(spec) = &entry.request.work;
-        let has_word = || {
-            let prompt = spec.prompt.to_lowercase();
-            let mut words = self.capacity.blacklist.iter();
-            words.any(|word| prompt.contains(word))
-        };
-        if !self.capacity.blacklist.is_empty() && has_word() {
+        let limits = &self.capacity.image;
+        if !limits.blacklist.is_empty() && has_word(&entry.request, &limits.blacklist) {
             reasons.add(Reason::Blacklist);
         }
-        if self.capacity.limit_steps && self.usable(entry.demand, spec).next().is_none() {
+        if limits.limit_steps && self.usable(entry).next().is_none() {
             reasons.add(Reason::StepCount);
         }
         if self.capacity.require_upfront && pass == Pass::General && !can_pay(entry) {
@@ -393,23 +401,28 @@ impl Matcher<'_> {
         let Some(entry) = self.requests.get(&request) else {
             return Vec::new();
         };
-        let Work::Image(spec) = &entry.request.work;
-        self.usable(entry.demand, spec).cloned().collect()
+        self.usable(entry).cloned().collect()
     }
 
-    fn usable(&self, demand: Demand, spec: &ImageSpec) -> impl Iterator<Item = &String> {
+    fn usable(&self, entry: &Entry) -> impl Iterator<Item = &String> {
+        let demand = entry.demand;
         let set = demand.models.map(|set| self.queue.model_set(set));
         self.capacity
-            .usable(set, demand.needs, spec.accurate_steps())
+            .usable(set, demand.needs, entry.request.work.steps())
             .map(|model| &model.name)
     }
+}
+
+/// Whether one of these words is part of a request's prompt.
+fn has_word(request: &Request, words: &[String]) -> bool {
+    let prompt = request.work.prompt().to_lowercase();
+    words.iter().any(|word| prompt.contains(word))
 }
 
 /// Whether a requester could pay the base price upfront, or need not.
 fn can_pay(entry: &Entry) -> bool {
     let requester = &entry.request.requester;
-    let price: Kudos = entry.request.work.base_price();
-    requester.roles.has(Role::Trusted) || requester.available >= price
+    requester.roles.has(Role::Trusted) || requester.available >= entry.base_price
 }
 
 fn earlier(best: Option<Found>, other: Option<(Place, RequestId)>) -> Option<Found> {
@@ -445,72 +458,4 @@ fn job_id(dice: &mut impl Rng) -> JobId {
     let random = u128::from(dice.next_u64()) << 64 | u128::from(dice.next_u64());
     let id = uuid::Builder::from_random_bytes(random.to_be_bytes()).into_uuid();
     JobId::from_uuid(id)
-}
-
-fn seeds(work: &Work) -> Seeds {
-    let Work::Image(spec) = work;
-    Seeds {
-        seed: spec.seed,
-        variation: spec.seed_variation,
-    }
-}
-
-/// How many results a worker may make at once.
-///
-/// # Source
-/// `generation.md` § 6.10, with the factor by baseline.
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    clippy::cast_precision_loss,
-    reason = "clamped to 1…20; areas are far below 2^53"
-)]
-fn batch(work: &Work, capacity: &Capacity, reference: &ModelReference) -> u32 {
-    let Work::Image(spec) = work;
-    if spec.disable_batching {
-        return 1;
-    }
-    let by_model = |baseline| match baseline {
-        Baseline::QwenImage => 10.0,
-        Baseline::ZImageTurbo => 8.0,
-        Baseline::Flux1 => 5.0,
-        _ => 1.0,
-    };
-    let by_model = spec.baselines(reference).map(by_model).fold(1.0, f64::max);
-    let post_processors = u32::try_from(spec.post_processing.len()).unwrap_or(u32::MAX);
-    let mut by_post_processing = 1.0 + 0.4 * f64::from(post_processors);
-    if spec.is_heavy() {
-        by_post_processing *= 1.8;
-    }
-    let room = capacity.max_size as f64 / 3.5 * f64::from(capacity.amount);
-    let each = spec.pixels() as f64 * by_post_processing * by_model;
-    let amount = f64::from(capacity.amount.max(1));
-    (room / each).round().clamp(1.0, amount) as u32
-}
-
-/// Seconds until the horde gives up on a batch.
-///
-/// # Source
-/// `generation.md` § 6.10.
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    clippy::cast_precision_loss,
-    reason = "at most some hundred thousand seconds; areas are far below 2^53"
-)]
-fn ttl(work: &Work, pace: Pace, reference: &ModelReference) -> u64 {
-    let Work::Image(spec) = work;
-    let areas = spec.pixels() as f64 / (512.0 * 512.0);
-    let mut seconds = 30.0 + 2.0 * f64::from(spec.accurate_steps()) * areas;
-    if spec.control_type.is_some() {
-        seconds *= 2.0;
-    }
-    if spec.baselines(reference).any(Baseline::is_large) {
-        seconds *= 3.0;
-    }
-    seconds = seconds.max(MIN_TTL);
-    if pace == Pace::ExtraSlow {
-        seconds *= 3.0;
-    }
-    seconds.round() as u64
 }

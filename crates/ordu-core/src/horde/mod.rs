@@ -12,6 +12,7 @@
 //! # Source
 //! `generation.md` § 3.11–3.14, § 6.
 
+mod declared;
 mod job;
 mod offer;
 mod request;
@@ -21,6 +22,8 @@ mod matching;
 mod progress;
 mod settle;
 mod stats;
+
+mod kinds;
 
 mod demand;
 mod names;
@@ -43,13 +46,15 @@ use crate::model_reference::ModelReference;
 use crate::pricing::upfront;
 use crate::{Kudos, Millis, Timestamp};
 
-pub use job::{Assignment, Delivered, Job, JobState, Outcome};
+pub use declared::{Common, Declared};
+pub use job::{Assignment, Content, Delivered, Job, JobState, Outcome, is_csam};
+pub use kinds::image::MAX_MODELS;
 pub use lifecycle::{Cancelled, Lapse, MAX_LAPSES, Stored};
 pub use matching::Idle;
 pub use needs::Reason;
-pub use offer::{Declared, MAX_MODELS, Offer, Owner};
+pub use offer::{Offer, Owner};
 pub use progress::GenerationView;
-pub use request::{Address, Request, Requester, Work};
+pub use request::{Address, Request, Requester, Terms, Work};
 pub use settle::{Confirmed, Delivery, Effect, Settlement, Statistics, unknown_job};
 pub use workers::{CheckIn, Sanction, UptimeReward, Worker, WorkerRecord};
 
@@ -145,6 +150,8 @@ struct Entry {
     request: Request,
     place: rank::Place,
     demand: Demand,
+    /// The price of one result before burn, as far as it is known.
+    base_price: Kudos,
     /// Results that no worker has yet.
     open: u32,
     /// Results that are wanted in all.

@@ -46,6 +46,12 @@ pub enum Reason {
     Blacklist,
     /// It has too many steps.
     StepCount,
+    /// Its text may be too long.
+    MaxLength,
+    /// Its context may be too long.
+    MaxContextLength,
+    /// The worker does not have its soft prompt.
+    MatchingSoftprompt,
 }
 
 impl Reason {
@@ -67,6 +73,9 @@ impl Reason {
         Self::Kudos,
         Self::Blacklist,
         Self::StepCount,
+        Self::MaxLength,
+        Self::MaxContextLength,
+        Self::MatchingSoftprompt,
     ];
 
     /// The name on the wire.
@@ -88,6 +97,9 @@ impl Reason {
             Self::Kudos => "kudos",
             Self::Blacklist => "blacklist",
             Self::StepCount => "step_count",
+            Self::MaxLength => "max_length",
+            Self::MaxContextLength => "max_context_length",
+            Self::MatchingSoftprompt => "matching_softprompt",
         }
     }
 
@@ -95,8 +107,34 @@ impl Reason {
     const fn is_always_named(self) -> bool {
         !matches!(
             self,
-            Self::MaxPixels | Self::Kudos | Self::Blacklist | Self::StepCount
+            Self::MaxPixels
+                | Self::Kudos
+                | Self::Blacklist
+                | Self::StepCount
+                | Self::MaxLength
+                | Self::MaxContextLength
+                | Self::MatchingSoftprompt
         )
+    }
+
+    /// Whether a request that it keeps away is invisible to a worker of this kind, as if it did not
+    /// wait at all. Image workers are told everything.
+    ///
+    /// # Source
+    /// `generation.md` § 6.6 (hard filters), § 6.8 (what is told); the recorded scenario
+    /// `text-pop/skipped`.
+    const fn hides(self, kind: WorkKind) -> bool {
+        let told = match kind {
+            WorkKind::Image => return false,
+            WorkKind::Text => matches!(
+                self,
+                Self::Nsfw | Self::Untrusted | Self::Kudos | Self::MatchingSoftprompt
+            ),
+            WorkKind::Interrogation => {
+                matches!(self, Self::Untrusted | Self::WorkerId | Self::BridgeVersion)
+            }
+        };
+        !told
     }
 }
 
@@ -127,8 +165,12 @@ impl Reasons {
 pub(super) struct Tally([u64; Reason::ALL.len()]);
 
 impl Tally {
-    /// Counts so many requests once for each of the reasons.
-    pub(super) fn add(&mut self, reasons: Reasons, requests: u64) {
+    /// Counts so many requests once for each of the reasons, unless they are invisible.
+    pub(super) fn add(&mut self, kind: WorkKind, reasons: Reasons, requests: u64) {
+        let hides = |reason: &&Reason| reasons.has(**reason) && reason.hides(kind);
+        if Reason::ALL.iter().any(|reason| hides(&reason)) {
+            return;
+        }
         for (reason, count) in Reason::ALL.iter().zip(&mut self.0) {
             if reasons.has(*reason) {
                 *count += requests;
@@ -168,6 +210,7 @@ pub(super) enum Switch {
     ControlNet,
     SdxlControlNet,
     Lora,
+    ValidatedBackend,
 }
 
 const SWITCHES: &[Switch] = &[
@@ -184,6 +227,7 @@ const SWITCHES: &[Switch] = &[
     Switch::ControlNet,
     Switch::SdxlControlNet,
     Switch::Lora,
+    Switch::ValidatedBackend,
 ];
 
 impl Switch {
@@ -199,6 +243,7 @@ impl Switch {
             Self::PostProcessing => Reason::PostProcessing,
             Self::ControlNet | Self::SdxlControlNet => Reason::Controlnet,
             Self::Lora => Reason::Lora,
+            Self::ValidatedBackend => Reason::BridgeVersion,
         }
     }
 }
@@ -242,6 +287,15 @@ pub(super) enum Schedule {
 pub(super) struct Needs(u128);
 
 impl Needs {
+    /// The switches that are on.
+    pub(super) fn of(switches: &[(bool, Switch)]) -> Self {
+        let mut needs = Self::default();
+        for (_, switch) in switches.iter().filter(|(is_on, _)| *is_on) {
+            needs.switch(*switch);
+        }
+        needs
+    }
+
     pub(super) const fn switch(&mut self, switch: Switch) {
         self.0 |= 1 << switch as u32;
     }

@@ -3,28 +3,21 @@
 //! # Source
 //! `generation.md` § 6.1–6.4.
 
-use ordu_api::image::ImagePop;
 use ordu_api::worker::WorkKind;
 use ordu_api::{ReturnCode, UserId, WorkerId};
 
-use super::names::{Bits, Interner};
-use super::needs::{Needs, Reason, Reasons, Schedule, Switch};
+use super::Declared;
+use super::demand::Size;
+use super::kinds::{self, image};
+use super::names::Bits;
+use super::needs::{Needs, Reason, Reasons};
+use super::queue::Names;
 use crate::agent::Agent;
 use crate::model_reference::{self, Baseline, ModelReference};
-use crate::{Refusal, Role, Roles, Standing};
+use crate::{Refusal, Roles, Standing};
 
-/// The most models of an image worker that count.
-pub const MAX_MODELS: usize = 300;
-/// The most refused words of a worker that count.
-const MAX_BLACKLIST: usize = 200;
-/// Refused words are cut to so many characters.
-const MAX_BLACKLIST_WORD: usize = 15;
 /// The most aliases that a worker may prefer.
 const MAX_PRIORITY_USERS: usize = 200;
-/// Fewest steps of a model that does not say.
-const DEFAULT_MIN_STEPS: u32 = 20;
-/// Most steps of a model that does not say.
-const DEFAULT_MAX_STEPS: u32 = 40;
 
 /// Who a worker belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,27 +42,18 @@ impl From<&Standing> for Owner {
 pub struct Offer {
     /// The worker.
     pub worker: WorkerId,
-    /// Its name.
-    pub name: String,
     /// Who it belongs to.
     pub owner: Owner,
     /// Its software.
     pub agent: Agent,
     /// Users that it serves first.
     pub priority_users: Vec<UserId>,
-    /// The rest, by kind of work.
+    /// What it said, as far as it is accepted.
     pub declared: Declared,
 }
 
-/// The part of an offer that depends on the kind of work.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Declared {
-    /// An image worker's pop, with the models that are accepted.
-    Image(Box<ImagePop>),
-}
-
 impl Offer {
-    /// Reads the pop of an image worker, and leaves out the models that it may not serve.
+    /// Reads a pop, and leaves out what the worker may not serve.
     ///
     /// # Errors
     /// `InvalidPriorityUsername` for an entry that is not `alias#id`; `BadRequest` if a model is
@@ -77,53 +61,42 @@ impl Offer {
     ///
     /// # Source
     /// `generation.md` § 6.1 step 2, § 6.4.
-    pub fn image(
+    pub fn new(
         worker: WorkerId,
         owner: &Standing,
-        pop: &ImagePop,
+        declared: &Declared,
         reference: &ModelReference,
     ) -> Result<Self, Refusal> {
-        let priority_users = priority_users(&pop.priority_usernames)?;
-        let mut pop = pop.clone();
-        pop.models = accepted_models(&pop.models, owner, reference)?;
-        pop.blacklist = blacklist(&pop.blacklist);
-        let agent = match &pop.capabilities {
-            Some(words) => Agent::declared(&pop.bridge_agent, words),
-            None => Agent::parse(&pop.bridge_agent),
-        };
+        let common = declared.common();
+        let priority_users = priority_users(common.priority_usernames)?;
+        let (declared, agent) = kinds::accept(declared, owner, reference)?;
         Ok(Self {
             worker,
-            name: pop.name.clone(),
             owner: owner.into(),
             agent,
             priority_users,
-            declared: Declared::Image(Box::new(pop)),
+            declared,
         })
     }
 
     /// The kind of work that is offered.
     pub const fn kind(&self) -> WorkKind {
-        match self.declared {
-            Declared::Image(_) => WorkKind::Image,
-        }
+        self.declared.kind()
+    }
+
+    /// The worker's name.
+    pub fn name(&self) -> &str {
+        self.declared.common().name
     }
 
     /// The models that are offered.
     pub fn models(&self) -> &[String] {
-        let Declared::Image(pop) = &self.declared;
-        &pop.models
+        self.declared.common().models
     }
 
     /// How many jobs it runs at the same time.
     pub fn threads(&self) -> u32 {
-        let Declared::Image(pop) = &self.declared;
-        pop.threads
-    }
-
-    /// The pop of an image worker.
-    pub fn image_pop(&self) -> Option<&ImagePop> {
-        let Declared::Image(pop) = &self.declared;
-        Some(pop)
+        self.declared.common().threads
     }
 }
 
@@ -142,42 +115,6 @@ fn priority_users(aliases: &[String]) -> Result<Vec<UserId>, Refusal> {
     Ok(users)
 }
 
-fn accepted_models(
-    models: &[String],
-    owner: &Standing,
-    reference: &ModelReference,
-) -> Result<Vec<String>, Refusal> {
-    let mut accepted: Vec<String> = Vec::new();
-    for name in models.iter().take(MAX_MODELS) {
-        let brand = name.split_once("::").map(|(_, alias)| alias);
-        let is_branded = owner.roles.has(Role::Special) && brand.is_some();
-        if is_branded && brand != Some(owner.alias.as_str()) {
-            let message = format!("The model `{name}` belongs to somebody else");
-            return Err(Refusal::new(ReturnCode::BadRequest, message));
-        }
-        let may_serve =
-            is_branded || owner.roles.has(Role::Customizer) || reference.get(name).is_some();
-        if may_serve && !accepted.contains(name) {
-            accepted.push(name.clone());
-        }
-    }
-    if accepted.is_empty() {
-        let message = "Unfortunately we cannot accept workers serving unrecognised models at this \
-                       time, offer a model of the reference";
-        return Err(Refusal::new(ReturnCode::BadRequest, message));
-    }
-    Ok(accepted)
-}
-
-fn blacklist(words: &[String]) -> Vec<String> {
-    let cut = |word: &String| {
-        let lower = word.to_lowercase();
-        lower.chars().take(MAX_BLACKLIST_WORD).collect::<String>()
-    };
-    let words = words.iter().take(MAX_BLACKLIST).map(cut);
-    words.filter(|word| !word.is_empty()).collect()
-}
-
 /// One model of a worker, and what is known about it.
 #[derive(Debug, Clone)]
 pub(super) struct OfferedModel {
@@ -193,26 +130,54 @@ pub(super) struct OfferedModel {
 
 /// An offer made ready for comparing.
 #[derive(Debug, Clone)]
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "each is a switch of the offer, independent of the others"
-)]
 pub(super) struct Capacity {
     pub(super) held: Needs,
-    pub(super) max_size: u64,
-    pub(super) blacklist: Vec<String>,
-    pub(super) limit_steps: bool,
-    pub(super) require_upfront: bool,
+    /// The largest request that it takes.
+    pub(super) max_size: Size,
     pub(super) amount: u32,
     pub(super) pace: Pace,
+    /// From when on it counts as fast.
+    pub(super) fast: Fast,
+    /// From when on a request for fast workers may hope for it.
+    pub(super) hopeful: Fast,
+    pub(super) require_upfront: bool,
+    /// What only image workers are particular about; of others nothing.
+    pub(super) image: image::Limits,
     models: Vec<OfferedModel>,
     numbers: Bits,
-    has_ordinary_model: bool,
-    flux: bool,
-    two_pass_cascade: bool,
-    sdxl_control: bool,
-    /// Whether some models do not fit some requests; else naming one is enough.
-    is_particular: bool,
+    softprompts: Vec<usize>,
+    /// Whether it serves requests that name no model.
+    serves_unnamed: bool,
+}
+
+/// What an offer amounts to, except the models: how each kind answers for itself.
+#[derive(Debug, Clone)]
+pub(super) struct Terms {
+    pub(super) held: Needs,
+    pub(super) max_size: Size,
+    pub(super) pace: Pace,
+    pub(super) fast: Fast,
+    pub(super) hopeful: Fast,
+    pub(super) require_upfront: bool,
+    /// Whether it serves requests that name no model though it has no ordinary model.
+    pub(super) serves_unnamed: bool,
+    pub(super) softprompts: Vec<String>,
+    pub(super) image: image::Limits,
+}
+
+/// When a worker counts as fast, by its measured speed.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Fast {
+    /// With so many raw units a second.
+    AtLeast(f64),
+}
+
+impl Fast {
+    pub(super) fn is(self, speed: f64) -> bool {
+        match self {
+            Self::AtLeast(least) => speed >= least,
+        }
+    }
 }
 
 /// Whether a worker calls itself extra slow.
@@ -222,85 +187,88 @@ pub(super) enum Pace {
     ExtraSlow,
 }
 
+impl Pace {
+    pub(super) const fn of(extra_slow: bool) -> Self {
+        if extra_slow {
+            Self::ExtraSlow
+        } else {
+            Self::Usual
+        }
+    }
+}
+
 impl Capacity {
-    /// Makes an offer ready; holds the names of its models until [`Self::let_go`].
-    pub(super) fn new(
-        offer: &Offer,
-        reference: &ModelReference,
-        names: &mut Interner<String>,
-    ) -> Self {
-        let Declared::Image(pop) = &offer.declared;
+    /// Makes an offer ready; holds the names that it mentions until [`Self::let_go`].
+    pub(super) fn new(offer: &Offer, reference: &ModelReference, names: &mut Names) -> Self {
         let describe = |name: &String| OfferedModel {
             name: name.clone(),
-            number: names.hold(name),
+            number: names.models.hold(name),
             baseline: reference.baseline(name),
-            step_limit: step_limit(name, reference),
+            step_limit: image::step_limit(name, reference),
             special: model_reference::is_special(name),
         };
-        let models: Vec<OfferedModel> = pop.models.iter().map(describe).collect();
+        let models: Vec<OfferedModel> = offer.models().iter().map(describe).collect();
         let mut numbers = Bits::default();
         for model in &models {
             numbers.insert(model.number);
         }
-        let flux = offer.agent.can("flux");
-        let two_pass_cascade = offer.agent.can("stable_cascade_2pass");
-        let sdxl_control = pop.allow_sdxl_controlnet;
-        let lacks = |model: &OfferedModel| match model.baseline {
-            Baseline::Flux1 => !flux,
-            Baseline::StableCascade => !two_pass_cascade,
-            Baseline::StableDiffusionXl => !sdxl_control,
-            _ => false,
-        };
+        let terms = kinds::terms(offer, reference);
+        let softprompts = terms.softprompts.iter();
+        let has_ordinary_model = models.iter().any(|model| !model.special);
         Self {
-            held: held(offer, pop, reference),
-            max_size: u64::try_from(pop.max_pixels).unwrap_or(0),
-            blacklist: pop.blacklist.clone(),
-            limit_steps: pop.limit_max_steps,
-            require_upfront: pop.require_upfront_kudos,
-            amount: pop.amount,
-            pace: if pop.extra_slow_worker {
-                Pace::ExtraSlow
-            } else {
-                Pace::Usual
-            },
-            has_ordinary_model: models.iter().any(|model| !model.special),
-            is_particular: models.iter().any(lacks),
-            flux,
-            two_pass_cascade,
-            sdxl_control,
+            held: terms.held,
+            max_size: terms.max_size,
+            amount: offer.declared.common().amount,
+            pace: terms.pace,
+            fast: terms.fast,
+            hopeful: terms.hopeful,
+            require_upfront: terms.require_upfront,
+            image: terms.image,
+            serves_unnamed: has_ordinary_model || terms.serves_unnamed,
+            softprompts: softprompts
+                .map(|name| names.softprompts.hold(name))
+                .collect(),
             models,
             numbers,
         }
     }
 
     /// Gives back the names that it held.
-    pub(super) fn let_go(&self, names: &mut Interner<String>) {
+    pub(super) fn let_go(&self, names: &mut Names) {
         for model in &self.models {
-            names.let_go(model.number);
+            names.models.let_go(model.number);
         }
+        for softprompt in &self.softprompts {
+            names.softprompts.let_go(*softprompt);
+        }
+    }
+
+    /// Whether it has a soft prompt, by number.
+    pub(super) fn has_softprompt(&self, number: usize) -> bool {
+        self.softprompts.contains(&number)
     }
 
     /// Whether a request must be looked at itself, not only at its demand.
     pub(super) fn is_picky(&self) -> bool {
-        self.limit_steps || self.require_upfront || !self.blacklist.is_empty()
+        self.require_upfront || self.image.is_picky()
     }
 
     /// Why no model fits a request that names this set of them and has these needs; empty if one
     /// does.
     pub(super) fn model_reasons(&self, set: Option<&[usize]>, needs: Needs) -> Reasons {
         let mut reasons = Reasons::default();
-        let names_one = set.map_or(self.has_ordinary_model, |set| {
+        let names_one = set.map_or(self.serves_unnamed, |set| {
             set.iter().any(|number| self.numbers.contains(*number))
         });
         if !names_one {
             reasons.add(Reason::Models);
             return reasons;
         }
-        if !self.is_particular {
+        if !self.image.is_particular {
             return reasons;
         }
         for model in self.named(set) {
-            match self.obstacle(model, needs) {
+            match self.image.obstacle(model.baseline, needs) {
                 Some(reason) => reasons.add(reason),
                 None => return Reasons::default(),
             }
@@ -316,8 +284,8 @@ impl Capacity {
         steps: u32,
     ) -> impl Iterator<Item = &OfferedModel> {
         let fits = move |model: &&OfferedModel| {
-            let in_limit = !self.limit_steps || f64::from(steps) <= model.step_limit;
-            in_limit && self.obstacle(model, needs).is_none()
+            let in_limit = !self.image.limit_steps || f64::from(steps) <= model.step_limit;
+            in_limit && self.image.obstacle(model.baseline, needs).is_none()
         };
         self.named(set).filter(fits)
     }
@@ -329,68 +297,4 @@ impl Capacity {
             None => !model.special,
         })
     }
-
-    /// What keeps a single model from serving, though the worker as a whole could.
-    fn obstacle(&self, model: &OfferedModel, needs: Needs) -> Option<Reason> {
-        let lacks = match model.baseline {
-            Baseline::Flux1 => !self.flux,
-            Baseline::StableCascade => !self.two_pass_cascade && needs.has_ability("hires_fix"),
-            _ => false,
-        };
-        if lacks {
-            return Some(Reason::BridgeVersion);
-        }
-        let refuses = model.baseline == Baseline::StableDiffusionXl
-            && !self.sdxl_control
-            && needs.has_ability("qr_code");
-        refuses.then_some(Reason::Controlnet)
-    }
-}
-
-/// The mean of the fewest and the most steps of a model.
-///
-/// # Source
-/// `generation.md` § 6.7 check 18; `observed.md` 7.
-fn step_limit(name: &str, reference: &ModelReference) -> f64 {
-    let wanted = reference.get(name).map(|model| &model.requirements);
-    let fewest = wanted.and_then(|wanted| wanted.min_steps);
-    let most = wanted.and_then(|wanted| wanted.max_steps);
-    let fewest = f64::from(fewest.unwrap_or(DEFAULT_MIN_STEPS));
-    f64::midpoint(fewest, f64::from(most.unwrap_or(DEFAULT_MAX_STEPS)))
-}
-
-/// What an image worker has, except its speed.
-fn held(offer: &Offer, pop: &ImagePop, reference: &ModelReference) -> Needs {
-    let is_inpainting = |model: &&String| reference.is_inpainting(model);
-    let inpainting_models = pop.models.iter().filter(is_inpainting).count();
-    let switches = [
-        (pop.nsfw, Switch::Nsfw),
-        (offer.owner.roles.has(Role::Trusted), Switch::TrustedOwner),
-        (!pop.extra_slow_worker, Switch::Prompt),
-        (pop.allow_unsafe_ipaddr, Switch::UnsafeAddress),
-        (pop.allow_img2img, Switch::SourceImage),
-        (pop.allow_painting, Switch::Painting),
-        (inpainting_models > 0, Switch::InpaintingModel),
-        (inpainting_models < pop.models.len(), Switch::OrdinaryModel),
-        (pop.allow_post_processing, Switch::PostProcessing),
-        (pop.allow_controlnet, Switch::ControlNet),
-        (pop.allow_sdxl_controlnet, Switch::SdxlControlNet),
-        (pop.allow_lora, Switch::Lora),
-    ];
-    let mut held = Needs::default();
-    for (has, switch) in switches {
-        if has {
-            held.switch(switch);
-        }
-    }
-    for word in &offer.agent.abilities {
-        held.held_ability(word);
-    }
-    for name in &offer.agent.karras_samplers {
-        held.sampler(name, Schedule::Karras);
-    }
-    for name in &offer.agent.plain_samplers {
-        held.sampler(name, Schedule::Plain);
-    }
-    held
 }

@@ -12,7 +12,7 @@ use super::queue::Queue;
 use super::rank::{Ahead, Place};
 use super::request::divisor;
 use super::workers::Workers;
-use super::{Entry, Horde, JobState, Request};
+use super::{Content, Entry, Horde, JobState, Request};
 use crate::{Kudos, Millis, Timestamp};
 
 /// A verdict on whether a request can be served holds this long, unless a worker changes.
@@ -26,7 +26,7 @@ pub(super) struct Verdict {
     epoch: u64,
 }
 
-/// A delivered result, as its requester sees it. The result itself lies elsewhere.
+/// A delivered result, as its requester sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GenerationView {
     /// The job.
@@ -43,6 +43,8 @@ pub struct GenerationView {
     pub censored: bool,
     /// The worker's remarks.
     pub metadata: Vec<Metadata>,
+    /// The result.
+    pub content: Content,
 }
 
 impl Horde {
@@ -92,6 +94,7 @@ impl Horde {
                 worker_name: job.worker_name.clone(),
                 censored: delivered.censored,
                 metadata: delivered.metadata.clone(),
+                content: delivered.content.clone(),
             }),
             JobState::Running | JobState::Faulted => None,
         })
@@ -105,6 +108,7 @@ impl Horde {
         let entry = Entry {
             place: Place::new(request.priority, request.created, 0),
             demand,
+            base_price: request.work.base_price(&self.reference),
             open: 0,
             asked: 0,
             jobs: Vec::new(),

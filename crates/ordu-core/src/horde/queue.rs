@@ -8,6 +8,7 @@ use ordu_api::{RequestId, UserId};
 
 use super::Request;
 use super::demand::{self, Demand, WorkerList};
+use super::kinds;
 use super::names::Interner;
 use super::rank::{Ahead, Item, Load, Place, Ranking};
 
@@ -40,6 +41,13 @@ pub(super) struct Ticket {
     pub(super) demand: Demand,
 }
 
+/// Names that requests ask for or workers offer.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Names {
+    pub(super) models: Interner<String>,
+    pub(super) softprompts: Interner<String>,
+}
+
 /// The queue of one kind of work.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Queue {
@@ -49,8 +57,7 @@ pub(super) struct Queue {
     empty_groups: Vec<usize>,
     by_demand: BTreeMap<Demand, usize>,
     users: BTreeMap<UserId, BTreeMap<Place, RequestId>>,
-    /// Names of models that requests ask for or workers offer.
-    pub(super) model_names: Interner<String>,
+    pub(super) names: Names,
     model_sets: Interner<Vec<usize>>,
     worker_lists: Interner<WorkerList>,
 }
@@ -60,9 +67,9 @@ impl Queue {
     pub(super) fn hold(&mut self, request: &Request) -> Demand {
         let mut names: Vec<usize> = Vec::new();
         for name in request.work.models() {
-            let number = self.model_names.hold(name);
+            let number = self.names.models.hold(name);
             if names.contains(&number) {
-                self.model_names.let_go(number);
+                self.names.models.let_go(number);
             } else {
                 names.push(number);
             }
@@ -73,7 +80,7 @@ impl Queue {
             // The set holds each name once, however many requests share it.
             if self.model_sets.holders(set) > 1 {
                 for number in &names {
-                    self.model_names.let_go(*number);
+                    self.names.models.let_go(*number);
                 }
             }
             set
@@ -83,7 +90,11 @@ impl Queue {
             needs: demand::needs(request),
             models,
             list,
-            size: demand::size(request),
+            softprompt: request
+                .work
+                .softprompt()
+                .map(|name| self.names.softprompts.hold(name)),
+            size: kinds::size(&request.work),
         }
     }
 
@@ -91,10 +102,13 @@ impl Queue {
     pub(super) fn let_go(&mut self, demand: Demand) {
         let freed = demand.models.and_then(|set| self.model_sets.let_go(set));
         for number in freed.unwrap_or_default() {
-            self.model_names.let_go(number);
+            self.names.models.let_go(number);
         }
         if let Some(list) = demand.list {
             self.worker_lists.let_go(list);
+        }
+        if let Some(softprompt) = demand.softprompt {
+            self.names.softprompts.let_go(softprompt);
         }
     }
 

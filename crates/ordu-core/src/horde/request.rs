@@ -3,21 +3,27 @@
 use std::sync::Arc;
 
 use ordu_api::worker::WorkKind;
-use ordu_api::{RequestId, UserId};
+use ordu_api::{RequestId, UserId, WorkerId};
 use serde::{Deserialize, Serialize};
 
+use super::Content;
+use crate::agent::Agent;
 use crate::image::ImageSpec;
 use crate::ledger::{Entry, Event, Reason};
 use crate::model_reference::ModelReference;
+use crate::pricing::text::Writer;
 use crate::pricing::{self, upfront};
+use crate::text::TextSpec;
 use crate::{Kudos, Roles, Timestamp};
 
-/// Checked work of one kind. The only place that a new kind must be added to the match of.
+/// Checked work of one kind.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Work {
     /// Pictures.
     Image(Arc<ImageSpec>),
+    /// Texts.
+    Text(Arc<TextSpec>),
 }
 
 impl Work {
@@ -25,6 +31,7 @@ impl Work {
     pub const fn kind(&self) -> WorkKind {
         match self {
             Self::Image(_) => WorkKind::Image,
+            Self::Text(_) => WorkKind::Text,
         }
     }
 
@@ -32,6 +39,7 @@ impl Work {
     pub fn asked(&self) -> u32 {
         match self {
             Self::Image(spec) => spec.n,
+            Self::Text(spec) => spec.n,
         }
     }
 
@@ -39,6 +47,46 @@ impl Work {
     pub fn things(&self) -> u64 {
         match self {
             Self::Image(spec) => spec.pixelsteps(),
+            Self::Text(spec) => u64::from(spec.max_length),
+        }
+    }
+
+    /// What all kinds have in common: on which terms it may be served.
+    pub fn terms(&self) -> Terms<'_> {
+        match self {
+            Self::Image(spec) => Terms {
+                nsfw: spec.nsfw,
+                trusted_workers: spec.trusted_workers,
+                slow_workers: spec.slow_workers,
+                extra_slow_workers: spec.extra_slow_workers,
+                workers: &spec.workers,
+                worker_blacklist: spec.worker_blacklist,
+            },
+            Self::Text(spec) => Terms {
+                // Texts are not marked.
+                nsfw: false,
+                trusted_workers: spec.trusted_workers,
+                slow_workers: spec.slow_workers,
+                extra_slow_workers: spec.extra_slow_workers,
+                workers: &spec.workers,
+                worker_blacklist: spec.worker_blacklist,
+            },
+        }
+    }
+
+    /// The prompt; empty where there is none.
+    pub fn prompt(&self) -> &str {
+        match self {
+            Self::Image(spec) => &spec.prompt,
+            Self::Text(spec) => &spec.prompt,
+        }
+    }
+
+    /// How often a model is evaluated for one result; 0 where that means nothing.
+    pub(super) fn steps(&self) -> u32 {
+        match self {
+            Self::Image(spec) => spec.accurate_steps(),
+            Self::Text(_) => 0,
         }
     }
 
@@ -46,13 +94,24 @@ impl Work {
     pub fn models(&self) -> &[String] {
         match self {
             Self::Image(spec) => &spec.models,
+            Self::Text(spec) => &spec.models,
         }
     }
 
-    /// The price of one result before burn and model.
-    pub fn base_price(&self) -> Kudos {
+    /// The soft prompt that a worker must have.
+    pub fn softprompt(&self) -> Option<&String> {
+        match self {
+            Self::Image(_) => None,
+            Self::Text(spec) => spec.softprompt.as_ref(),
+        }
+    }
+
+    /// The price of one result before burn: of a picture before its model is known, of a text the
+    /// estimate.
+    pub fn base_price(&self, reference: &ModelReference) -> Kudos {
         match self {
             Self::Image(spec) => pricing::image::base_price(spec),
+            Self::Text(spec) => pricing::text::estimate(spec, reference.text()),
         }
     }
 
@@ -60,13 +119,39 @@ impl Work {
     pub fn activation_tax(&self) -> Kudos {
         match self {
             Self::Image(spec) => pricing::image::activation_tax(spec),
+            Self::Text(spec) => pricing::text::activation_tax(spec),
         }
     }
 
-    /// What one result is worth with the model that is actually used.
-    pub fn job_kudos(&self, model: &str, reference: &ModelReference) -> Kudos {
+    /// What one result is worth with the model that is actually used; `None` if only the result
+    /// itself tells, see [`Self::result_kudos`].
+    pub fn job_kudos(&self, model: &str, reference: &ModelReference) -> Option<Kudos> {
         match self {
-            Self::Image(spec) => pricing::image::job_kudos(spec, reference.baseline(model)),
+            Self::Image(spec) => Some(pricing::image::job_kudos(spec, reference.baseline(model))),
+            Self::Text(_) => None,
+        }
+    }
+
+    /// What a result is worth of which only itself tells.
+    pub(super) fn result_kudos(
+        &self,
+        content: &Content,
+        writer: Writer<'_>,
+        reference: &ModelReference,
+    ) -> Kudos {
+        match (self, content) {
+            (Self::Text(spec), Content::Text(text)) => {
+                pricing::text::job_kudos(spec, text, writer, reference.text())
+            }
+            (Self::Image(_) | Self::Text(_), _) => Kudos::ZERO,
+        }
+    }
+
+    /// The share of a job's kudos that an agent earns, in percent: only image agents are ranked.
+    pub fn reward_percent(&self, agent: &Agent) -> u8 {
+        match self {
+            Self::Image(_) => agent.reward_percent(),
+            Self::Text(_) => 100,
         }
     }
 
@@ -74,6 +159,35 @@ impl Work {
     pub fn burn(&self, worth: Kudos) -> Kudos {
         match self {
             Self::Image(spec) => pricing::image::burn(spec, worth),
+            Self::Text(_) => pricing::text::burn(worth),
+        }
+    }
+
+    /// What it will cost in all, by the dearest model that it may be made with.
+    ///
+    /// # Source
+    /// `generation.md` § 7.5; the dearest model is `observed.md` 13.
+    pub fn full_price(&self, reference: &ModelReference) -> Kudos {
+        match self {
+            Self::Image(spec) => pricing::image::estimate(spec, reference).total,
+            Self::Text(spec) => pricing::text::full_price(spec, reference.text()),
+        }
+    }
+
+    /// What its requester must have if its kudos are needed upfront.
+    pub fn upfront_price(&self, reference: &ModelReference) -> Kudos {
+        match self {
+            Self::Image(_) => self.full_price(reference),
+            Self::Text(spec) => pricing::text::upfront_price(spec, reference.text()),
+        }
+    }
+
+    /// The same, shrunk until nothing is needed upfront.
+    #[must_use]
+    pub fn downgrade(&self, load: upfront::Load, reference: &ModelReference) -> Self {
+        match self {
+            Self::Image(spec) => Self::Image(Arc::new(upfront::downgrade(spec, load, reference))),
+            Self::Text(spec) => Self::Text(Arc::new(pricing::text::downgrade(spec, load))),
         }
     }
 
@@ -85,8 +199,30 @@ impl Work {
     ) -> Option<upfront::Need> {
         match self {
             Self::Image(spec) => upfront::image(spec, load, reference),
+            Self::Text(spec) => pricing::text::upfront(spec, load),
         }
     }
+}
+
+/// On which terms a request may be served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "the protocol is a list of switches"
+)]
+pub struct Terms<'a> {
+    /// Whether results may be NSFW.
+    pub nsfw: bool,
+    /// Whether only workers of trusted owners may serve it.
+    pub trusted_workers: bool,
+    /// Whether slow workers may serve it.
+    pub slow_workers: bool,
+    /// Whether workers may serve it that call themselves extra slow.
+    pub extra_slow_workers: bool,
+    /// The workers that may, or with `worker_blacklist` may not, serve it; empty for any.
+    pub workers: &'a [WorkerId],
+    /// Turns `workers` into exclusions.
+    pub worker_blacklist: bool,
 }
 
 /// Raw units of work in one unit that is shown.

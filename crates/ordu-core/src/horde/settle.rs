@@ -11,11 +11,13 @@ use ordu_api::{JobId, RequestId, ReturnCode, UserId, WorkerId};
 
 use super::workers::Finished;
 use super::{
-    Delivered, Horde, Job, JobState, MAX_FAULTS, Outcome, Owner, REQUEST_LIFETIME, Sanction,
+    Content, Delivered, Horde, Job, JobState, MAX_FAULTS, Outcome, Owner, REQUEST_LIFETIME,
+    Sanction,
 };
 use crate::ledger::{Entry, Event, Reason};
+use crate::pricing::text::Writer;
 use crate::pricing::{self, Share};
-use crate::{Kudos, Refusal, Timestamp};
+use crate::{Kudos, Refusal, Role, Timestamp};
 
 /// What a submit leads to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -133,9 +135,9 @@ impl Horde {
         }
         if job.decoy {
             // The answer looks like any other; nothing else happens.
-            let reward = match outcome {
+            let reward = match &outcome {
                 Outcome::Faulted => Kudos::ZERO,
-                Outcome::Delivered { .. } => job.kudos,
+                Outcome::Delivered { content, .. } => self.worth(job, by, content),
             };
             let settlement = settlement(reward, Effect::Nothing);
             self.end_decoy(id, outcome, now);
@@ -144,8 +146,10 @@ impl Horde {
         let settlement = match outcome {
             Outcome::Faulted => settlement(Kudos::ZERO, Effect::Faulted),
             Outcome::Delivered { .. } => {
-                let delivery = self.deliver(job, by, delivered(outcome, now))?;
-                settlement(job.kudos, Effect::Delivered(Box::new(delivery)))
+                let delivered = delivered(outcome, now);
+                let worth = self.worth(job, by, &delivered.content);
+                let delivery = self.deliver(job, by, worth, delivered)?;
+                settlement(worth, Effect::Delivered(Box::new(delivery)))
             }
         };
         let effect = settlement.effect.clone();
@@ -180,7 +184,30 @@ impl Horde {
         self.pending.remove(&id);
     }
 
-    fn deliver(&self, job: &Job, owner: Owner, delivered: Delivered) -> Result<Delivery, Refusal> {
+    /// What a job's result is worth, before agent and burn.
+    fn worth(&self, job: &Job, owner: Owner, content: &Content) -> Kudos {
+        let writer = Writer {
+            model: &job.model,
+            validated: job.validated,
+            trusted: owner.roles.has(Role::Trusted),
+        };
+        let of_result = || {
+            let entry = self.requests.get(&job.request);
+            entry.map_or(Kudos::ZERO, |entry| {
+                let work = &entry.request.work;
+                work.result_kudos(content, writer, &self.reference)
+            })
+        };
+        job.kudos.unwrap_or_else(of_result)
+    }
+
+    fn deliver(
+        &self,
+        job: &Job,
+        owner: Owner,
+        worth: Kudos,
+        delivered: Delivered,
+    ) -> Result<Delivery, Refusal> {
         let now = delivered.at;
         let entry = self
             .requests
@@ -188,13 +215,12 @@ impl Horde {
             .ok_or_else(|| unknown_job(&job.id.to_string()))?;
         let work = &entry.request.work;
         let requester = entry.request.requester.user;
-        let worth = if delivered.censored {
+        let charged = work.burn(if delivered.censored {
             Kudos::ZERO
         } else {
-            job.kudos
-        };
-        let charged = work.burn(worth);
-        let worker_kudos = agent_share(job);
+            worth
+        });
+        let worker_kudos = agent_share(worth, job.reward_percent);
         let share = Share::of_job(owner.user, owner.roles);
         let mut entries = vec![Entry::burn(requester, charged, Reason::Generation)];
         entries.extend(pricing::credit(
@@ -303,17 +329,20 @@ fn aborted(id: JobId) -> Refusal {
 fn delivered(outcome: Outcome, now: Timestamp) -> Delivered {
     match outcome {
         Outcome::Delivered {
+            content,
             seed,
             censored,
             metadata,
         } => Delivered {
             at: now,
+            content,
             seed,
             censored,
             metadata,
         },
         Outcome::Faulted => Delivered {
             at: now,
+            content: Content::default(),
             seed: 0,
             censored: false,
             metadata: Vec::new(),
@@ -322,8 +351,8 @@ fn delivered(outcome: Outcome, now: Timestamp) -> Delivered {
 }
 
 /// The part of a job's kudos that its worker and owner get.
-fn agent_share(job: &Job) -> Kudos {
-    Kudos::round_to_cents(job.kudos.as_f64() * f64::from(job.reward_percent) / 100.0)
+fn agent_share(worth: Kudos, percent: u8) -> Kudos {
+    Kudos::round_to_cents(worth.as_f64() * f64::from(percent) / 100.0)
 }
 
 /// Raw units a second; a job takes at least a millisecond.

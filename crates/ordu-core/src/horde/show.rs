@@ -63,6 +63,7 @@ impl fmt::Display for Entry {
             faulted,
             place: _,
             demand: _,
+            base_price: _,
             jobs: _,
             expires,
             verdict: _,
@@ -93,6 +94,7 @@ impl fmt::Display for Job {
             model,
             kudos,
             reward_percent,
+            validated: _,
             things: _,
             assigned,
             deadline,
@@ -105,7 +107,10 @@ impl fmt::Display for Job {
             "{what} of {} by {worker_name} model={model} ",
             short(request)
         )?;
-        write!(f, "kudos={kudos}×{reward_percent}% ")?;
+        match kudos {
+            Some(kudos) => write!(f, "kudos={kudos}×{reward_percent}% ")?,
+            None => write!(f, "kudos=? ")?,
+        }
         write!(f, "{}s…{}s ", assigned.seconds(), deadline.seconds())?;
         match state {
             JobState::Running => write!(f, "running"),

@@ -91,7 +91,7 @@ impl Horde {
     /// All models that workers serve, and those that are known and asked for, by name.
     pub fn models(&self, kind: WorkKind, now: Timestamp) -> Vec<ModelStatus> {
         let mut markets = self.asked_models(kind);
-        markets.retain(|name, _| self.is_listed(name));
+        markets.retain(|name, _| self.is_listed(kind, name));
         let workers = self.workers.online(now);
         for worker in workers.filter(|worker| worker.record.kind == kind) {
             let Some(offer) = &worker.offer else {
@@ -149,7 +149,7 @@ impl Horde {
         for group in queue.groups() {
             let set = group.demand.models.map(|set| queue.model_set(set));
             for number in set.unwrap_or_default() {
-                let Some(name) = queue.model_names.get(*number) else {
+                let Some(name) = queue.names.models.get(*number) else {
                     continue;
                 };
                 let market = markets.entry(name.clone()).or_default();
@@ -160,8 +160,8 @@ impl Horde {
     }
 
     /// Whether a model is shown though nobody serves it.
-    fn is_listed(&self, name: &str) -> bool {
-        self.reference.get(name).is_some() && !is_special(name)
+    fn is_listed(&self, kind: WorkKind, name: &str) -> bool {
+        self.reference.knows(kind, name) && !is_special(name)
     }
 
     #[expect(

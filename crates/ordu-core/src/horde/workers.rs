@@ -10,21 +10,19 @@ use ordu_api::{RequestId, UserId, WorkerId};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::names::Interner;
 use super::needs::Switch;
-use super::offer::{Capacity, Declared, Offer};
-use super::{Alert, WORKER_LIFETIME};
+use super::offer::{Capacity, Offer};
+use super::queue::Names;
+use super::{Alert, WORKER_LIFETIME, kinds};
 use crate::ledger::{Event, Reason};
 use crate::model_reference::ModelReference;
-use crate::pricing::{self, Loras, Share, UPTIME_REWARD_SECONDS};
+use crate::pricing::{self, Share, UPTIME_REWARD_SECONDS};
 use crate::{Kudos, Millis, Timestamp};
 
 /// How many of a worker's newest speeds count.
 const SPEED_SAMPLES: usize = 20;
 /// The speed of a worker that has none yet, in shown units a second.
 const BASELINE_SPEED: f64 = 1.0;
-/// What a request for fast workers wants of an image worker, in pixelsteps a second.
-const FAST_PIXELSTEPS: f64 = 500_000.0;
 /// What was seen of a worker is worth storing this often.
 const STORE_INTERVAL: Millis = Millis::from_seconds(30);
 /// Drops are counted from the first one for this long.
@@ -140,10 +138,11 @@ impl Worker {
     }
 
     fn judge_speed(&mut self) -> Changed {
-        let is_fast = self.record.speed() >= FAST_PIXELSTEPS;
+        let speed = self.record.speed();
         let Some(capacity) = &mut self.capacity else {
             return Changed::No;
         };
+        let is_fast = capacity.fast.is(speed);
         let before = capacity.held;
         if is_fast {
             capacity.held.switch(Switch::Fast);
@@ -255,13 +254,14 @@ impl Workers {
         &mut self,
         offer: Offer,
         reference: &ModelReference,
-        names: &mut Interner<String>,
+        names: &mut Names,
         now: Timestamp,
     ) -> CheckIn {
         let id = offer.worker;
         let is_new = !self.by_id.contains_key(&id);
         if is_new {
-            let record = WorkerRecord::new(id, offer.kind(), offer.name.clone(), offer.owner.user);
+            let record =
+                WorkerRecord::new(id, offer.kind(), offer.name().to_owned(), offer.owner.user);
             self.restore(record);
         }
         let Some(worker) = self.by_id.get_mut(&id) else {
@@ -278,7 +278,7 @@ impl Workers {
                 before.let_go(names);
             }
             worker.capacity = Some(Capacity::new(&offer, reference, names));
-            worker.record.name.clone_from(&offer.name);
+            offer.name().clone_into(&mut worker.record.name);
             worker.record.owner = offer.owner.user;
             worker.offer = Some(offer);
             worker.judge_speed();
@@ -286,7 +286,7 @@ impl Workers {
         let reward = if is_new {
             None
         } else {
-            worker.grow_uptime(now)
+            worker.grow_uptime(reference, now)
         };
         worker.record.checked_in = now;
         let store = changed || now.since(worker.stored) >= STORE_INTERVAL;
@@ -364,7 +364,7 @@ impl Workers {
         }
     }
 
-    pub(super) fn forget(&mut self, id: WorkerId, names: &mut Interner<String>) {
+    pub(super) fn forget(&mut self, id: WorkerId, names: &mut Names) {
         if let Some(worker) = self.by_id.remove(&id) {
             if let Some(capacity) = &worker.capacity {
                 capacity.let_go(names);
@@ -411,7 +411,7 @@ impl Worker {
     ///
     /// # Source
     /// `generation.md` § 6.4, § 7.9.
-    fn grow_uptime(&mut self, now: Timestamp) -> Option<UptimeReward> {
+    fn grow_uptime(&mut self, reference: &ModelReference, now: Timestamp) -> Option<UptimeReward> {
         let elapsed = now.since(self.record.checked_in);
         if elapsed > WORKER_LIFETIME || !self.is_working() {
             self.record.uptime_counted = self.record.uptime;
@@ -424,7 +424,7 @@ impl Worker {
         }
         self.record.uptime_counted = self.record.uptime;
         let offer = self.offer.as_ref()?;
-        let amount = uptime_reward(offer);
+        let amount = kinds::uptime_reward(offer, reference);
         let share = Share::of_uptime(offer.owner.user, offer.owner.roles);
         self.record.kudos_uptime += amount;
         let marker = u128::try_from(self.record.uptime.0).unwrap_or(0);
@@ -439,16 +439,6 @@ impl Worker {
             },
         })
     }
-}
-
-fn uptime_reward(offer: &Offer) -> Kudos {
-    let Declared::Image(pop) = &offer.declared;
-    let loras = if pop.allow_lora {
-        Loras::Allowed
-    } else {
-        Loras::Refused
-    };
-    pricing::image_uptime(pop.models.len(), loras)
 }
 
 /// A job that a worker delivered.

@@ -13,24 +13,19 @@ pub mod warnings;
 #[cfg(test)]
 mod tests;
 
+use ordu_api::WorkerId;
 use ordu_api::image::{
-    ExtraSourceImage, ExtraText, ImageParams, ImagePayload, ImageRequest, ImageSubmit, Lora,
-    SourceProcessing, TextualInversion,
+    ExtraSourceImage, ExtraText, ImageParams, ImagePayload, ImageRequest, Lora, SourceProcessing,
+    TextualInversion,
 };
-use ordu_api::{ReturnCode, WorkerId};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::asking;
 use crate::model_reference::{Baseline, ModelReference};
 use crate::{Refusal, Role, Standing};
 
 pub use warnings::warnings;
-
-/// The most worker ids of a request that count.
-pub const MAX_WORKERS: usize = 5;
-
-/// The most remarks that a submit may carry.
-pub const MAX_METADATA: usize = 50;
 
 /// Steps when nothing was said.
 const DEFAULT_STEPS: u32 = 30;
@@ -140,7 +135,7 @@ pub struct ImageSpec {
     pub trusted_workers: bool,
     pub slow_workers: bool,
     pub extra_slow_workers: bool,
-    /// At most [`MAX_WORKERS`].
+    /// At most [`asking::MAX_WORKERS`].
     pub workers: Vec<WorkerId>,
     pub worker_blacklist: bool,
     pub source_processing: SourceProcessing,
@@ -189,7 +184,7 @@ pub fn check(
     };
     rules::apply(rules::MAIN, &subject)?;
     let mut spec = ImageSpec::merge(request);
-    spec.workers = worker_ids(&request.workers)?;
+    spec.workers = asking::worker_ids(&request.workers)?;
     if standing.roles.has(Role::Education) {
         spec.nsfw = false;
         spec.censor_nsfw = true;
@@ -212,36 +207,6 @@ pub fn precheck(request: &ImageRequest, standing: &Standing) -> Result<(), Refus
         reference: &nothing,
     };
     rules::apply(rules::FIRST, &subject)
-}
-
-/// Reads the worker ids of a request; the first [`MAX_WORKERS`] count, but all must be ids.
-///
-/// # Errors
-/// `WorkerNotFound` for what is not an id.
-pub fn worker_ids(ids: &[String]) -> Result<Vec<WorkerId>, Refusal> {
-    let mut workers = Vec::new();
-    for id in ids {
-        let worker = id.parse().map_err(|_| {
-            let message = format!("No worker has the id `{id}`");
-            Refusal::new(ReturnCode::WorkerNotFound, message)
-        })?;
-        workers.push(worker);
-    }
-    workers.truncate(MAX_WORKERS);
-    Ok(workers)
-}
-
-/// Checks what cannot be read from the form of a submit alone.
-///
-/// # Errors
-/// `BadRequest` for more than [`MAX_METADATA`] remarks.
-pub fn check_submit(submit: &ImageSubmit) -> Result<(), Refusal> {
-    let count = submit.gen_metadata.len();
-    if count > MAX_METADATA {
-        let message = format!("`gen_metadata` has {count} entries, {MAX_METADATA} are allowed");
-        return Err(Refusal::new(ReturnCode::BadRequest, message));
-    }
-    Ok(())
 }
 
 /// Splits a prompt at the first `###` into what to paint and what to avoid.

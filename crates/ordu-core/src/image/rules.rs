@@ -7,8 +7,9 @@ use ordu_api::ReturnCode;
 use ordu_api::image::{ImageParams, ImageRequest, POST_PROCESSORS, SourceProcessing};
 
 use super::UPSCALERS;
+use crate::asking::{self, Verdict, refuse_if};
 use crate::model_reference::{BETA_COMPARISON, Baseline, ModelReference};
-use crate::{Refusal, Role, Standing};
+use crate::{Role, Standing};
 
 /// The most words of a prompt.
 const MAX_WORDS: usize = 7500;
@@ -16,8 +17,6 @@ const MAX_WORDS: usize = 7500;
 const MAX_LORAS: usize = 5;
 /// The most textual inversions of a request.
 const MAX_TEXTUAL_INVERSIONS: usize = 20;
-/// The most extra source images of a request.
-const MAX_EXTRA_SOURCE_IMAGES: usize = 5;
 
 /// What the rules look at.
 pub(super) struct Subject<'a> {
@@ -27,7 +26,6 @@ pub(super) struct Subject<'a> {
     pub(super) reference: &'a ModelReference,
 }
 
-type Verdict = Result<(), Refusal>;
 type Rule = fn(&Subject<'_>) -> Verdict;
 
 /// The rules that come before the look at workers, concurrency and address.
@@ -81,13 +79,6 @@ impl Subject<'_> {
     }
 }
 
-fn refuse_if(broken: bool, code: ReturnCode, message: impl Into<String>) -> Verdict {
-    if broken {
-        return Err(Refusal::new(code, message));
-    }
-    Ok(())
-}
-
 /// Whether a family knows the classic control and transparency layers.
 const fn is_classic(baseline: Baseline) -> bool {
     matches!(
@@ -99,50 +90,22 @@ const fn is_classic(baseline: Baseline) -> bool {
 fn no_nul(subject: &Subject<'_>) -> Verdict {
     let request = subject.request;
     let params = subject.params;
-    let has_nul = |text: &str| text.contains('\0');
-    let in_models = request.models.iter().any(|model| has_nul(model));
-    let in_options = [&request.proxied_account, &request.webhook, &params.seed]
-        .into_iter()
-        .flatten()
-        .any(|text| has_nul(text));
-    let in_loras = params
-        .loras
-        .iter()
-        .any(|lora| has_nul(&lora.name) || lora.inject_trigger.as_deref().is_some_and(has_nul));
-    let in_inversions = params.tis.iter().any(|inversion| has_nul(&inversion.name));
-    let in_texts = params.extra_texts.iter().any(|extra| {
-        extra.text.as_deref().is_some_and(has_nul)
-            || extra.reference.as_deref().is_some_and(has_nul)
-    });
-    let found = has_nul(&request.prompt)
-        || in_models
-        || in_options
-        || in_loras
-        || in_inversions
-        || in_texts;
-    refuse_if(
-        found,
-        ReturnCode::NulByteInPayload,
-        "A text contains a NUL character, remove it",
-    )
+    let options = [&request.proxied_account, &request.webhook, &params.seed];
+    let loras = params.loras.iter();
+    let loras = loras.flat_map(|lora| std::iter::once(&lora.name).chain(&lora.inject_trigger));
+    let extras = params.extra_texts.iter();
+    let extras = extras.flat_map(|extra| extra.text.iter().chain(&extra.reference));
+    let texts = std::iter::once(&request.prompt)
+        .chain(&request.models)
+        .chain(options.into_iter().flatten())
+        .chain(loras)
+        .chain(params.tis.iter().map(|inversion| &inversion.name))
+        .chain(extras);
+    asking::no_nul(texts.map(String::as_str))
 }
 
 fn extra_image_count(subject: &Subject<'_>) -> Verdict {
-    let count = subject.request.extra_source_images.len();
-    refuse_if(
-        count > MAX_EXTRA_SOURCE_IMAGES,
-        ReturnCode::TooManyExtraSourceImages,
-        format!("{count} extra source images, {MAX_EXTRA_SOURCE_IMAGES} are allowed"),
-    )?;
-    let may_have_more = subject
-        .standing
-        .roles
-        .has_any(&[Role::Trusted, Role::Patron]);
-    refuse_if(
-        count > 1 && !may_have_more,
-        ReturnCode::MoreThanMinExtraSourceImage,
-        "Only trusted users and patrons may send more than 1 extra source image",
-    )
+    asking::extra_image_count(subject.request.extra_source_images.len(), subject.standing)
 }
 
 fn some_prompt(subject: &Subject<'_>) -> Verdict {
@@ -154,16 +117,10 @@ fn some_prompt(subject: &Subject<'_>) -> Verdict {
 }
 
 fn batching(subject: &Subject<'_>) -> Verdict {
-    let several = subject.params.n.unwrap_or(1) > 1;
-    let may = subject
-        .standing
-        .roles
-        .has_any(&[Role::Trusted, Role::Patron]);
-    refuse_if(
-        subject.request.disable_batching && several && !may,
-        ReturnCode::RequiresTrust,
-        "Only trusted users and patrons may disable batching with `n` above 1",
-    )
+    if !subject.request.disable_batching {
+        return Ok(());
+    }
+    asking::unbatched(subject.params.n.unwrap_or(1), subject.standing)
 }
 
 fn hires_fix(subject: &Subject<'_>) -> Verdict {

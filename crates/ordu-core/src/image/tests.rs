@@ -1,5 +1,6 @@
 //! The rules of image requests, one text each.
 
+use ordu_api::ReturnCode;
 use ordu_api::image::Warning;
 use serde_json::{Value, json};
 
@@ -423,21 +424,6 @@ fn safe_requests_ask_for_the_censor() {
 fn prompts_split_once() {
     assert_eq!(split_prompt("a ### b ### c"), ("a ", Some(" b ### c")));
     assert_eq!(split_prompt("a"), ("a", None));
-}
-
-#[test]
-fn submits_carry_fifty_remarks_at_most() {
-    let remark = json!({"type": "information", "value": "see_ref"});
-    let submit = |count| -> ImageSubmit {
-        serde_json::from_value(json!({"id": "x", "generation": "R2", "seed": 1,
-            "gen_metadata": vec![remark.clone(); count]}))
-        .unwrap()
-    };
-    assert_eq!(check_submit(&submit(50)), Ok(()));
-    assert_eq!(
-        check_submit(&submit(51)).unwrap_err().code,
-        ReturnCode::BadRequest
-    );
 }
 
 /// The recorded scenario `image-validation/warnings`.

@@ -5,6 +5,7 @@
 //! `generation.md` § 7.
 
 pub mod image;
+pub mod text;
 pub mod upfront;
 
 use ordu_api::UserId;

@@ -28,6 +28,8 @@ pub enum Need {
     Size(u32),
     /// More steps than a control type makes sense of: more than this.
     ControlSteps(u32),
+    /// A longer text than this many tokens.
+    Tokens(u32),
 }
 
 impl std::fmt::Display for Need {
@@ -40,6 +42,7 @@ impl std::fmt::Display for Need {
             Self::ControlSteps(limit) => {
                 write!(f, "it has more than {limit} steps with a control type")
             }
+            Self::Tokens(limit) => write!(f, "it is longer than {limit} tokens"),
         }
     }
 }

@@ -1,32 +1,26 @@
-//! Pictures, the worker's half: pop, tell how far, submit.
+//! The worker's half that all kinds of work share: who stands at the door, what it gets, what it
+//! hands back.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use ordu_api::image::{
-    ExtraSourceImage, ImageJob, ImagePayload, ImagePop, ImageSubmit, JobProgress, Reward,
-    SourceProcessing, UPLOADED,
-};
+use ordu_api::image::{JobProgress, Reward};
 use ordu_api::worker::{Skipped, WorkKind};
 use ordu_api::{JobId, ReturnCode, UserId, WorkerId};
+use ordu_core::agent::Agent;
 use ordu_core::horde::{
-    self, Assignment, CheckIn, Delivery, Effect, Idle, JobState, Offer, Outcome, Owner, Settlement,
-    Work,
+    self, Assignment, CheckIn, Declared, Idle, JobState, Offer, Outcome, Owner,
 };
-use ordu_core::image::{ImageSpec, check_submit};
 use ordu_core::{Kudos, Timestamp};
-use ordu_store::{Activity, Claim, Fault, Faulted, NewJob, NewWorker, Settled};
+use ordu_store::{Claim, NewJob, NewWorker};
 use uuid::Uuid;
 
 use crate::accounts::Account;
 use crate::app::App;
-use crate::blobs::{self, Permission};
 use crate::error::{ApiError, ApiResult};
-use crate::extract::{Checked, OptionalKey, Peer};
+use crate::extract::{Checked, OptionalKey};
 use crate::registry::Known;
 use crate::text;
 
@@ -45,40 +39,52 @@ const MAX_WORKERS: usize = 3;
 /// How many a trusted one.
 const MAX_WORKERS_TRUSTED: usize = 20;
 
-/// `POST /generate/pop`
+/// What a pop found.
+pub(crate) struct Popped {
+    /// The jobs, a batch for each request that they are of; none if there is nothing to do.
+    pub(crate) assignments: Vec<Assignment>,
+    /// Why waiting requests were passed over, if there is nothing.
+    pub(crate) skipped: Skipped,
+    /// The worker's software.
+    pub(crate) agent: Agent,
+    /// When.
+    pub(crate) now: Timestamp,
+}
+
+/// A worker comes for work: who is it, what is there for it?
+///
+/// # Source
+/// `generation.md` § 6.1.
 pub(crate) async fn pop(
-    State(app): State<Arc<App>>,
+    app: &Arc<App>,
     key: OptionalKey,
-    Peer(peer): Peer,
-    Checked(mut pop): Checked<ImagePop>,
-) -> ApiResult<Json<ImageJob>> {
+    peer: IpAddr,
+    mut declared: Declared,
+) -> ApiResult<Popped> {
     let account = app.accounts.by_key(&key.require()?).await?;
     check_owner(&account)?;
-    pop.name = text::clean(&pop.name)
-        .chars()
-        .take(MAX_NAME_CHARS)
-        .collect();
-    let worker = worker_for(&app, &account, &pop).await?;
+    let name = text::clean(declared.common().name);
+    declared.set_name(name.chars().take(MAX_NAME_CHARS).collect());
+    let worker = worker_for(app, &account, &declared).await?;
     let standing = account.standing(Kudos::ZERO);
-    let offer = Offer::image(worker, &standing, &pop, &app.reference)?;
-    let this = Arc::clone(&app);
-    let job = app
-        .complete(async move {
-            let popped = Popped {
-                offer,
-                pop,
-                ip: peer.to_string(),
-            };
-            this.take(popped).await
-        })
-        .await?;
-    Ok(Json(job))
+    let offer = Offer::new(worker, &standing, &declared, &app.reference)?;
+    let this = Arc::clone(app);
+    app.complete(async move {
+        let visit = Visit {
+            offer,
+            declared,
+            ip: peer.to_string(),
+        };
+        this.take(visit).await
+    })
+    .await
 }
 
 /// A worker that stands at the door.
-struct Popped {
+struct Visit {
     offer: Offer,
-    pop: ImagePop,
+    /// What it said, accepted or not.
+    declared: Declared,
     ip: String,
 }
 
@@ -102,54 +108,48 @@ fn check_owner(account: &Account) -> ApiResult<()> {
 }
 
 /// The worker of this name; made if nobody has the name yet.
-async fn worker_for(app: &Arc<App>, account: &Account, pop: &ImagePop) -> ApiResult<WorkerId> {
-    let Some(known) = app.registry.by_name(&pop.name) else {
-        return new_worker(app, account, pop).await;
+async fn worker_for(app: &Arc<App>, account: &Account, declared: &Declared) -> ApiResult<WorkerId> {
+    let name = declared.common().name;
+    let Some(known) = app.registry.by_name(name) else {
+        return new_worker(app, account, declared).await;
     };
-    if known.kind != WorkKind::Image {
-        let message = format!(
-            "`{}` is a worker of another kind: choose another name",
-            pop.name
-        );
+    if known.kind != declared.kind() {
+        let message = format!("`{name}` is a worker of another kind: choose another name");
         return Err(ApiError::refused(
             ReturnCode::PolymorphicNameConflict,
             message,
         ));
     }
     if known.owner != account.user.id {
-        let message = format!(
-            "Wrong credentials: `{}` is somebody else's worker",
-            pop.name
-        );
+        let message = format!("Wrong credentials: `{name}` is somebody else's worker");
         return Err(ApiError::refused(ReturnCode::WrongCredentials, message));
     }
     Ok(known.id)
 }
 
-async fn new_worker(app: &Arc<App>, account: &Account, pop: &ImagePop) -> ApiResult<WorkerId> {
-    check_new_worker(app, account, &pop.name)?;
+async fn new_worker(app: &Arc<App>, account: &Account, declared: &Declared) -> ApiResult<WorkerId> {
+    let common = declared.common();
+    check_new_worker(app, account, common.name)?;
     // The models are judged before the worker exists: a typing mistake leaves nothing behind.
     let id = WorkerId::from_uuid(Uuid::new_v4());
-    Offer::image(id, &account.standing(Kudos::ZERO), pop, &app.reference)?;
-    let now = app.clock.now();
+    Offer::new(id, &account.standing(Kudos::ZERO), declared, &app.reference)?;
     let row = NewWorker {
         id,
-        name: pop.name.clone(),
-        kind: WorkKind::Image,
+        name: common.name.to_owned(),
+        kind: declared.kind(),
         owner: account.user.id,
-        agent: pop.bridge_agent.clone(),
-        declared: serde_json::to_string(pop)
-            .map_err(|error| ApiError::Internal(error.to_string()))?,
+        agent: common.agent.to_owned(),
+        declared: declared.to_json(),
         ip: None,
-        created: now,
+        created: app.clock.now(),
     };
     let known = Known {
         id,
-        name: pop.name.clone(),
-        kind: WorkKind::Image,
-        owner: account.user.id,
+        name: row.name.clone(),
+        kind: row.kind,
+        owner: row.owner,
         info: None,
-        declared: Arc::new(pop.clone()),
+        declared: Arc::new(declared.clone()),
     };
     let this = Arc::clone(app);
     app.complete(async move {
@@ -199,31 +199,49 @@ fn check_new_worker(app: &App, account: &Account, name: &str) -> ApiResult<()> {
 
 impl App {
     /// Finds a job for a worker, and stores that the worker has it: durable before the answer.
-    async fn take(&self, popped: Popped) -> ApiResult<ImageJob> {
-        let worker = popped.offer.worker;
+    async fn take(&self, visit: Visit) -> ApiResult<Popped> {
+        let worker = visit.offer.worker;
         for _ in 0..MAX_LOST_CLAIMS {
             let now = self.clock.now();
-            let (check_in, popped_job) = {
+            let (check_in, found) = {
                 let live = &mut *self.live();
-                let check_in = live.horde.check_in(popped.offer.clone(), now);
+                let check_in = live.horde.check_in(visit.offer.clone(), now);
                 (check_in, live.horde.pop(worker, &mut live.dice, now))
             };
-            self.note_check_in(&popped, check_in, now).await;
-            let assignment = match popped_job {
+            self.note_check_in(&visit, check_in, now).await;
+            let popped = |assignments, skipped| Popped {
+                assignments,
+                skipped,
+                agent: visit.offer.agent.clone(),
+                now,
+            };
+            let assignment = match found {
                 Ok(assignment) => assignment,
-                Err(Idle::Skipped(skipped)) => return Ok(no_job(skipped)),
+                Err(Idle::Skipped(skipped)) => return Ok(popped(Vec::new(), skipped)),
                 Err(Idle::Maintenance(refusal)) => return Err(refusal.into()),
             };
             if self.claim(&assignment).await? == Claim::Won {
-                return self.job_answer(&assignment, &popped, now).await;
+                tracing::info!(
+                    request.id = %assignment.request,
+                    worker.id = %worker,
+                    model = assignment.model,
+                    jobs = assignment.jobs.len(),
+                    "jobs were given away"
+                );
+                return Ok(popped(vec![assignment], Skipped::new()));
             }
         }
         // Everything was taken by others meanwhile: the worker comes again in a moment.
-        Ok(no_job(Skipped::new()))
+        Ok(Popped {
+            assignments: Vec::new(),
+            skipped: Skipped::new(),
+            agent: visit.offer.agent,
+            now: self.clock.now(),
+        })
     }
 
     /// Stores what a check-in changed. Nobody needs it after a crash, so it is written behind.
-    async fn note_check_in(&self, popped: &Popped, check_in: CheckIn, now: Timestamp) {
+    async fn note_check_in(&self, visit: &Visit, check_in: CheckIn, now: Timestamp) {
         if let Some(reward) = check_in.reward {
             match self.store.record(&reward.event).await {
                 Ok(_) => self.accounts.apply(&reward.event),
@@ -235,7 +253,7 @@ impl App {
         if !check_in.store {
             return;
         }
-        let worker = popped.offer.worker;
+        let worker = visit.offer.worker;
         let Some(record) = self
             .live()
             .horde
@@ -246,16 +264,16 @@ impl App {
         };
         if let Some(known) = self.registry.by_id(worker) {
             self.registry.put(Known {
-                declared: Arc::new(popped.pop.clone()),
+                declared: Arc::new(visit.declared.clone()),
                 ..known
             });
         }
         self.store.check_in_later(ordu_store::CheckIn {
             worker,
             at: now,
-            agent: popped.pop.bridge_agent.clone(),
-            declared: serde_json::to_string(&popped.pop).unwrap_or_default(),
-            ip: Some(popped.ip.clone()),
+            agent: visit.declared.common().agent.to_owned(),
+            declared: visit.declared.to_json(),
+            ip: Some(visit.ip.clone()),
             uptime: record.uptime.0 / 1000,
             uncompleted: i64::try_from(record.uncompleted).unwrap_or(i64::MAX),
             kudos_uptime: record.kudos_uptime,
@@ -287,106 +305,6 @@ impl App {
         }
         Ok(claim?)
     }
-
-    async fn job_answer(
-        &self,
-        assignment: &Assignment,
-        popped: &Popped,
-        now: Timestamp,
-    ) -> ApiResult<ImageJob> {
-        let Work::Image(spec) = &assignment.work;
-        let ids = assignment.ids();
-        let upload = |id: &JobId| {
-            self.blobs
-                .link(&blobs::result_name(*id), Permission::Upload, now)
-        };
-        let uploads: Vec<String> = ids.iter().map(upload).collect();
-        let sources = self.sources(spec, popped, now).await?;
-        tracing::info!(
-            request.id = %assignment.request,
-            worker.id = %popped.offer.worker,
-            model = assignment.model,
-            jobs = ids.len(),
-            "jobs were given away"
-        );
-        Ok(ImageJob {
-            payload: assignment.image_payload().unwrap_or_default(),
-            id: ids.first().copied(),
-            ids,
-            ttl: Some(assignment.ttl),
-            skipped: Skipped::new(),
-            model: Some(assignment.model.clone()),
-            source_image: sources.image,
-            source_processing: spec.source_processing,
-            source_mask: sources.mask,
-            extra_source_images: sources.extra,
-            r2_upload: uploads.first().cloned(),
-            r2_uploads: Some(uploads),
-            messages: Vec::new(),
-        })
-    }
-
-    /// The pictures of a request as a worker gets them: links, or base64 for old agents.
-    async fn sources(
-        &self,
-        spec: &ImageSpec,
-        popped: &Popped,
-        now: Timestamp,
-    ) -> ApiResult<Sources> {
-        let links = popped.offer.agent.can("r2_source");
-        let hand_over = async |name: &String| -> ApiResult<String> {
-            if links {
-                return Ok(self.blobs.link(name, Permission::Download, now));
-            }
-            let bytes = self.blobs.get(name).await.map_err(|error| {
-                ApiError::Internal(format!("the source picture is gone: {error}"))
-            })?;
-            Ok(STANDARD.encode(bytes))
-        };
-        let mut sources = Sources::default();
-        if let Some(name) = &spec.source_image {
-            sources.image = Some(hand_over(name).await?);
-        }
-        if let Some(name) = &spec.source_mask {
-            sources.mask = Some(hand_over(name).await?);
-        }
-        for extra in &spec.extra_source_images {
-            let image = hand_over(&extra.image).await?;
-            let extra = ExtraSourceImage {
-                image,
-                strength: extra.strength,
-            };
-            sources.extra.get_or_insert_default().push(extra);
-        }
-        Ok(sources)
-    }
-}
-
-/// The pictures that go with a job.
-#[derive(Default)]
-struct Sources {
-    image: Option<String>,
-    mask: Option<String>,
-    extra: Option<Vec<ExtraSourceImage>>,
-}
-
-/// The answer when there is nothing to do.
-fn no_job(skipped: Skipped) -> ImageJob {
-    ImageJob {
-        payload: ImagePayload::default(),
-        id: None,
-        ids: Vec::new(),
-        ttl: None,
-        skipped,
-        model: None,
-        source_image: None,
-        source_processing: SourceProcessing::Img2Img,
-        source_mask: None,
-        extra_source_images: None,
-        r2_upload: None,
-        r2_uploads: None,
-        messages: Vec::new(),
-    }
 }
 
 /// `POST /generate/progress`: passed on to whoever watches, never stored.
@@ -395,7 +313,7 @@ pub(crate) async fn progress(
     key: OptionalKey,
     Checked(progress): Checked<JobProgress>,
 ) -> ApiResult<StatusCode> {
-    let id = known_job(&app, &progress.id)?;
+    let id = known_job(&app, &progress.id, None)?;
     let account = app.accounts.by_key(&key.require()?).await?;
     let running = {
         let live = app.live();
@@ -414,22 +332,43 @@ pub(crate) async fn progress(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// `POST /generate/submit`
-pub(crate) async fn submit(
-    State(app): State<Arc<App>>,
+/// The job that a submit names and the account that hands it back. The job is looked for first.
+pub(crate) async fn identify(
+    app: &App,
     key: OptionalKey,
-    Checked(submit): Checked<ImageSubmit>,
-) -> ApiResult<Json<Reward>> {
+    id: &str,
+    kind: WorkKind,
+) -> ApiResult<(JobId, Arc<Account>)> {
     let key = key.require()?;
-    let id = known_job(&app, &submit.id)?;
-    let account = app.accounts.by_key(&key).await?;
-    check_submit(&submit)?;
-    let outcome = Outcome::image(&submit);
-    if matches!(outcome, Outcome::Delivered { .. }) {
-        keep_inline_result(&app, id, account.user.id, &submit.generation).await?;
-    }
+    let id = known_job(app, id, Some(kind))?;
+    Ok((id, app.accounts.by_key(&key).await?))
+}
+
+/// The job of this id, of any kind if none is given.
+fn known_job(app: &App, text: &str, kind: Option<WorkKind>) -> ApiResult<JobId> {
+    let is_known = |id: &JobId| {
+        let live = app.live();
+        let job = live.horde.job(*id);
+        job.is_some_and(|job| {
+            let request = live.horde.request(job.request);
+            let found = request.map(|request| request.work.kind());
+            // A decoy may outlive the request that it pretends to be of.
+            kind.is_none() || found.is_none() || found == kind
+        })
+    };
+    let id = text.parse().ok().filter(is_known);
+    id.ok_or_else(|| horde::unknown_job(text).into())
+}
+
+/// Settles a job: durable before the reward is answered.
+pub(crate) async fn submit(
+    app: &Arc<App>,
+    id: JobId,
+    account: &Account,
+    outcome: Outcome,
+) -> ApiResult<Reward> {
     let by = Owner::from(&account.standing(Kudos::ZERO));
-    let this = Arc::clone(&app);
+    let this = Arc::clone(app);
     let reward = app
         .complete(async move {
             let now = this.clock.now();
@@ -437,132 +376,7 @@ pub(crate) async fn submit(
             this.settle(settlement, now).await
         })
         .await?;
-    Ok(Json(Reward {
+    Ok(Reward {
         reward: reward.as_f64(),
-    }))
-}
-
-/// The job of this id; whether the key is right is asked afterwards.
-fn known_job(app: &App, text: &str) -> ApiResult<JobId> {
-    let id = text
-        .parse()
-        .ok()
-        .filter(|id| app.live().horde.job(*id).is_some());
-    id.ok_or_else(|| horde::unknown_job(text).into())
-}
-
-/// Keeps a result that was sent as base64 instead of being uploaded.
-async fn keep_inline_result(
-    app: &App,
-    id: JobId,
-    owner: UserId,
-    generation: &str,
-) -> ApiResult<()> {
-    let is_owner = app
-        .live()
-        .horde
-        .job(id)
-        .is_some_and(|job| job.owner == owner);
-    if generation == UPLOADED || !is_owner {
-        return Ok(());
-    }
-    let bytes = STANDARD.decode(generation).map_err(|error| {
-        let message = format!("`generation` is neither `{UPLOADED}` nor base64: {error}");
-        ApiError::refused(ReturnCode::ImageValidationFailed, message)
-    })?;
-    app.blobs
-        .put(&blobs::result_name(id), bytes.into())
-        .await
-        .map_err(|error| {
-            tracing::error!(
-                error = &error as &dyn std::error::Error,
-                "a picture could not be kept"
-            );
-            ApiError::Unavailable(5)
-        })
-}
-
-impl App {
-    /// Stores a settlement, then applies it: durable before the reward is answered.
-    async fn settle(&self, settlement: Settlement, now: Timestamp) -> ApiResult<Kudos> {
-        let (job, request) = (settlement.job, settlement.request);
-        let stored = match &settlement.effect {
-            Effect::Nothing => return Ok(settlement.reward),
-            Effect::Faulted => {
-                let fault = Fault {
-                    job,
-                    request,
-                    at: now,
-                    how: Faulted::Retry,
-                };
-                self.store.fault(&fault).await.map(|_| ())
-            }
-            Effect::Delivered(delivery) => self.store_delivery(&settlement, delivery).await,
-        };
-        if let Err(error) = stored {
-            self.live().horde.unsettle(job);
-            return Err(error.into());
-        }
-        let confirmed = self.live().horde.confirm(job);
-        self.watch.forget_job(request, job);
-        if let Effect::Delivered(delivery) = &settlement.effect {
-            self.accounts.apply(&delivery.event);
-            self.accounts.release(request, Some(delivery.charged));
-        }
-        if confirmed.request_done {
-            self.accounts.release(request, None);
-        }
-        if let Some(sanction) = confirmed.sanction {
-            self.store_sanction(&sanction).await;
-        }
-        Ok(settlement.reward)
-    }
-
-    async fn store_delivery(
-        &self,
-        settlement: &Settlement,
-        delivery: &Delivery,
-    ) -> Result<(), ordu_store::Error> {
-        let statistics = &delivery.statistics;
-        let things = i64::try_from(statistics.things).unwrap_or(i64::MAX);
-        let row = ordu_store::Settlement {
-            job: settlement.job,
-            request: settlement.request,
-            result: serde_json::to_string(&delivery.delivered).unwrap_or_default(),
-            at: delivery.event.at,
-            expires: delivery.expires,
-            kudos: settlement.reward,
-            consumed: delivery.charged,
-            event: Some(delivery.event.clone()),
-            activity: Some(Activity {
-                event: settlement.job.uuid(),
-                at: delivery.event.at,
-                kind: statistics.kind,
-                requester: Some(statistics.requester),
-                usage: things,
-                owner: Some(statistics.owner),
-                worker: Some(statistics.worker),
-                things,
-                worker_kudos: statistics.worker_kudos,
-                style_owner: None,
-            }),
-        };
-        match self.store.settle(&row).await? {
-            Settled::Now => {
-                tracing::info!(
-                    job.id = %settlement.job,
-                    worker.id = %statistics.worker,
-                    model = statistics.model,
-                    duration_ms = statistics.took_ms,
-                    kudos_milli = settlement.reward.milli(),
-                    "a job was delivered"
-                );
-            }
-            Settled::Already(state) => {
-                tracing::warn!(job.id = %settlement.job, ?state, "a job was settled before");
-            }
-            Settled::Unknown => tracing::warn!(job.id = %settlement.job, "a job is not stored"),
-        }
-        Ok(())
-    }
+    })
 }

@@ -2,6 +2,8 @@
 
 pub(crate) mod image;
 pub(crate) mod job;
+pub(crate) mod request;
+pub(crate) mod text;
 
 pub(crate) mod status;
 pub(crate) mod user;

@@ -10,7 +10,8 @@ use ordu_api::ApiKey;
 use ordu_api::image::{ImageParams, ImageRequest, Progress};
 use ordu_api::worker::WorkKind;
 
-use super::image::{self, Answer, Asked};
+use super::image;
+use super::request::{self as asking, Answer, Asked};
 use crate::app::App;
 use crate::error::{ApiError, ApiResult};
 use crate::extract::Peer;
@@ -48,7 +49,7 @@ pub(crate) async fn ask(
             agent: AGENT.to_owned(),
             ip: Some(peer.to_string()),
         };
-        image::ask(&app, &account, asked).await
+        asking::ask(&app, &account, asked).await
     };
     match asked.await {
         Ok(Answer::Accepted(accepted)) => {

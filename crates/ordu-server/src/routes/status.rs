@@ -56,7 +56,7 @@ pub(crate) async fn models(
     };
     let mut models = app.live().horde.models(kind, app.clock.now());
     models.retain(|model| {
-        (min..=max).contains(&model.count) && is_wanted(app.reference.get(&model.name).is_some())
+        (min..=max).contains(&model.count) && is_wanted(app.reference.knows(kind, &model.name))
     });
     Ok(Json(models))
 }
@@ -81,10 +81,12 @@ pub(crate) async fn model(
         .filter(|model| model.name == decoded || model.name == name)
         .collect();
     found.truncate(1);
-    let is_known = app.reference.get(&decoded).is_some();
-    if found.is_empty() && is_known {
+    let of_kind = |kind: &WorkKind| app.reference.knows(*kind, &decoded);
+    let known_kind = WorkKind::ALL.into_iter().find(of_kind);
+    if let Some(kind) = known_kind.filter(|_| found.is_empty()) {
         found.push(ModelStatus {
             name: decoded,
+            kind,
             ..ModelStatus::default()
         });
     }

@@ -4,11 +4,13 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{Path, Query, State};
+use ordu_api::image::ImagePop;
+use ordu_api::text::TextPop;
 use ordu_api::worker::{TeamLink, WorkKind, WorkerKudos, WorkerView};
 use ordu_api::{ReturnCode, WorkerId};
 use ordu_core::Kudos;
 use ordu_core::agent::Agent;
-use ordu_core::horde::WorkerRecord;
+use ordu_core::horde::{Declared, WorkerRecord};
 use serde::Deserialize;
 
 use crate::accounts::Account;
@@ -159,7 +161,7 @@ async fn view(app: &App, known: &Known, viewer: &Viewer) -> ApiResult<Option<Wor
 }
 
 fn public_view(known: &Known, record: &WorkerRecord, owner: &Account) -> WorkerView {
-    let declared = &known.declared;
+    let declared = known.declared.common();
     let mut view = WorkerView {
         id: known.id.to_string(),
         name: known.name.clone(),
@@ -179,18 +181,18 @@ fn public_view(known: &Known, record: &WorkerRecord, owner: &Account) -> WorkerV
         flagged: owner.user.roles.flagged,
         nsfw: declared.nsfw,
         team: TeamLink::default(),
-        bridge_agent: declared.bridge_agent.clone(),
+        bridge_agent: declared.agent.to_owned(),
         info: known.info.clone(),
         ..WorkerView::default()
     };
-    if known.kind == WorkKind::Image {
-        image_view(&mut view, known, record);
+    match known.declared.as_ref() {
+        Declared::Image(pop) => image_view(&mut view, pop, record),
+        Declared::Text(pop) => text_view(&mut view, pop),
     }
     view
 }
 
-fn image_view(view: &mut WorkerView, known: &Known, record: &WorkerRecord) {
-    let declared = &known.declared;
+fn image_view(view: &mut WorkerView, declared: &ImagePop, record: &WorkerRecord) {
     let agent = match &declared.capabilities {
         Some(words) => Agent::declared(&declared.bridge_agent, words),
         None => Agent::parse(&declared.bridge_agent),
@@ -204,6 +206,12 @@ fn image_view(view: &mut WorkerView, known: &Known, record: &WorkerRecord) {
     view.lora = Some(declared.allow_lora);
     view.controlnet = Some(declared.allow_controlnet);
     view.sdxl_controlnet = Some(declared.allow_sdxl_controlnet);
+}
+
+fn text_view(view: &mut WorkerView, declared: &TextPop) {
+    view.models = Some(declared.models.clone());
+    view.max_length = Some(declared.max_length);
+    view.max_context_length = Some(declared.max_context_length);
 }
 
 /// Nothing earned is shown as nothing at all.

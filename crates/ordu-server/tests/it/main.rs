@@ -9,13 +9,20 @@
     clippy::disallowed_methods,
     reason = "the test database comes by an environment variable"
 )]
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "tests say what they skip and how a replay went"
+)]
 
 mod blobs;
 mod page;
 mod refusals;
 mod replay;
 mod restart;
+mod text;
 mod transport;
+mod trips;
 mod views;
 mod walk;
 

@@ -6,6 +6,7 @@ use std::path::Path;
 use futures::FutureExt as _;
 use ordu_api::ApiKey;
 use ordu_api::image::{ImageJob, ImagePop, ImageRequest, ImageSubmit, SubmitState, UPLOADED};
+use ordu_api::text::{TextPop, TextRequest, TextSubmit};
 use ordu_api::user::TestUser;
 use ordu_client::Horde;
 use ordu_core::{Millis, Timestamp};
@@ -169,6 +170,40 @@ pub(crate) fn pop(name: &str) -> ImagePop {
         ..ImagePop::default()
     }
 }
+
+/// The smallest request for a text that is accepted.
+pub(crate) fn text_request() -> TextRequest {
+    TextRequest {
+        prompt: "Once upon a time".to_owned(),
+        models: vec![TEXT_MODEL.to_owned()],
+        ..TextRequest::default()
+    }
+}
+
+/// A text worker that can do much.
+pub(crate) fn text_pop(name: &str) -> TextPop {
+    TextPop {
+        name: name.to_owned(),
+        models: vec![TEXT_MODEL.to_owned()],
+        bridge_agent: "KoboldCppEmbedWorker:2:https://example.org".to_owned(),
+        max_context_length: 4096,
+        ..TextPop::default()
+    }
+}
+
+/// A delivered text.
+pub(crate) fn written(id: impl std::fmt::Display) -> TextSubmit {
+    TextSubmit {
+        id: id.to_string(),
+        generation: "there was a horde".to_owned(),
+        state: SubmitState::Ok,
+        seed: 7,
+        gen_metadata: Vec::new(),
+    }
+}
+
+/// A text model of the built-in reference.
+pub(crate) const TEXT_MODEL: &str = "koboldcpp/LLaMA2-13B-Tiefighter";
 
 /// A delivered job.
 pub(crate) fn delivered(id: impl std::fmt::Display) -> ImageSubmit {

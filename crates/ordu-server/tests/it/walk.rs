@@ -5,26 +5,16 @@ use std::collections::BTreeSet;
 use ordu_api::image::{ImageRequest, SubmitState};
 use ordu_server::Config;
 
-use crate::support::{PICTURE, TestHorde, deliver_all, delivered, pop, request};
+use crate::support::{PICTURE, TestHorde, deliver_all, delivered, on_each_database, pop, request};
 
 #[tokio::test]
 async fn a_picture_walks_from_request_to_download() {
-    walk(&TestHorde::start().await, "w").await;
-}
-
-#[tokio::test]
-async fn a_picture_walks_on_postgres() {
-    let Ok(database) = std::env::var("ORDU_TEST_POSTGRES") else {
-        assert!(
-            std::env::var("ORDU_TEST_NO_SKIP").is_err(),
-            "ORDU_TEST_POSTGRES is not set"
-        );
-        eprintln!("SKIPPED: set ORDU_TEST_POSTGRES=postgres://… to run this on PostgreSQL");
-        return;
-    };
-    let horde = TestHorde::start_with(|config| Config { database, ..config }).await;
-    // The database may have seen this test before.
-    walk(&horde, &format!("w-{}", uuid::Uuid::new_v4())).await;
+    on_each_database(async |database| {
+        let database = database.to_owned();
+        let horde = TestHorde::start_with(|config| Config { database, ..config }).await;
+        walk(&horde, "w").await;
+    })
+    .await;
 }
 
 async fn walk(horde: &TestHorde, name: &str) {

@@ -1,5 +1,7 @@
 //! `ordu serve`: the server alone.
 
+use std::path::Path;
+
 use anyhow::{Context as _, Result, bail};
 use ordu_api::UserId;
 use ordu_server::{BlobPlace, Clock, Config, Server};
@@ -51,7 +53,8 @@ pub(crate) fn config(options: &Options, data: &DataFolder) -> Result<Config> {
         secret,
         admins: admins(&options.admins)?,
         test_users: options.test_apikeys,
-        model_reference: model_reference(options)?,
+        model_reference: read_document(options.model_reference.as_deref())?,
+        text_model_reference: read_document(options.text_model_reference.as_deref())?,
         title: "Ordu".to_owned(),
         trust_threshold: None,
         clock: Clock::System,
@@ -76,10 +79,10 @@ fn admins(aliases: &[String]) -> Result<Vec<UserId>> {
     aliases.iter().map(read).collect()
 }
 
-fn model_reference(options: &Options) -> Result<Option<String>> {
-    let read = |path: &std::path::PathBuf| {
+fn read_document(path: Option<&Path>) -> Result<Option<String>> {
+    let read = |path: &Path| {
         std::fs::read_to_string(path)
             .with_context(|| format!("cannot read the model reference `{}`", path.display()))
     };
-    options.model_reference.as_ref().map(read).transpose()
+    path.map(read).transpose()
 }

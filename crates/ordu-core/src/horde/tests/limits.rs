@@ -22,7 +22,7 @@ fn offer(roles: Roles, change: impl FnOnce(&mut ImagePop)) -> Result<Offer, Retu
         ..ImagePop::default()
     };
     change(&mut pop);
-    let offer = Offer::image(worker_id("w1"), &owner(roles), &pop, &reference());
+    let offer = Offer::new(worker_id("w1"), &owner(roles), &pop.into(), &reference());
     offer.map_err(|refusal| refusal.code)
 }
 
@@ -68,7 +68,7 @@ fn three_hundred_models_count() {
 fn two_hundred_refused_words_of_fifteen_characters_count() {
     let refused = |words: Vec<String>| {
         let offer = offer(Roles::NONE, |pop| pop.blacklist = words).unwrap();
-        offer.image_pop().unwrap().blacklist.clone()
+        offer.declared.image().unwrap().blacklist.clone()
     };
     assert_eq!(refused(names(200)).len(), 200);
     assert_eq!(refused(names(201)).len(), 200);
@@ -128,7 +128,12 @@ fn workers_look_for_these_words() {
         models: vec!["mine".to_owned()],
         ..ImagePop::default()
     };
-    let refused = Offer::image(worker_id("w1"), &owner(Roles::NONE), &pop, &reference());
+    let refused = Offer::new(
+        worker_id("w1"),
+        &owner(Roles::NONE),
+        &pop.into(),
+        &reference(),
+    );
     let message = refused.unwrap_err().message;
     assert!(
         message.contains("we cannot accept workers serving"),

@@ -5,5 +5,6 @@ mod limits;
 mod order;
 mod properties;
 mod rules;
+mod text;
 mod workers;
 mod world;

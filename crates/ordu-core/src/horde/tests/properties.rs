@@ -2,15 +2,20 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use ordu_api::image::ImagePop;
+use ordu_api::text::TextPop;
+use ordu_api::worker::WorkKind;
 use ordu_api::{JobId, RequestId, UserId};
 use proptest::prelude::*;
 
 use super::world::{World, request_id, worker_id};
 use crate::horde::{
-    Effect, Entry, Idle, JobState, Lapse, MAX_FAULTS, Outcome, Owner, Request, Work,
+    Content, Declared, Effect, Entry, Idle, JobState, Lapse, MAX_FAULTS, Outcome, Owner, Request,
+    Work,
 };
 use crate::image::ImageSpec;
 use crate::ledger::Account;
+use crate::text::TextSpec;
 use crate::{Kudos, Role, Roles};
 
 /// One random event; the numbers choose among what there is.
@@ -62,6 +67,9 @@ const WORKERS: &[&str] = &[
     "worker w2 models=sdxl nsfw=false owner=2",
     "worker w3 models=sd limit_steps first=user#3",
     "worker w4 models=sd,flux max_pixels=300000 lora=false blacklist=dog owner=3 amount=4",
+    "worker w5 text models=13b,7b amount=2",
+    "worker w6 text models=7b owner=2 length=100 agent=Nobody first=user#3",
+    "worker w7 text models= owner=3 context=1024 softprompts=s,t amount=3",
 ];
 
 const REQUESTS: &[&str] = &[
@@ -75,6 +83,12 @@ const REQUESTS: &[&str] = &[
     "models=flux steps=4 prompt=hotdog",
     "models=sd prompt=dog workers=w1,w3",
     "models=sd workers=w1 worker_blacklist n=4",
+    "text",
+    "text models= n=3 context=1000",
+    "text models=7b,70b n=2 length=200 trusted_workers",
+    "text models=7b validated_backends",
+    "text models= softprompt=t",
+    "text models=13b,7b workers=w5,w7 worker_blacklist n=4 disable_batching",
 ];
 
 /// A world and what must be true of it.
@@ -149,7 +163,8 @@ impl Checked {
         self.world
             .run(&format!("request {name} user={} {what}", user % 3 + 1));
         let id = request_id(&name);
-        self.charged.insert(id, Kudos::new(3));
+        let tax = if what.starts_with("text") { 1 } else { 3 };
+        self.charged.insert(id, Kudos::new(tax));
         self.asked.push(id);
     }
 
@@ -172,22 +187,20 @@ impl Checked {
         self.world.horde.check_in(offer.clone(), self.world.now);
         let horde = &self.world.horde;
         let resting = horde.worker(worker_id(name))?.record.maintenance.is_some();
-        let pop = offer.image_pop()?;
         let comes_first = |user: UserId| {
             user == offer.owner.user || !resting && offer.priority_users.contains(&user)
         };
         let fits = |entry: &&&Entry| {
-            let Work::Image(spec) = &entry.request.work;
-            let names_worker = spec.workers.contains(&worker_id(name));
+            let terms = entry.request.work.terms();
+            let names_worker = terms.workers.contains(&worker_id(name));
             entry.open > 0
-                && (spec.workers.is_empty() || names_worker != spec.worker_blacklist)
-                && spec.pixels() <= u64::try_from(pop.max_pixels).unwrap()
-                && (!spec.nsfw || pop.nsfw)
-                && (spec.loras.is_empty() || pop.allow_lora)
-                && (!spec.trusted_workers || offer.owner.roles.has(Role::Trusted))
-                && pop.blacklist.iter().all(|word| !spec.prompt.contains(word))
-                && (!pop.limit_max_steps || spec.steps <= 30)
-                && names_model(spec, &pop.models)
+                && (terms.workers.is_empty() || names_worker != terms.worker_blacklist)
+                && (!terms.trusted_workers || offer.owner.roles.has(Role::Trusted))
+                && match (&entry.request.work, &offer.declared) {
+                    (Work::Image(spec), Declared::Image(pop)) => fits_image(spec, pop),
+                    (Work::Text(spec), Declared::Text(pop)) => fits_text(spec, pop),
+                    _ => false,
+                }
         };
         let waiting = self.in_order();
         let fitting: Vec<&&Entry> = waiting.iter().filter(fits).collect();
@@ -232,6 +245,10 @@ impl Checked {
         let outcome = match hand {
             Hand::Fault => Outcome::Faulted,
             Hand::Result | Hand::Censored => Outcome::Delivered {
+                content: match job.kudos {
+                    Some(_) => Content::Uploaded,
+                    None => Content::Text("word ".repeat(50)),
+                },
                 seed: 1,
                 censored: matches!(hand, Hand::Censored),
                 metadata: Vec::new(),
@@ -315,17 +332,18 @@ impl Checked {
             let given_up = entry.faults as usize >= MAX_FAULTS;
             assert!(!entry.faulted || given_up && entry.open == 0);
         }
-        let order: Vec<RequestId> = self
-            .in_order()
-            .iter()
-            .map(|entry| entry.request.id)
-            .collect();
-        let queue: Vec<RequestId> = horde
-            .queues
-            .image
-            .in_order()
-            .map(|item| item.request)
-            .collect();
+        for kind in WorkKind::ALL {
+            self.assert_order(kind);
+        }
+    }
+
+    fn assert_order(&mut self, kind: WorkKind) {
+        let of_kind = |entry: &&&Entry| entry.request.work.kind() == kind;
+        let waiting = self.in_order();
+        let waiting = waiting.iter().filter(of_kind);
+        let order: Vec<RequestId> = waiting.map(|entry| entry.request.id).collect();
+        let queue = self.world.horde.queues.of(kind).in_order();
+        let queue: Vec<RequestId> = queue.map(|item| item.request).collect();
         assert_eq!(order, queue);
         let now = self.world.now;
         for (place, id) in order.iter().enumerate() {
@@ -336,8 +354,25 @@ impl Checked {
     }
 }
 
-fn names_model(spec: &ImageSpec, offered: &[String]) -> bool {
-    spec.models.is_empty() || spec.models.iter().any(|model| offered.contains(model))
+fn fits_image(spec: &ImageSpec, pop: &ImagePop) -> bool {
+    spec.pixels() <= u64::try_from(pop.max_pixels).unwrap()
+        && (!spec.nsfw || pop.nsfw)
+        && (spec.loras.is_empty() || pop.allow_lora)
+        && pop.blacklist.iter().all(|word| !spec.prompt.contains(word))
+        && (!pop.limit_max_steps || spec.steps <= 30)
+        && names_model(&spec.models, &pop.models)
+}
+
+fn fits_text(spec: &TextSpec, pop: &TextPop) -> bool {
+    i64::from(spec.max_length) <= pop.max_length
+        && i64::from(spec.max_context_length) <= pop.max_context_length
+        && (!spec.validated_backends || pop.bridge_agent.starts_with("Kobold"))
+        && (spec.softprompt.iter()).all(|name| pop.softprompts.contains(name))
+        && names_model(&spec.models, &pop.models)
+}
+
+fn names_model(asked: &[String], offered: &[String]) -> bool {
+    asked.is_empty() || asked.iter().any(|model| offered.contains(model))
 }
 
 fn amounts(
@@ -390,7 +425,8 @@ proptest! {
             }
         }
         let order = |world: &World| -> Vec<(RequestId, u64)> {
-            let items = world.horde.queues.image.in_order();
+            let kinds = WorkKind::ALL.into_iter();
+            let items = kinds.flat_map(|kind| world.horde.queues.of(kind).in_order());
             items.map(|item| (item.request, item.load.things)).collect()
         };
         prop_assert_eq!(order(&again), order(&checked.world));

@@ -5,17 +5,18 @@
 //! worker w1 owner=1 models=sd,sdxl    declares what its next pops say; words set switches
 //! request r1 user=2 n=2 steps=20      a request; `size=512x768`, `loras=a`, …
 //! at 30                               the clock, in seconds
+//! worker w2 text · request r2 text    the same for texts; words: `length=80`, `context=2048`, …
 //! pop w1 · submit j1 · check r1 …     what happens; each answers one line
 //! ```
 //!
 //! Jobs are named `j1`, `j2`, … as they are given away. [`check`] alone knows the API.
 
+mod kinds;
+
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::sync::Arc;
 
-use ordu_api::image::{ExtraSourceImage, TextualInversion};
-use ordu_api::image::{ImagePop, ImageSubmit, Lora, Metadata, SourceProcessing, SubmitState};
 use ordu_api::worker::WorkKind;
 use ordu_api::{JobId, RequestId, UserId, WorkerId};
 use rand::SeedableRng;
@@ -23,13 +24,13 @@ use rand_chacha::ChaCha8Rng;
 use uuid::Uuid;
 
 use crate::horde::{
-    Address, Alert, Assignment, Effect, Horde, Idle, Lapse, Offer, Outcome, Owner, Policy, Request,
-    Requester, Settlement, Work,
+    Address, Alert, Assignment, Declared, Effect, Horde, Idle, Lapse, Offer, Outcome, Owner,
+    Policy, Request, Requester, Settlement,
 };
-use crate::image::{ImageSpec, seed};
 use crate::ledger::{Account, Event};
 use crate::model_reference::ModelReference;
 use crate::standing::Service;
+use crate::text_models::TextModels;
 use crate::{Kudos, Role, Roles, Standing, Timestamp};
 
 /// Runs a world and compares what it answers.
@@ -74,7 +75,11 @@ pub(super) fn reference() -> Arc<ModelReference> {
         "qwen": {"baseline": "qwen_image"},
         "zimage": {"baseline": "z_image_turbo"}
     }"#;
-    Arc::new(ModelReference::from_json(document).unwrap())
+    let text = r#"{
+        "70b": {"parameters": 70e9}, "13b": {"parameters": 13e9}, "7b": {"parameters": 7e9}
+    }"#;
+    let text = TextModels::from_json(text).unwrap();
+    Arc::new(ModelReference::from_json(document).unwrap().with_text(text))
 }
 
 /// A horde and the names of what is in it.
@@ -83,7 +88,7 @@ pub(super) struct World {
     pub(super) now: Timestamp,
     pub(super) dice: ChaCha8Rng,
     users: BTreeMap<i64, Standing>,
-    offers: BTreeMap<String, (i64, ImagePop)>,
+    offers: BTreeMap<String, (i64, Declared)>,
     pub(super) jobs: Vec<JobId>,
 }
 
@@ -91,6 +96,26 @@ pub(super) struct World {
 struct Words<'a>(Vec<(&'a str, &'a str)>);
 
 impl<'a> Words<'a> {
+    /// The kind of work that a line is about: images unless it says otherwise.
+    fn kind(&self) -> WorkKind {
+        if self.has("text") {
+            WorkKind::Text
+        } else {
+            WorkKind::Image
+        }
+    }
+
+    /// A small number.
+    fn small(&self, name: &str, default: u32) -> u32 {
+        self.number(name)
+            .map_or(default, |number| u32::try_from(number).unwrap())
+    }
+
+    /// Whether a switch is on that is on by default.
+    fn on(&self, name: &str) -> bool {
+        self.get(name) != Some("false")
+    }
+
     fn new(words: impl Iterator<Item = &'a str>) -> Self {
         Self(
             words
@@ -214,7 +239,7 @@ impl World {
                 let possible = self.horde.has_valid_worker(&request, self.now);
                 format!("{name}: possible={possible}")
             }
-            "models" => self.models(),
+            "models" => self.models(name),
             "performance" => {
                 let performance = self.horde.performance(self.now);
                 format!(
@@ -229,7 +254,7 @@ impl World {
             "slots" => {
                 let models = rest.get("models").map(list).unwrap_or_default();
                 let user = user_id(name.parse().unwrap());
-                let open = self.horde.open_slots(user, WorkKind::Image, &models);
+                let open = self.horde.open_slots(user, rest.kind(), &models);
                 format!("{name}: {open} open")
             }
             _ => panic!("what is `{verb}`?"),
@@ -258,35 +283,12 @@ impl World {
     }
 
     fn worker(&mut self, name: &str, words: &Words<'_>) {
-        let agent = match words.get("agent") {
-            Some(agent) => agent.replace('_', " "),
-            None => "AI Horde Worker reGen:14:x".to_owned(),
-        };
-        let on = |name: &str| words.get(name) != Some("false");
-        let pop = ImagePop {
-            name: name.to_owned(),
-            models: list(words.get("models").unwrap_or("sd")),
-            bridge_agent: agent,
-            nsfw: on("nsfw"),
-            threads: u32::try_from(words.number("threads").unwrap_or(1)).unwrap(),
-            amount: u32::try_from(words.number("amount").unwrap_or(1)).unwrap(),
-            max_pixels: words.number("max_pixels").unwrap_or(4_194_304),
-            blacklist: list(words.get("blacklist").unwrap_or_default()),
-            priority_usernames: list(words.get("first").unwrap_or_default()),
-            capabilities: words.get("capabilities").map(list),
-            allow_img2img: on("img2img"),
-            allow_painting: on("painting"),
-            allow_unsafe_ipaddr: on("unsafe_ip"),
-            allow_post_processing: on("post_processing"),
-            allow_controlnet: on("controlnet"),
-            allow_sdxl_controlnet: on("sdxl_controlnet"),
-            allow_lora: on("lora"),
-            extra_slow_worker: words.has("extra_slow"),
-            limit_max_steps: words.has("limit_steps"),
-            require_upfront_kudos: words.has("upfront"),
+        let declared = match words.kind() {
+            WorkKind::Text => kinds::text_pop(name, words).into(),
+            _ => kinds::image_pop(name, words).into(),
         };
         let owner = words.number("owner").unwrap_or(1);
-        self.offers.insert(name.to_owned(), (owner, pop));
+        self.offers.insert(name.to_owned(), (owner, declared));
     }
 
     fn request(&mut self, name: &str, words: &Words<'_>) {
@@ -309,7 +311,7 @@ impl World {
                 available: standing.available(),
                 address,
             },
-            work: Work::Image(Arc::new(spec(words))),
+            work: kinds::work(words),
             priority: standing.priority(Service::Full),
             created: self.now,
         }
@@ -317,7 +319,7 @@ impl World {
 
     pub(super) fn offer(&self, name: &str) -> Offer {
         let (owner, pop) = &self.offers[name];
-        Offer::image(worker_id(name), &self.users[owner], pop, &reference()).unwrap()
+        Offer::new(worker_id(name), &self.users[owner], pop, &reference()).unwrap()
     }
 
     fn check_in(&mut self, name: &str) -> String {
@@ -367,24 +369,7 @@ impl World {
 
     fn submit(&mut self, name: &str, words: &Words<'_>) -> String {
         let by = &self.users[&words.number("by").unwrap_or(1)];
-        let remark = words.get("remark").map(|remark| Metadata {
-            kind: remark.to_owned(),
-            value: "nsfw".to_owned(),
-            reference: None,
-        });
-        let submit = ImageSubmit {
-            id: String::new(),
-            generation: "R2".to_owned(),
-            state: match words.get("state").unwrap_or("ok") {
-                "ok" => SubmitState::Ok,
-                "faulted" => SubmitState::Faulted,
-                "censored" => SubmitState::Censored,
-                state => panic!("what is `{state}`?"),
-            },
-            seed: 1,
-            gen_metadata: remark.into_iter().collect(),
-        };
-        let outcome = Outcome::image(&submit);
+        let outcome = self.outcome(name, words);
         let job = self.job(name);
         match self.horde.submit(job, Owner::from(by), outcome, self.now) {
             Ok(settlement) => {
@@ -400,6 +385,15 @@ impl World {
                 answer
             }
             Err(refusal) => format!("{name}: {}", refusal.code),
+        }
+    }
+
+    fn outcome(&self, name: &str, words: &Words<'_>) -> Outcome {
+        let job = self.horde.job(self.job(name));
+        let request = job.and_then(|job| self.horde.request(job.request));
+        match request.map(|request| request.work.kind()) {
+            Some(WorkKind::Text) => Outcome::text(&kinds::text_submit(words)),
+            _ => Outcome::image(&kinds::image_submit(words)),
         }
     }
 
@@ -458,8 +452,9 @@ impl World {
         answer
     }
 
-    fn models(&self) -> String {
-        let models = self.horde.models(WorkKind::Image, self.now);
+    fn models(&self, kind: &str) -> String {
+        let kind = kind.parse().unwrap_or(WorkKind::Image);
+        let models = self.horde.models(kind, self.now);
         let show = |model: &ordu_api::status::ModelStatus| {
             format!(
                 "{}: count={} queued={} jobs={} eta={} performance={}",
@@ -503,89 +498,4 @@ fn movements(event: &Event) -> String {
         let (from, to) = (show(&entry.from), show(&entry.to));
         format!("{text} {from}→{to} {}", entry.amount)
     })
-}
-
-/// A request for images; what is not said is the protocol's default, with the model `sd`.
-fn spec(words: &Words<'_>) -> ImageSpec {
-    let number = |name, default| u32::try_from(words.number(name).unwrap_or(default)).unwrap();
-    let (width, height) = words
-        .get("size")
-        .unwrap_or("512x512")
-        .split_once('x')
-        .unwrap();
-    let source = words.get("source").map(|_| "source".to_owned());
-    let text = |name| words.get(name).map(str::to_owned);
-    ImageSpec {
-        prompt: text("prompt").unwrap_or_else(|| "a cat".to_owned()),
-        models: list(words.get("models").unwrap_or("sd")),
-        n: number("n", 1),
-        width: width.parse().unwrap(),
-        height: height.parse().unwrap(),
-        steps: number("steps", 30),
-        sampler_name: text("sampler").unwrap_or_else(|| "k_euler_a".to_owned()),
-        karras: words.get("karras") != Some("false"),
-        tiling: words.has("tiling"),
-        hires_fix: words.has("hires_fix"),
-        transparent: words.has("transparent"),
-        image_is_control: words.has("image_is_control"),
-        return_control_map: words.has("return_control_map"),
-        seed: words.get("seed").and_then(seed::from_text),
-        seed_variation: words.number("variation").map(|v| u32::try_from(v).unwrap()),
-        clip_skip: words.number("clip_skip").map(|v| u32::try_from(v).unwrap()),
-        post_processing: list(words.get("post").unwrap_or_default()),
-        loras: list(words.get("loras").unwrap_or_default())
-            .into_iter()
-            .map(lora)
-            .collect(),
-        tis: list(words.get("tis").unwrap_or_default())
-            .into_iter()
-            .map(inversion)
-            .collect(),
-        workflow: words.has("qr_code").then(|| "qr_code".to_owned()),
-        control_type: text("control"),
-        nsfw: words.get("nsfw") != Some("false"),
-        trusted_workers: words.has("trusted_workers"),
-        slow_workers: words.get("slow_workers") != Some("false"),
-        extra_slow_workers: words.has("extra_slow_workers"),
-        workers: list(words.get("workers").unwrap_or_default())
-            .iter()
-            .map(|name| worker_id(name))
-            .collect(),
-        worker_blacklist: words.has("worker_blacklist"),
-        source_processing: match words.get("source") {
-            Some("inpainting") => SourceProcessing::Inpainting,
-            Some("outpainting") => SourceProcessing::Outpainting,
-            Some("remix") => SourceProcessing::Remix,
-            _ => SourceProcessing::Img2Img,
-        },
-        extra_source_images: (0..number("extra_images", 0))
-            .map(|_| ExtraSourceImage {
-                image: "extra".to_owned(),
-                strength: 1.0,
-            })
-            .collect(),
-        source_image: source,
-        r2: words.get("r2") != Some("false"),
-        disable_batching: words.has("disable_batching"),
-        ..ImageSpec::default()
-    }
-}
-
-/// A LoRA; digits name a version.
-fn lora(name: String) -> Lora {
-    Lora {
-        is_version: name.bytes().all(|byte| byte.is_ascii_digit()),
-        name,
-        model: 1.0,
-        clip: 1.0,
-        inject_trigger: None,
-    }
-}
-
-fn inversion(name: String) -> TextualInversion {
-    TextualInversion {
-        name,
-        inject_ti: None,
-        strength: 1.0,
-    }
 }

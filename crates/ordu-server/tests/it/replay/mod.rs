@@ -56,6 +56,7 @@ fn present<'de, D: serde::Deserializer<'de>>(body: D) -> Result<Option<Value>, D
 
 const RECORDED: &str = include_str!("../../../testdata/exchanges/exchanges.jsonl");
 const IMAGE_MODELS: &str = include_str!("../../../testdata/exchanges/stable_diffusion.json");
+const TEXT_MODELS: &str = include_str!("../../../testdata/exchanges/db.json");
 const DIFFERENCES: &str = include_str!("../../../../../docs/differences.md");
 
 /// Users that exist before everybody else, so that an empty database gives them the ids 1, 2, 3.
@@ -172,6 +173,7 @@ impl Player {
             database: database.to_owned(),
             admins: vec![UserId::new(3).unwrap()],
             model_reference: Some(IMAGE_MODELS.to_owned()),
+            text_model_reference: Some(TEXT_MODELS.to_owned()),
             ..config
         })
         .await;
@@ -426,7 +428,9 @@ macro_rules! topics {
     )*};
 }
 
-topics! {}
+topics! {
+    text_validation,
+}
 
 /// Topics that are not reproduced yet. `ORDU_REPLAY=topic,topic` says how far they are.
 const NOT_YET: &[&str] = &[
@@ -434,7 +438,6 @@ const NOT_YET: &[&str] = &[
     "image-price",
     "image-flow",
     "image-pop",
-    "text-validation",
     "text-price",
     "text-flow",
     "text-pop",

@@ -1,0 +1,356 @@
+//! The client's half that all kinds of work share: into the queue, look, cancel.
+
+use std::sync::Arc;
+
+use ordu_api::image::{DryRun, Progress};
+use ordu_api::worker::WorkKind;
+use ordu_api::{RequestId, ReturnCode};
+use ordu_core::horde::{Address, REQUEST_LIFETIME, Request, Requester, Work};
+use ordu_core::image;
+use ordu_core::model_reference::ModelReference;
+use ordu_core::standing::Service;
+use ordu_core::{Kudos, Refusal, Standing};
+use ordu_store::{Activity, NewRequest};
+use uuid::Uuid;
+
+use crate::accounts::Account;
+use crate::app::App;
+use crate::error::{ApiError, ApiResult};
+use crate::rebuild::Rebuilder;
+use crate::reservation::{Full, Reservation};
+use crate::sources;
+
+/// The agent of a sample program that everybody copied without changing it.
+const BANNED_AGENT: &str = "My-Project:v0.0.1:My-Contact";
+
+/// A body that asks for work of some kind: what the shared way into the queue must know of it.
+pub(crate) trait Wish {
+    /// What it says about itself.
+    fn claims(&self) -> Claims<'_>;
+
+    /// The checks that come before the look at workers and concurrency.
+    fn precheck(&self, standing: &Standing) -> Result<(), Refusal>;
+
+    /// The other checks; fills in the defaults.
+    fn check(&self, standing: &Standing, reference: &ModelReference) -> Result<Work, Refusal>;
+}
+
+/// What a body that asks for work says about itself, before it is checked.
+pub(crate) struct Claims<'a> {
+    pub(crate) kind: WorkKind,
+    /// How many results.
+    pub(crate) slots: u64,
+    pub(crate) models: &'a [String],
+    pub(crate) workers: &'a [String],
+    pub(crate) webhook: Option<&'a str>,
+    pub(crate) proxied_account: Option<&'a str>,
+    pub(crate) dry_run: bool,
+    pub(crate) allow_downgrade: bool,
+}
+
+/// What somebody asks for, and with which program from where.
+pub(crate) struct Asked<W> {
+    pub(crate) request: W,
+    pub(crate) agent: String,
+    pub(crate) ip: Option<String>,
+}
+
+/// What comes of asking.
+pub(crate) enum Answer {
+    Accepted(Accepted),
+    Price(Kudos),
+}
+
+/// A request that waits now.
+pub(crate) struct Accepted {
+    pub(crate) id: RequestId,
+    /// The price of one result before burn and model.
+    pub(crate) price: Kudos,
+    /// Whether a worker that is online could serve it.
+    pub(crate) possible: bool,
+}
+
+impl Accepted {
+    /// What the requester should know.
+    pub(crate) fn message(&self) -> Option<String> {
+        (!self.possible).then(|| image::warnings::no_available_worker().message)
+    }
+}
+
+impl Answer {
+    /// The answer to a dry run.
+    pub(crate) fn price(kudos: Kudos) -> DryRun {
+        DryRun {
+            kudos: whole(kudos),
+        }
+    }
+}
+
+/// The whole way of a request into the queue.
+///
+/// # Source
+/// `generation.md` § 3.3: the order decides which refusal wins.
+pub(crate) async fn ask<W: Wish>(
+    app: &Arc<App>,
+    account: &Account,
+    asked: Asked<W>,
+) -> ApiResult<Answer> {
+    let standing = account.standing(app.accounts.held(account.user.id));
+    let claims = asked.request.claims();
+    check_requester(app, account, &claims)?;
+    asked.request.precheck(&standing)?;
+    check_workers(app, &claims)?;
+    let reservation = reserve_slots(app, account, &claims)?;
+    let mut work = asked.request.check(&standing, &app.reference)?;
+    if claims.kind == WorkKind::Image && asked.agent == BANNED_AGENT {
+        let message = "Change the client agent: this one is the sample of a tutorial";
+        return Err(ApiError::refused(ReturnCode::BannedClientAgent, message));
+    }
+    let price = work.base_price(&app.reference);
+    let full_price = work.full_price(&app.reference);
+    let hold = afford(app, &claims, &mut work, &standing)?;
+    if claims.dry_run {
+        return Ok(Answer::Price(full_price));
+    }
+    let id = RequestId::from_uuid(Uuid::new_v4());
+    sources::keep(app, id, &mut work).await?;
+    let now = app.clock.now();
+    let request = Request {
+        id,
+        requester: Requester {
+            user: account.user.id,
+            roles: standing.roles,
+            available: standing.available(),
+            address: Address::Safe,
+        },
+        work,
+        priority: standing.priority(Service::Full),
+        created: now,
+    };
+    let possible = app.live().horde.has_valid_worker(&request, now);
+    let entry = NewEntry {
+        request,
+        hold,
+        agent: asked.agent,
+        ip: asked.ip,
+        reservation,
+    };
+    activate(app, account, entry).await?;
+    Ok(Answer::Accepted(Accepted {
+        id,
+        price,
+        possible,
+    }))
+}
+
+/// The checks that need only the account.
+fn check_requester(app: &App, account: &Account, claims: &Claims<'_>) -> ApiResult<()> {
+    if app.modes().maintenance_mode {
+        let message = "The horde is in maintenance mode: no new requests for now";
+        return Err(ApiError::refused(ReturnCode::MaintenanceMode, message));
+    }
+    if claims
+        .webhook
+        .is_some_and(|url| !url.starts_with("https://"))
+    {
+        let message = "The webhook must start with https://";
+        return Err(ApiError::refused(ReturnCode::BadRequest, message));
+    }
+    if claims.proxied_account.is_some() && !account.user.roles.service {
+        let message = "Only service accounts may send `proxied_account`";
+        return Err(ApiError::refused(
+            ReturnCode::OnlyServiceAccountProxy,
+            message,
+        ));
+    }
+    if account.user.roles.deleted {
+        let message = "This account is about to be deleted";
+        return Err(ApiError::refused(ReturnCode::DeletedUser, message));
+    }
+    Ok(())
+}
+
+fn check_workers(app: &App, claims: &Claims<'_>) -> ApiResult<()> {
+    for text in claims.workers {
+        let known = text.parse().is_ok_and(|id| app.registry.contains(id));
+        if !known {
+            let message = format!("No worker has the id `{text}`");
+            return Err(ApiError::refused(ReturnCode::WorkerNotFound, message));
+        }
+    }
+    Ok(())
+}
+
+/// Makes sure that the account may have that much waiting, and promises it the slots.
+fn reserve_slots(app: &App, account: &Account, claims: &Claims<'_>) -> ApiResult<Reservation> {
+    let user = account.user.id;
+    let wanted = claims.slots;
+    let limit = u64::try_from(account.user.concurrency).unwrap_or(0);
+    let open = || {
+        let live = app.live();
+        live.horde.open_slots(user, claims.kind, claims.models)
+    };
+    let reserved = app.reservations.reserve(user, wanted, limit, open);
+    reserved.map_err(|Full(taken)| {
+        let message = format!(
+            "Parallel requests: {taken} waiting and {wanted} asked for are more than the {limit} \
+             that this account may have; wait until some are done"
+        );
+        ApiError::refused(ReturnCode::TooManyPrompts, message)
+    })
+}
+
+/// Makes sure that what must be paid upfront can be; shrinks the work if that is allowed.
+///
+/// Answers how much to hold.
+fn afford(
+    app: &App,
+    claims: &Claims<'_>,
+    work: &mut Work,
+    standing: &Standing,
+) -> ApiResult<Kudos> {
+    let load = app.live().horde.load(claims.kind, app.clock.now());
+    let Some(need) = work.upfront(load, &app.reference) else {
+        return Ok(Kudos::ZERO);
+    };
+    let price = work.upfront_price(&app.reference);
+    if claims.dry_run || standing.available() >= price {
+        return Ok(price);
+    }
+    if claims.allow_downgrade {
+        *work = work.downgrade(load, &app.reference);
+        return Ok(Kudos::ZERO);
+    }
+    let message = format!(
+        "This needs {price} kudos upfront because {need}; {} are available. Ask for less, or set \
+         `allow_downgrade`",
+        standing.available()
+    );
+    Err(ApiError::refused(ReturnCode::KudosUpfront, message))
+}
+
+/// A request that everything has agreed to.
+struct NewEntry {
+    request: Request,
+    hold: Kudos,
+    agent: String,
+    ip: Option<String>,
+    reservation: Reservation,
+}
+
+/// Stores a request and puts it into the queue: the one durable point before the 202.
+async fn activate(app: &Arc<App>, account: &Account, entry: NewEntry) -> ApiResult<()> {
+    let request = entry.request;
+    let activation = request.activation();
+    let row = NewRequest {
+        id: request.id,
+        owner: account.user.id,
+        kind: request.work.kind(),
+        spec: serde_json::to_string(&request)
+            .map_err(|error| ApiError::Internal(error.to_string()))?,
+        n: request.work.asked(),
+        priority: request.priority.milli(),
+        created: request.created,
+        expires: request.created + REQUEST_LIFETIME,
+        client_agent: entry.agent,
+        ip: entry.ip,
+        shared_key: None,
+        hold: entry.hold,
+        consumed: request.work.activation_tax(),
+        activation: Some(activation.clone()),
+        activity: Some(Activity {
+            event: request.id.uuid(),
+            at: request.created,
+            kind: request.work.kind(),
+            requester: Some(account.user.id),
+            usage: 0,
+            owner: None,
+            worker: None,
+            things: 0,
+            worker_kudos: Kudos::ZERO,
+            style_owner: None,
+        }),
+    };
+    let app = Arc::clone(app);
+    Arc::clone(&app)
+        .complete(async move {
+            app.store.insert_request(&row).await?;
+            app.accounts.apply(&activation);
+            app.accounts.hold(row.id, row.owner, row.hold);
+            app.live().horde.enqueue(request, row.created);
+            // From here on the queue itself counts the slots.
+            drop(entry.reservation);
+            tracing::info!(request.id = %row.id, user.id = %row.owner, "a request waits");
+            Ok(())
+        })
+        .await
+}
+
+/// How far a request of this kind is, also when it ended and left the memory.
+pub(crate) async fn progress(app: &Arc<App>, id: RequestId, kind: WorkKind) -> ApiResult<Progress> {
+    find(app, id, kind).await?;
+    let progress = app.live().horde.progress(id, app.clock.now());
+    Ok(Progress {
+        steps: app.watch.steps(id),
+        ..progress.ok_or_else(|| not_found(id))?
+    })
+}
+
+/// Makes sure that a request of this kind is in the live horde, also when it ended and left it.
+async fn find(app: &Arc<App>, id: RequestId, kind: WorkKind) -> ApiResult<()> {
+    let known = |app: &App| {
+        let live = app.live();
+        live.horde.request(id).map(|request| request.work.kind())
+    };
+    if known(app).is_none() {
+        recall(app, id, kind).await?;
+    }
+    match known(app) {
+        Some(found) if found == kind => Ok(()),
+        _ => Err(not_found(id)),
+    }
+}
+
+/// Brings back a request that ended before the last start.
+async fn recall(app: &Arc<App>, id: RequestId, kind: WorkKind) -> ApiResult<()> {
+    let row = app.store.find_request(id).await?;
+    let row = row.filter(|row| row.expires > app.clock.now() && row.kind == kind);
+    let row = row.ok_or_else(|| not_found(id))?;
+    let rebuilder = Rebuilder {
+        reference: &app.reference,
+        registry: &app.registry,
+    };
+    let mut live = app.live();
+    rebuilder.restore(&mut live.horde, &row);
+    Ok(())
+}
+
+/// Gives nothing of a request away any more.
+pub(crate) async fn cancel(app: &Arc<App>, id: RequestId) -> ApiResult<()> {
+    let this = Arc::clone(app);
+    app.complete(async move {
+        // Memory first: from now on nobody gets a job of it, whatever the database says.
+        let cancelled = this.live().horde.cancel(id);
+        this.store.cancel_request(id).await?;
+        if cancelled.is_some_and(|cancelled| cancelled.done) {
+            this.accounts.release(id, None);
+        }
+        Ok(())
+    })
+    .await
+}
+
+/// Reads the id of a request. What is no id is not found.
+pub(crate) fn read_id(text: &str) -> ApiResult<RequestId> {
+    text.parse().map_err(|_| not_found(text))
+}
+
+pub(crate) fn not_found(id: impl std::fmt::Display) -> ApiError {
+    let message = format!("Request with ID '{id}' not found");
+    ApiError::refused(ReturnCode::RequestNotFound, message)
+}
+
+/// Kudos as the generation side shows them: whole.
+pub(crate) fn whole(kudos: Kudos) -> f64 {
+    kudos.as_f64().round()
+}

@@ -1,0 +1,187 @@
+//! Texts: ask, watch and cancel; pop, submit.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use ordu_api::RequestId;
+use ordu_api::image::Reward;
+use ordu_api::text::{
+    AcceptedText, TextGeneration, TextJob, TextPayload, TextPop, TextRequest, TextStatus,
+    TextSubmit,
+};
+use ordu_api::worker::{Skipped, WorkKind};
+use ordu_core::asking::check_metadata;
+use ordu_core::horde::{Assignment, Content, GenerationView, Outcome, Work, is_csam};
+use ordu_core::model_reference::ModelReference;
+use ordu_core::{Refusal, Standing, text};
+
+use super::job;
+use super::request::{self, Answer, Asked, Claims, Wish};
+use crate::app::App;
+use crate::error::{ApiError, ApiResult};
+use crate::extract::{Checked, ClientAgent, OptionalKey, Peer};
+
+impl Wish for TextRequest {
+    fn claims(&self) -> Claims<'_> {
+        Claims {
+            kind: WorkKind::Text,
+            slots: u64::from(self.params.n.unwrap_or(1)),
+            models: &self.models,
+            workers: &self.workers,
+            webhook: self.webhook.as_deref(),
+            proxied_account: self.proxied_account.as_deref(),
+            dry_run: self.dry_run,
+            allow_downgrade: self.allow_downgrade,
+        }
+    }
+
+    fn precheck(&self, standing: &Standing) -> Result<(), Refusal> {
+        text::precheck(self, standing)
+    }
+
+    fn check(&self, standing: &Standing, _: &ModelReference) -> Result<Work, Refusal> {
+        Ok(Work::Text(Arc::new(text::check(self, standing)?)))
+    }
+}
+
+/// `POST /generate/text/async`
+pub(crate) async fn async_generate(
+    State(app): State<Arc<App>>,
+    key: OptionalKey,
+    ClientAgent(agent): ClientAgent,
+    Peer(peer): Peer,
+    Checked(request): Checked<TextRequest>,
+) -> ApiResult<Response> {
+    let account = app.accounts.by_key(&key.require()?).await?;
+    let asked = Asked {
+        request,
+        agent,
+        ip: Some(peer.to_string()),
+    };
+    match request::ask(&app, &account, asked).await? {
+        Answer::Accepted(accepted) => {
+            let accepted = AcceptedText {
+                id: accepted.id,
+                kudos: request::whole(accepted.price),
+                message: accepted.message(),
+            };
+            Ok((StatusCode::ACCEPTED, Json(accepted)).into_response())
+        }
+        Answer::Price(kudos) => Ok(Json(Answer::price(kudos)).into_response()),
+    }
+}
+
+/// `GET /generate/text/status/{id}`
+pub(crate) async fn status(
+    State(app): State<Arc<App>>,
+    Path(id): Path<String>,
+) -> ApiResult<Json<TextStatus>> {
+    let id = request::read_id(&id)?;
+    read_status(&app, id).await.map(Json)
+}
+
+async fn read_status(app: &Arc<App>, id: RequestId) -> ApiResult<TextStatus> {
+    let progress = request::progress(app, id, WorkKind::Text).await?;
+    let views = app.live().horde.generations(id);
+    Ok(TextStatus {
+        progress,
+        generations: views.into_iter().map(generation).collect(),
+    })
+}
+
+fn generation(view: GenerationView) -> TextGeneration {
+    let state = if view.metadata.iter().any(is_csam) {
+        "csam"
+    } else if view.censored {
+        "censored"
+    } else {
+        "ok"
+    };
+    TextGeneration {
+        text: match view.content {
+            Content::Text(text) => text,
+            Content::Uploaded => String::new(),
+        },
+        seed: view.seed,
+        gen_metadata: view.metadata,
+        worker_id: view.worker,
+        worker_name: view.worker_name,
+        model: view.model,
+        state: state.to_owned(),
+    }
+}
+
+/// `DELETE /generate/text/status/{id}`: the answer is computed before the cancellation takes
+/// effect.
+pub(crate) async fn cancel(
+    State(app): State<Arc<App>>,
+    Path(id): Path<String>,
+) -> ApiResult<Json<TextStatus>> {
+    let id = request::read_id(&id)?;
+    let status = read_status(&app, id).await?;
+    request::cancel(&app, id).await?;
+    Ok(Json(status))
+}
+
+/// `POST /generate/text/pop`
+pub(crate) async fn pop(
+    State(app): State<Arc<App>>,
+    key: OptionalKey,
+    Peer(peer): Peer,
+    Checked(pop): Checked<TextPop>,
+) -> ApiResult<Json<TextJob>> {
+    let popped = job::pop(&app, key, peer, pop.into()).await?;
+    match popped.assignments.first() {
+        Some(assignment) => job_answer(assignment).map(Json),
+        None => Ok(Json(no_job(popped.skipped))),
+    }
+}
+
+fn job_answer(assignment: &Assignment) -> ApiResult<TextJob> {
+    let Work::Text(spec) = &assignment.work else {
+        return Err(ApiError::Internal(
+            "a text worker got other work".to_owned(),
+        ));
+    };
+    let ids = assignment.ids();
+    Ok(TextJob {
+        payload: spec.payload(),
+        id: ids.first().copied(),
+        ids,
+        ttl: Some(assignment.ttl),
+        softprompt: spec.softprompt.clone(),
+        // A worker that names no model does not need to be told.
+        model: Some(assignment.model.clone()).filter(|model| !model.is_empty()),
+        ..no_job(Skipped::new())
+    })
+}
+
+/// The answer when there is nothing to do.
+fn no_job(skipped: Skipped) -> TextJob {
+    TextJob {
+        payload: TextPayload::default(),
+        id: None,
+        ids: Vec::new(),
+        messages: Vec::new(),
+        ttl: None,
+        extra_source_images: None,
+        skipped,
+        softprompt: None,
+        model: None,
+    }
+}
+
+/// `POST /generate/text/submit`
+pub(crate) async fn submit(
+    State(app): State<Arc<App>>,
+    key: OptionalKey,
+    Checked(submit): Checked<TextSubmit>,
+) -> ApiResult<Json<Reward>> {
+    let (id, account) = job::identify(&app, key, &submit.id, WorkKind::Text).await?;
+    check_metadata(&submit.gen_metadata)?;
+    let outcome = Outcome::text(&submit);
+    job::submit(&app, id, &account, outcome).await.map(Json)
+}

@@ -1,0 +1,93 @@
+//! Settlements on their way into the database and back into the live horde.
+
+use ordu_core::horde::{Delivery, Effect, Settlement};
+use ordu_core::{Kudos, Timestamp};
+use ordu_store::{Activity, Fault, Faulted, Settled};
+
+use crate::app::App;
+use crate::error::ApiResult;
+
+impl App {
+    /// Stores a settlement, then applies it: durable before the reward is answered.
+    pub(crate) async fn settle(&self, settlement: Settlement, now: Timestamp) -> ApiResult<Kudos> {
+        let (job, request) = (settlement.job, settlement.request);
+        let stored = match &settlement.effect {
+            Effect::Nothing => return Ok(settlement.reward),
+            Effect::Faulted => {
+                let fault = Fault {
+                    job,
+                    request,
+                    at: now,
+                    how: Faulted::Retry,
+                };
+                self.store.fault(&fault).await.map(|_| ())
+            }
+            Effect::Delivered(delivery) => self.store_delivery(&settlement, delivery).await,
+        };
+        if let Err(error) = stored {
+            self.live().horde.unsettle(job);
+            return Err(error.into());
+        }
+        let confirmed = self.live().horde.confirm(job);
+        self.watch.forget_job(request, job);
+        if let Effect::Delivered(delivery) = &settlement.effect {
+            self.accounts.apply(&delivery.event);
+            self.accounts.release(request, Some(delivery.charged));
+        }
+        if confirmed.request_done {
+            self.accounts.release(request, None);
+        }
+        if let Some(sanction) = confirmed.sanction {
+            self.store_sanction(&sanction).await;
+        }
+        Ok(settlement.reward)
+    }
+
+    async fn store_delivery(
+        &self,
+        settlement: &Settlement,
+        delivery: &Delivery,
+    ) -> Result<(), ordu_store::Error> {
+        let statistics = &delivery.statistics;
+        let things = i64::try_from(statistics.things).unwrap_or(i64::MAX);
+        let row = ordu_store::Settlement {
+            job: settlement.job,
+            request: settlement.request,
+            result: serde_json::to_string(&delivery.delivered).unwrap_or_default(),
+            at: delivery.event.at,
+            expires: delivery.expires,
+            kudos: settlement.reward,
+            consumed: delivery.charged,
+            event: Some(delivery.event.clone()),
+            activity: Some(Activity {
+                event: settlement.job.uuid(),
+                at: delivery.event.at,
+                kind: statistics.kind,
+                requester: Some(statistics.requester),
+                usage: things,
+                owner: Some(statistics.owner),
+                worker: Some(statistics.worker),
+                things,
+                worker_kudos: statistics.worker_kudos,
+                style_owner: None,
+            }),
+        };
+        match self.store.settle(&row).await? {
+            Settled::Now => {
+                tracing::info!(
+                    job.id = %settlement.job,
+                    worker.id = %statistics.worker,
+                    model = statistics.model,
+                    duration_ms = statistics.took_ms,
+                    kudos_milli = settlement.reward.milli(),
+                    "a job was delivered"
+                );
+            }
+            Settled::Already(state) => {
+                tracing::warn!(job.id = %settlement.job, ?state, "a job was settled before");
+            }
+            Settled::Unknown => tracing::warn!(job.id = %settlement.job, "a job is not stored"),
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,111 @@
+//! The pictures that requests bring: kept when they come, handed to workers when they are needed.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use ordu_api::image::{ExtraSourceImage, SourceProcessing};
+use ordu_api::{RequestId, ReturnCode};
+use ordu_core::Timestamp;
+use ordu_core::agent::Agent;
+use ordu_core::horde::Work;
+use ordu_core::image::ImageSpec;
+
+use crate::app::App;
+use crate::blobs::{self, Permission, SourcePart};
+use crate::error::{ApiError, ApiResult};
+use crate::pictures::Keep;
+
+/// Fetches, checks and keeps the pictures that a request brings; the spec then names the copies.
+pub(crate) async fn keep(app: &App, id: RequestId, work: &mut Work) -> ApiResult<()> {
+    match work {
+        Work::Image(spec) => {
+            let spec = std::sync::Arc::make_mut(spec);
+            keep_of_image(app, id, spec).await
+        }
+        Work::Text(_) => Ok(()),
+    }
+}
+
+async fn keep_of_image(app: &App, id: RequestId, spec: &mut ImageSpec) -> ApiResult<()> {
+    if let Some(source) = spec.source_image.take() {
+        let name = blobs::source_name(id, SourcePart::Image);
+        let picture = app.pictures.read(&source, Keep::Picture).await?;
+        let needs_mask = spec.source_processing == SourceProcessing::Inpainting;
+        if needs_mask && spec.source_mask.is_none() && !picture.has_alpha {
+            let message = "Inpainting needs `source_mask` or a source image with alpha";
+            return Err(ApiError::refused(
+                ReturnCode::InpaintingMissingMask,
+                message,
+            ));
+        }
+        put(app, &name, picture.webp).await?;
+        spec.source_image = Some(name);
+    }
+    if let Some(mask) = spec.source_mask.take() {
+        let name = blobs::source_name(id, SourcePart::Mask);
+        let picture = app.pictures.read(&mask, Keep::Mask).await?;
+        put(app, &name, picture.webp).await?;
+        spec.source_mask = Some(name);
+    }
+    for (index, extra) in spec.extra_source_images.iter_mut().enumerate() {
+        let name = blobs::source_name(id, SourcePart::Extra(index));
+        let picture = app.pictures.read(&extra.image, Keep::Picture).await?;
+        put(app, &name, picture.webp).await?;
+        extra.image = name;
+    }
+    Ok(())
+}
+
+/// Keeps a picture under a name.
+pub(crate) async fn put(app: &App, name: &str, bytes: Bytes) -> ApiResult<()> {
+    app.blobs.put(name, bytes).await.map_err(|error| {
+        tracing::error!(
+            error = &error as &dyn std::error::Error,
+            "a picture could not be kept"
+        );
+        ApiError::Unavailable(5)
+    })
+}
+
+/// The pictures that go with a job.
+#[derive(Default)]
+pub(crate) struct Sources {
+    pub(crate) image: Option<String>,
+    pub(crate) mask: Option<String>,
+    pub(crate) extra: Option<Vec<ExtraSourceImage>>,
+}
+
+/// The pictures of an image request as a worker gets them.
+pub(crate) async fn hand_over(
+    app: &App,
+    spec: &ImageSpec,
+    agent: &Agent,
+    now: Timestamp,
+) -> ApiResult<Sources> {
+    let mut sources = Sources::default();
+    if let Some(name) = &spec.source_image {
+        sources.image = Some(hand_over_one(app, name, agent, now).await?);
+    }
+    if let Some(name) = &spec.source_mask {
+        sources.mask = Some(hand_over_one(app, name, agent, now).await?);
+    }
+    for extra in &spec.extra_source_images {
+        let extra = ExtraSourceImage {
+            image: hand_over_one(app, &extra.image, agent, now).await?,
+            strength: extra.strength,
+        };
+        sources.extra.get_or_insert_default().push(extra);
+    }
+    Ok(sources)
+}
+
+/// One picture as a link, or as base64 for agents that know no links.
+async fn hand_over_one(app: &App, name: &str, agent: &Agent, now: Timestamp) -> ApiResult<String> {
+    if agent.can("r2_source") {
+        return Ok(app.blobs.link(name, Permission::Download, now));
+    }
+    let bytes = app.blobs.get(name).await;
+    let bytes = bytes
+        .map_err(|error| ApiError::Internal(format!("the source picture is gone: {error}")))?;
+    Ok(STANDARD.encode(bytes))
+}

@@ -1,0 +1,71 @@
+//! What each call costs the database. On PostgreSQL a statement is a round trip over the network.
+
+use ordu_server::Config;
+
+use crate::support::{TestHorde, on_each_database, text_pop, text_request, written};
+
+/// How often a call is measured: what happens by itself meanwhile makes some look dearer.
+const ATTEMPTS: usize = 5;
+
+/// The least number of statements, and of group commits, that a call takes.
+async fn least(horde: &TestHorde, mut call: impl AsyncFnMut()) -> (u64, u64) {
+    let mut cheapest = (u64::MAX, u64::MAX);
+    for _ in 0..ATTEMPTS {
+        let before = horde.server.store().counters();
+        call().await;
+        let after = horde.server.store().counters();
+        let trips = after.round_trips - before.round_trips;
+        let commits = after.commits - before.commits;
+        cheapest = (cheapest.0.min(trips), cheapest.1.min(commits));
+    }
+    cheapest
+}
+
+#[tokio::test]
+async fn texts_cost_one_round_trip_a_step_and_looking_costs_none() {
+    on_each_database(async |database| {
+        let horde = TestHorde::start_with(|config| Config {
+            database: database.to_owned(),
+            ..config
+        })
+        .await;
+        let owner = horde.user("owner", 10_000.0).await;
+        let client = horde.client(&owner.api_key);
+        let is_postgres = database.starts_with("postgres");
+        client.pop_text(&text_pop("w")).await.unwrap();
+        let first = client.async_text(&text_request()).await.unwrap().id;
+
+        let asked = least(&horde, async || {
+            client.async_text(&text_request()).await.unwrap();
+        })
+        .await;
+        let looked = least(&horde, async || {
+            client.text_status(first).await.unwrap();
+        })
+        .await;
+        let mut jobs = Vec::new();
+        let popped = least(&horde, async || {
+            jobs.push(client.pop_text(&text_pop("w")).await.unwrap().ids[0]);
+        })
+        .await;
+        let submitted = least(&horde, async || {
+            client
+                .submit_text(&written(jobs.pop().unwrap()))
+                .await
+                .unwrap();
+        })
+        .await;
+        while client.pop_text(&text_pop("w")).await.unwrap().id.is_some() {}
+        let idle = least(&horde, async || {
+            client.pop_text(&text_pop("w")).await.unwrap();
+        })
+        .await;
+
+        assert_eq!((looked, idle), ((0, 0), (0, 0)));
+        for (step, (trips, commits)) in [("async", asked), ("pop", popped), ("submit", submitted)] {
+            assert_eq!(commits, 1, "{step}");
+            assert!(!is_postgres || trips == 1, "{step}: {trips}");
+        }
+    })
+    .await;
+}
