@@ -47,7 +47,7 @@ pub use job::{Assignment, Delivered, Job, JobState, Outcome};
 pub use lifecycle::{Cancelled, Lapse, MAX_LAPSES, Stored};
 pub use matching::Idle;
 pub use needs::Reason;
-pub use offer::{Declared, MAX_MODELS, Offer, Owner};
+pub use offer::{Declared, MAX_MODELS, Offer, Owner, check_priority_usernames};
 pub use progress::GenerationView;
 pub use request::{Address, Request, Requester, Work};
 pub use settle::{Confirmed, Delivery, Effect, Settlement, Statistics, unknown_job};
