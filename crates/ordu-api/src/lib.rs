@@ -13,6 +13,7 @@ pub mod schema;
 
 pub mod image;
 pub mod mask;
+pub mod operation;
 pub mod status;
 pub mod user;
 pub mod worker;

@@ -8,6 +8,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::guard::Guard;
+
 /// A horde of volunteers that lend their machines: server, worker and client in one binary.
 #[derive(Debug, Parser)]
 #[command(name = "ordu", version, max_term_width = 100)]
@@ -115,6 +117,9 @@ pub(crate) struct Server {
     /// Allow loopback clients to mint users at `/api/v2/dev/test-user`. For tests only.
     #[arg(long, env = "ORDU_TEST_APIKEYS", hide = true, value_parser = clap::builder::FalseyValueParser::new())]
     pub(crate) test_apikeys: bool,
+
+    #[command(flatten)]
+    pub(crate) guard: Guard,
 }
 
 impl Server {
@@ -131,6 +136,7 @@ impl Server {
             admins: Vec::new(),
             model_reference: None,
             test_apikeys: false,
+            guard: Guard::default(),
         }
     }
 }

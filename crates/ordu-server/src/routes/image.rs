@@ -1,5 +1,6 @@
 //! Pictures, the client's half: ask, watch, fetch, cancel.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::Json;
@@ -12,7 +13,7 @@ use ordu_api::image::{
     AcceptedRequest, DryRun, Generation, ImageRequest, Progress, RequestStatus, SourceProcessing,
 };
 use ordu_api::worker::WorkKind;
-use ordu_api::{RequestId, ReturnCode};
+use ordu_api::{RequestId, ReturnCode, UNKNOWN_AGENT};
 use ordu_core::horde::{Address, GenerationView, REQUEST_LIFETIME, Request, Requester, Work};
 use ordu_core::image::{self, ImageSpec, warnings};
 use ordu_core::pricing::image::{Estimate, estimate};
@@ -27,6 +28,7 @@ use crate::app::App;
 use crate::blobs::{self, Permission, SourcePart};
 use crate::error::{ApiError, ApiResult};
 use crate::extract::{Checked, ClientAgent, OptionalKey, Peer};
+use crate::guard::Asker;
 use crate::pictures::Keep;
 use crate::rebuild::Rebuilder;
 use crate::reservation::{Full, Reservation};
@@ -46,7 +48,7 @@ pub(crate) async fn async_generate(
     let asked = Asked {
         request,
         agent,
-        ip: Some(peer.to_string()),
+        ip: Some(peer),
     };
     match ask(&app, &account, asked).await? {
         Answer::Accepted(accepted) => Ok((StatusCode::ACCEPTED, Json(accepted)).into_response()),
@@ -61,7 +63,7 @@ pub(crate) async fn async_generate(
 pub(crate) struct Asked {
     pub(crate) request: ImageRequest,
     pub(crate) agent: String,
-    pub(crate) ip: Option<String>,
+    pub(crate) ip: Option<IpAddr>,
 }
 
 /// What comes of asking.
@@ -80,6 +82,7 @@ pub(crate) async fn ask(app: &Arc<App>, account: &Account, asked: Asked) -> ApiR
     image::precheck(&asked.request, &standing)?;
     check_workers(app, &asked.request)?;
     let reservation = reserve_slots(app, account, &asked.request)?;
+    let address = admit(app, account, &asked).await?;
     let mut spec = image::check(&asked.request, &standing, &app.reference)?;
     if asked.agent == BANNED_AGENT {
         let message = "Change the client agent: this one is the sample of a tutorial";
@@ -99,7 +102,7 @@ pub(crate) async fn ask(app: &Arc<App>, account: &Account, asked: Asked) -> ApiR
             user: account.user.id,
             roles: standing.roles,
             available: standing.available(),
-            address: Address::Safe,
+            address,
         },
         work: Work::Image(Arc::new(spec)),
         priority: standing.priority(Service::Full),
@@ -111,7 +114,7 @@ pub(crate) async fn ask(app: &Arc<App>, account: &Account, asked: Asked) -> ApiR
         request,
         hold,
         agent: asked.agent,
-        ip: asked.ip,
+        ip: asked.ip.map(|ip| ip.to_string()),
         reservation,
     };
     activate(app, account, entry).await?;
@@ -121,12 +124,22 @@ pub(crate) async fn ask(app: &Arc<App>, account: &Account, asked: Asked) -> ApiR
         message: None,
         warnings,
     };
-    if !possible {
+    if !possible && !app.is_raided() {
         let warning = image::warnings::no_available_worker();
         accepted.message = Some(warning.message.clone());
         accepted.warnings.push(warning);
     }
     Ok(Answer::Accepted(accepted))
+}
+
+/// The countermeasures: address, and during a raid whoever hides.
+async fn admit(app: &App, account: &Account, asked: &Asked) -> ApiResult<Address> {
+    app.check_shut_out(asked.ip)?;
+    let asker = Asker {
+        account,
+        address: asked.ip,
+    };
+    app.admit_address(asker).await
 }
 
 /// The checks that need only the account.
@@ -319,8 +332,14 @@ async fn activate(app: &Arc<App>, account: &Account, entry: NewEntry) -> ApiResu
 /// `GET /generate/check/{id}`
 pub(crate) async fn check(
     State(app): State<Arc<App>>,
+    ClientAgent(agent): ClientAgent,
+    Peer(peer): Peer,
     Path(id): Path<String>,
 ) -> ApiResult<Json<Progress>> {
+    if agent == UNKNOWN_AGENT && app.shut_out_for(Some(peer)).is_some() {
+        let message = "This address is shut out: send a `Client-Agent` to look after requests";
+        return Err(ApiError::refused(ReturnCode::Forbidden, message));
+    }
     let id = read_id(&id)?;
     progress(&app, id).await.map(Json)
 }

@@ -1,5 +1,6 @@
 //! Pictures, the worker's half: pop, tell how far, submit.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::Json;
@@ -15,7 +16,7 @@ use ordu_api::worker::{Skipped, WorkKind};
 use ordu_api::{JobId, ReturnCode, UserId, WorkerId};
 use ordu_core::horde::{
     self, Assignment, CheckIn, Delivery, Effect, Idle, JobState, Offer, Outcome, Owner, Settlement,
-    Work,
+    Work, check_priority_usernames,
 };
 use ordu_core::image::{ImageSpec, check_submit};
 use ordu_core::{Kudos, Timestamp};
@@ -27,23 +28,11 @@ use crate::app::App;
 use crate::blobs::{self, Permission};
 use crate::error::{ApiError, ApiResult};
 use crate::extract::{Checked, OptionalKey, Peer};
+use crate::onboarding::{Caller, WorkerName, check_door, check_owner, of_claims};
 use crate::registry::Known;
-use crate::text;
 
 /// How often a pop tries again after another node was faster.
 const MAX_LOST_CLAIMS: usize = 8;
-
-/// The longest worker name, in characters.
-const MAX_NAME_CHARS: usize = 100;
-
-/// Words that a new worker's name must not hold.
-const FORBIDDEN_WORDS: &[&str] = &["colab", "tpu", "google"];
-
-/// How many workers an untrusted owner may have before it gets no more.
-const MAX_WORKERS: usize = 3;
-
-/// How many a trusted one.
-const MAX_WORKERS_TRUSTED: usize = 20;
 
 /// `POST /generate/pop`
 pub(crate) async fn pop(
@@ -52,13 +41,28 @@ pub(crate) async fn pop(
     Peer(peer): Peer,
     Checked(mut pop): Checked<ImagePop>,
 ) -> ApiResult<Json<ImageJob>> {
-    let account = app.accounts.by_key(&key.require()?).await?;
+    let key = key.require()?;
+    check_priority_usernames(&pop.priority_usernames)?;
+    let account = app.accounts.by_key(&key).await?;
     check_owner(&account)?;
-    pop.name = text::clean(&pop.name)
-        .chars()
-        .take(MAX_NAME_CHARS)
-        .collect();
-    let worker = worker_for(&app, &account, &pop).await?;
+    let name = WorkerName::read(&pop.name);
+    pop.name.clone_from(&name.text);
+    let caller = Caller {
+        account: &account,
+        kind: WorkKind::Image,
+        name: &name,
+        agent: &pop.bridge_agent,
+        address: peer,
+    };
+    let (known, mut remarks) = check_door(&app, caller).await?;
+    remarks.extend(of_claims(pop.max_pixels));
+    let worker = match known {
+        Some(known) => known.id,
+        None => new_worker(&app, &account, &pop, peer).await?,
+    };
+    let roles = account.roles();
+    app.note_remarks(account.user.id, worker, roles, remarks)
+        .await;
     let standing = account.standing(Kudos::ZERO);
     let offer = Offer::image(worker, &standing, &pop, &app.reference)?;
     let this = Arc::clone(&app);
@@ -67,7 +71,7 @@ pub(crate) async fn pop(
             let popped = Popped {
                 offer,
                 pop,
-                ip: peer.to_string(),
+                ip: peer,
             };
             this.take(popped).await
         })
@@ -79,55 +83,15 @@ pub(crate) async fn pop(
 struct Popped {
     offer: Offer,
     pop: ImagePop,
-    ip: String,
+    ip: IpAddr,
 }
 
-fn check_owner(account: &Account) -> ApiResult<()> {
-    let refuse = |code, message: &str| Err(ApiError::refused(code, message));
-    if account.user.roles.deleted {
-        return refuse(
-            ReturnCode::DeletedUser,
-            "This account is about to be deleted",
-        );
-    }
-    if account.user.roles.flagged {
-        let message = "This account is flagged: its workers are in maintenance mode";
-        return refuse(ReturnCode::WorkerFlaggedMaintenance, message);
-    }
-    if account.user.id == UserId::ANONYMOUS {
-        let message = "Anonymous users cannot run workers: make an account first";
-        return refuse(ReturnCode::AnonForbiddenWorker, message);
-    }
-    Ok(())
-}
-
-/// The worker of this name; made if nobody has the name yet.
-async fn worker_for(app: &Arc<App>, account: &Account, pop: &ImagePop) -> ApiResult<WorkerId> {
-    let Some(known) = app.registry.by_name(&pop.name) else {
-        return new_worker(app, account, pop).await;
-    };
-    if known.kind != WorkKind::Image {
-        let message = format!(
-            "`{}` is a worker of another kind: choose another name",
-            pop.name
-        );
-        return Err(ApiError::refused(
-            ReturnCode::PolymorphicNameConflict,
-            message,
-        ));
-    }
-    if known.owner != account.user.id {
-        let message = format!(
-            "Wrong credentials: `{}` is somebody else's worker",
-            pop.name
-        );
-        return Err(ApiError::refused(ReturnCode::WrongCredentials, message));
-    }
-    Ok(known.id)
-}
-
-async fn new_worker(app: &Arc<App>, account: &Account, pop: &ImagePop) -> ApiResult<WorkerId> {
-    check_new_worker(app, account, &pop.name)?;
+async fn new_worker(
+    app: &Arc<App>,
+    account: &Account,
+    pop: &ImagePop,
+    peer: IpAddr,
+) -> ApiResult<WorkerId> {
     // The models are judged before the worker exists: a typing mistake leaves nothing behind.
     let id = WorkerId::from_uuid(Uuid::new_v4());
     Offer::image(id, &account.standing(Kudos::ZERO), pop, &app.reference)?;
@@ -140,7 +104,7 @@ async fn new_worker(app: &Arc<App>, account: &Account, pop: &ImagePop) -> ApiRes
         agent: pop.bridge_agent.clone(),
         declared: serde_json::to_string(pop)
             .map_err(|error| ApiError::Internal(error.to_string()))?,
-        ip: None,
+        ip: Some(peer.to_string()),
         created: now,
     };
     let known = Known {
@@ -149,6 +113,7 @@ async fn new_worker(app: &Arc<App>, account: &Account, pop: &ImagePop) -> ApiRes
         kind: WorkKind::Image,
         owner: account.user.id,
         info: None,
+        address: Some(peer),
         declared: Arc::new(pop.clone()),
     };
     let this = Arc::clone(app);
@@ -165,36 +130,6 @@ async fn new_worker(app: &Arc<App>, account: &Account, pop: &ImagePop) -> ApiRes
         Ok(row.id)
     })
     .await
-}
-
-fn check_new_worker(app: &App, account: &Account, name: &str) -> ApiResult<()> {
-    if name.is_empty() {
-        return Err(ApiError::field("name", "A worker needs a name"));
-    }
-    let lower = name.to_lowercase();
-    if let Some(word) = FORBIDDEN_WORDS.iter().find(|word| lower.contains(**word)) {
-        let message = format!("The name must not hold `{word}`: choose another one");
-        return Err(ApiError::refused(ReturnCode::BadRequest, message));
-    }
-    let owned = app.registry.owned_by(account.user.id).len();
-    let invited = usize::try_from(account.user.worker_invited).unwrap_or(0);
-    if app.modes().invite_only_mode && owned >= invited {
-        let message = "The horde takes new workers by invitation only at the moment";
-        return Err(ApiError::refused(ReturnCode::WorkerInviteOnly, message));
-    }
-    let trusted = account.user.roles.trusted;
-    if !trusted && owned > MAX_WORKERS {
-        let message = format!("An account that is not trusted yet has {MAX_WORKERS} workers");
-        return Err(ApiError::refused(ReturnCode::TooManyWorkers, message));
-    }
-    if owned > MAX_WORKERS_TRUSTED && owned > invited {
-        let message = format!("An account has at most {MAX_WORKERS_TRUSTED} workers");
-        return Err(ApiError::refused(
-            ReturnCode::TooManyWorkersTrusted,
-            message,
-        ));
-    }
-    Ok(())
 }
 
 impl App {
@@ -247,6 +182,7 @@ impl App {
         if let Some(known) = self.registry.by_id(worker) {
             self.registry.put(Known {
                 declared: Arc::new(popped.pop.clone()),
+                address: Some(popped.ip),
                 ..known
             });
         }
@@ -255,7 +191,7 @@ impl App {
             at: now,
             agent: popped.pop.bridge_agent.clone(),
             declared: serde_json::to_string(&popped.pop).unwrap_or_default(),
-            ip: Some(popped.ip.clone()),
+            ip: Some(popped.ip.to_string()),
             uptime: record.uptime.0 / 1000,
             uncompleted: i64::try_from(record.uncompleted).unwrap_or(i64::MAX),
             kudos_uptime: record.kudos_uptime,
@@ -508,6 +444,7 @@ impl App {
         if let Effect::Delivered(delivery) = &settlement.effect {
             self.accounts.apply(&delivery.event);
             self.accounts.release(request, Some(delivery.charged));
+            self.judge_delivery(delivery).await;
         }
         if confirmed.request_done {
             self.accounts.release(request, None);

@@ -9,4 +9,5 @@ pub(crate) mod worker;
 
 pub(crate) mod blob;
 pub(crate) mod health;
+pub(crate) mod operation;
 pub(crate) mod page;

@@ -46,7 +46,7 @@ pub(crate) async fn ask(
         let asked = Asked {
             request,
             agent: AGENT.to_owned(),
-            ip: Some(peer.to_string()),
+            ip: Some(peer),
         };
         image::ask(&app, &account, asked).await
     };

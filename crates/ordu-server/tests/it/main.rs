@@ -6,6 +6,7 @@
 )]
 
 mod blobs;
+mod guard;
 mod page;
 mod refusals;
 mod replay;

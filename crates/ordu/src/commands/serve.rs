@@ -54,6 +54,7 @@ pub(crate) fn config(options: &Options, data: &DataFolder) -> Result<Config> {
         model_reference: model_reference(options)?,
         title: "Ordu".to_owned(),
         trust_threshold: None,
+        guard: crate::guard::config(&options.guard)?,
         clock: Clock::System,
     })
 }
