@@ -44,7 +44,7 @@ pub struct BlockWorkerAddress {
 pub struct NoticeView {
     /// Its id.
     pub id: String,
-    /// `worker-paused`.
+    /// `corrupt-prompt`, `worker-paused`, `corrupt-service`.
     pub kind: String,
     /// In a sentence.
     pub message: String,

@@ -9,7 +9,7 @@ use axum::routing::{get, post, put};
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::app::App;
-use crate::routes::{blob, health, image, job, operation, page, status, user, worker};
+use crate::routes::{blob, filter, health, image, job, operation, page, status, user, worker};
 use crate::transport;
 
 /// The whole server.
@@ -54,6 +54,17 @@ fn api() -> Router<Arc<App>> {
         .route("/workers", get(worker::list))
         .route("/workers/{id}", get(worker::by_id))
         .route("/workers/name/{name}", get(worker::by_name))
+        .route(
+            "/filters",
+            get(filter::list).put(filter::add).post(filter::try_prompt),
+        )
+        .route("/filters/regex", get(filter::regexes))
+        .route(
+            "/filters/{id}",
+            get(filter::by_id)
+                .patch(filter::change)
+                .delete(filter::delete),
+        )
         .route(
             "/operations/ipaddr",
             get(operation::blocks)

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 use clap::Args;
+use ordu_api::UserId;
 use ordu_core::address::read_network;
 use ordu_core::filter::Terms;
 use ordu_server::{GuardConfig, OnboardingLimits};
@@ -12,13 +13,26 @@ use ordu_server::{GuardConfig, OnboardingLimits};
 /// How a horde protects itself.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Guard {
+    /// Do not filter prompts.
+    #[arg(long, env = "ORDU_NO_PROMPT_FILTERS", value_parser = clap::builder::FalseyValueParser::new())]
+    pub(crate) no_prompt_filters: bool,
+
     /// Do not look for profanity in names and notes.
     #[arg(long, env = "ORDU_NO_PROFANITY_CHECK", value_parser = clap::builder::FalseyValueParser::new())]
     pub(crate) no_profanity_check: bool,
 
-    /// A JSON file of terms for the profanity check, instead of the built-in ones.
+    /// A JSON file of terms for prompt filters and profanity, instead of the built-in ones.
     #[arg(long, env = "ORDU_TERMS", value_name = "FILE")]
     pub(crate) terms: Option<PathBuf>,
+
+    /// An account that may try prompts on the filters without being a moderator. Repeatable.
+    #[arg(
+        long,
+        env = "ORDU_FILTER_CHECKER",
+        value_name = "ALIAS",
+        value_delimiter = ','
+    )]
+    pub(crate) filter_checker: Vec<String>,
 
     /// Answers how likely the address in `{ipaddr}` hides somebody, as a number from 0 to 1.
     #[arg(long, env = "ORDU_IP_CHECK_URL", value_name = "URL")]
@@ -93,8 +107,10 @@ impl Default for Guard {
         let config = GuardConfig::default();
         let limits = config.onboarding;
         Self {
+            no_prompt_filters: false,
             no_profanity_check: false,
             terms: None,
+            filter_checker: Vec::new(),
             ip_check_url: None,
             ip_check_threshold: config.ip_check_threshold,
             ip_check_allow: Vec::new(),
@@ -110,6 +126,13 @@ impl Default for Guard {
 /// The settings of the countermeasures from their options.
 pub(crate) fn config(options: &Guard) -> Result<GuardConfig> {
     let default = GuardConfig::default();
+    let mut filter_checkers = Vec::with_capacity(options.filter_checker.len());
+    for alias in &options.filter_checker {
+        let user = UserId::from_alias(alias).with_context(|| {
+            format!("`--filter-checker {alias}` names no account: write it as `name#id`")
+        })?;
+        filter_checkers.push(user);
+    }
     let mut ip_check_allowed = Vec::with_capacity(options.ip_check_allow.len());
     for block in &options.ip_check_allow {
         let network = read_network(block)
@@ -117,8 +140,11 @@ pub(crate) fn config(options: &Guard) -> Result<GuardConfig> {
         ip_check_allowed.push(network);
     }
     Ok(GuardConfig {
+        check_prompts: !options.no_prompt_filters,
         check_profanity: !options.no_profanity_check,
         terms: read_terms(options)?.unwrap_or(default.terms),
+        filter_checkers,
+        service_addresses: Vec::new(),
         ip_check_url: options.ip_check_url.clone(),
         ip_check_threshold: options.ip_check_threshold,
         ip_check_allowed,
@@ -153,15 +179,19 @@ mod tests {
             ip_check_allow: vec!["10.0.0.0/99".to_owned()],
             ..Guard::default()
         };
+        let wrong_alias = Guard {
+            filter_checker: vec!["nobody".to_owned()],
+            ..Guard::default()
+        };
         let missing = Guard {
             terms: Some("missing.json".into()),
             ..Guard::default()
         };
-        for options in [wrong_block, missing] {
+        for options in [wrong_block, wrong_alias, missing] {
             assert!(config(&options).is_err(), "{options:?}");
         }
         let fine = config(&Guard::default()).unwrap();
-        assert!(fine.check_profanity);
+        assert!(fine.check_prompts && fine.check_profanity);
         assert_eq!(fine.onboarding, OnboardingLimits::default());
     }
 }

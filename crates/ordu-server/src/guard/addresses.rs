@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use ordu_api::ReturnCode;
-use ordu_core::address::{REPORT_LIFETIME, Reputation, TOLD_REST};
+use ordu_core::address::{Party, REPORT_LIFETIME, Reputation, TOLD_REST};
 use ordu_core::horde::Address;
 use ordu_core::{Millis, Role, Timestamp};
 use ordu_store::Store;
@@ -29,6 +29,8 @@ pub(crate) struct Addresses {
 pub(crate) struct Asker<'a> {
     pub(crate) account: &'a Account,
     pub(crate) address: Option<IpAddr>,
+    /// The address of the service that speaks for it, if one does.
+    pub(crate) proxy: Option<IpAddr>,
 }
 
 impl Addresses {
@@ -107,6 +109,35 @@ impl App {
             return Err(ApiError::refused(ReturnCode::UntrustedUnsafeIP, message));
         }
         Ok(Address::Unsafe)
+    }
+
+    /// Reports an address: it is shut out, here at once and, once stored, on every node.
+    pub(crate) async fn report_address(&self, address: IpAddr) {
+        let now = self.clock.now();
+        let party = self.party(address);
+        let entry = self
+            .guard
+            .addresses
+            .reputation()
+            .report(address, party, now);
+        let Some(entry) = entry else {
+            tracing::warn!("too many addresses are shut out to remember one more");
+            return;
+        };
+        if let Err(error) = self.store.put_address(&entry).await {
+            tracing::warn!(%error, "a reported address is known to this node only");
+            self.guard.addresses.reputation().cap(address, now);
+        }
+    }
+
+    /// Whose address this is.
+    fn party(&self, address: IpAddr) -> Party {
+        let services = &self.config.guard.service_addresses;
+        if services.iter().any(|block| block.contains(&address)) {
+            Party::Service
+        } else {
+            Party::Ordinary
+        }
     }
 
     /// Deletes what nobody needs to know any more.

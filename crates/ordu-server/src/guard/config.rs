@@ -3,16 +3,23 @@
 use std::sync::Arc;
 
 use ipnet::IpNet;
+use ordu_api::UserId;
 use ordu_core::filter::Terms;
 use url::Url;
 
 /// The countermeasures' settings.
 #[derive(Debug, Clone)]
 pub struct GuardConfig {
+    /// Whether prompts are filtered.
+    pub check_prompts: bool,
     /// Whether names and notes are checked for profanity.
     pub check_profanity: bool,
     /// The operator's words.
     pub terms: Arc<Terms>,
+    /// Accounts that are no moderators and may try prompts on the filters.
+    pub filter_checkers: Vec<UserId>,
+    /// Addresses that speak for many users: reports shut them out for minutes only.
+    pub service_addresses: Vec<IpNet>,
     /// Answers how likely `{ipaddr}` hides somebody, 0…1; all addresses are safe if `None`.
     pub ip_check_url: Option<String>,
     /// An address that is less likely to hide somebody is safe.
@@ -52,8 +59,11 @@ impl Default for OnboardingLimits {
 impl Default for GuardConfig {
     fn default() -> Self {
         Self {
+            check_prompts: true,
             check_profanity: true,
             terms: super::built_in_terms(),
+            filter_checkers: Vec::new(),
+            service_addresses: Vec::new(),
             ip_check_url: None,
             ip_check_threshold: 0.93,
             ip_check_allowed: Vec::new(),

@@ -1,4 +1,4 @@
-//! The countermeasures: what is at hand in memory to judge addresses, workers and names.
+//! The countermeasures: what is at hand in memory to judge prompts, addresses, workers and names.
 //!
 //! The rules are `ordu-core`'s. Here they meet the database: everything is read at the start, kept
 //! fresh behind, and written before it is acknowledged. No check on a hot path asks the database.
@@ -6,7 +6,10 @@
 mod addresses;
 mod checker;
 mod config;
+mod filters;
 mod notices;
+mod prompts;
+mod proxies;
 mod suspicions;
 
 use std::sync::Arc;
@@ -17,8 +20,10 @@ use ordu_core::profanity::Profanity;
 pub(crate) use addresses::{Addresses, Asker};
 pub(crate) use checker::{AddressVerdict, Checker};
 pub use config::{GuardConfig, OnboardingLimits};
+pub(crate) use filters::Filters;
 pub(crate) use notices::{Notices, post_notices};
 
+use proxies::Proxies;
 pub(crate) use suspicions::SuspicionBook;
 
 /// What is read back this much further than what was seen last: other nodes' clocks differ, and
@@ -27,25 +32,30 @@ const OVERLAP_MS: i64 = 60_000;
 
 /// Everything that the countermeasures keep in memory.
 pub(crate) struct Guard {
+    pub(crate) filters: Filters,
     pub(crate) addresses: Addresses,
     pub(crate) checker: Checker,
     pub(crate) suspicions: SuspicionBook,
     pub(crate) notices: Notices,
+    proxies: Proxies,
     pub(crate) limits: OnboardingLimits,
     profanity: Profanity,
 }
 
 impl Guard {
     pub(crate) fn new(config: &GuardConfig) -> Result<Self, reqwest::Error> {
+        let terms = Arc::clone(&config.terms);
         let profanity = if config.check_profanity {
-            config.terms.profanity().clone()
+            terms.profanity().clone()
         } else {
             Profanity::off()
         };
         Ok(Self {
+            filters: Filters::new(terms, config.check_prompts),
             addresses: Addresses::default(),
             checker: Checker::new(config)?,
             suspicions: SuspicionBook::default(),
+            proxies: Proxies::default(),
             notices: Notices::new(config.moderator_webhook.clone())?,
             limits: config.onboarding,
             profanity,

@@ -31,15 +31,21 @@ const KEPT_FOR: Millis = Millis::from_minutes(30 * 24 * 60);
 /// What a notice is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum NoticeKind {
+    /// Somebody sent a corrupt prompt. Kept as evidence, never posted.
+    CorruptPrompt,
     /// A worker was paused by itself.
     WorkerPaused,
+    /// A service passes on many corrupt prompts.
+    CorruptService,
 }
 
 impl NoticeKind {
     /// Its name, as it is stored.
     pub(crate) const fn name(self) -> &'static str {
         match self {
+            Self::CorruptPrompt => "corrupt-prompt",
             Self::WorkerPaused => "worker-paused",
+            Self::CorruptService => "corrupt-service",
         }
     }
 }

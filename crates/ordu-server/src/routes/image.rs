@@ -76,13 +76,13 @@ pub(crate) enum Answer {
 ///
 /// # Source
 /// `generation.md` § 3.3: the order decides which refusal wins.
-pub(crate) async fn ask(app: &Arc<App>, account: &Account, asked: Asked) -> ApiResult<Answer> {
+pub(crate) async fn ask(app: &Arc<App>, account: &Account, mut asked: Asked) -> ApiResult<Answer> {
     let standing = account.standing(app.accounts.held(account.user.id));
     check_requester(app, account, &asked.request)?;
     image::precheck(&asked.request, &standing)?;
     check_workers(app, &asked.request)?;
     let reservation = reserve_slots(app, account, &asked.request)?;
-    let address = admit(app, account, &asked).await?;
+    let address = admit(app, account, &mut asked).await?;
     let mut spec = image::check(&asked.request, &standing, &app.reference)?;
     if asked.agent == BANNED_AGENT {
         let message = "Change the client agent: this one is the sample of a tutorial";
@@ -132,13 +132,21 @@ pub(crate) async fn ask(app: &Arc<App>, account: &Account, asked: Asked) -> ApiR
     Ok(Answer::Accepted(accepted))
 }
 
-/// The countermeasures: address, and during a raid whoever hides.
-async fn admit(app: &App, account: &Account, asked: &Asked) -> ApiResult<Address> {
+/// The countermeasures: address, prompt, and during a raid whoever hides. The prompt may be another
+/// one afterwards.
+async fn admit(app: &App, account: &Account, asked: &mut Asked) -> ApiResult<Address> {
     app.check_shut_out(asked.ip)?;
     let asker = Asker {
         account,
         address: asked.ip,
+        proxy: None,
     };
+    let request = &mut asked.request;
+    // A price does not depend on the prompt: asking for it neither tells nor costs anything.
+    if !request.dry_run {
+        let admitted = app.admit_image_prompt(asker, request).await?;
+        request.prompt = admitted.unwrap_or_else(|| std::mem::take(&mut request.prompt));
+    }
     app.admit_address(asker).await
 }
 

@@ -1,15 +1,25 @@
-//! Keeps addresses and suspicions as the database has them, and deletes what is old.
+//! Keeps filters, addresses and suspicions as the database has them, and deletes what is old.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::app::App;
 
+/// How often filters are read.
+pub(crate) const FILTERS_PAUSE: Duration = Duration::from_secs(10);
+
 /// How often reputation is read.
 pub(crate) const REPUTATION_PAUSE: Duration = Duration::from_secs(5);
 
 /// How often old rows are deleted.
 pub(crate) const CLEANING_PAUSE: Duration = Duration::from_mins(10);
+
+/// One look at the filters.
+pub(crate) async fn filters(app: Arc<App>) {
+    if let Err(error) = app.guard.filters.refresh(&app.store).await {
+        tracing::warn!(%error, "the filters could not be read");
+    }
+}
 
 /// One look at addresses and suspicions.
 pub(crate) async fn reputation(app: Arc<App>) {
@@ -33,6 +43,7 @@ pub(crate) async fn clean(app: Arc<App>) {
 impl App {
     /// Reads what the countermeasures need to begin.
     pub(crate) async fn load_guard(&self) -> Result<(), ordu_store::Error> {
+        self.guard.filters.refresh(&self.store).await?;
         self.refresh_reputation().await
     }
 

@@ -99,6 +99,11 @@ const TASKS: &[Task] = &[
         run: |app| Box::pin(reachability::run(app)),
     },
     Task {
+        name: "filters",
+        pause: guard::FILTERS_PAUSE,
+        run: |app| Box::pin(guard::filters(app)),
+    },
+    Task {
         name: "reputation",
         pause: guard::REPUTATION_PAUSE,
         run: |app| Box::pin(guard::reputation(app)),

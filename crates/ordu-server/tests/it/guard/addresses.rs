@@ -51,9 +51,10 @@ async fn wrong_addresses_are_refused_before_the_key_is_looked_at() {
 }
 
 #[tokio::test]
-async fn operations_are_for_moderators() {
+async fn operations_and_filters_are_for_moderators() {
     let horde = start(GuardConfig::default()).await;
     let worker = "/operations/block_worker_ipaddr/6a1b0c9e-7f43-4b6e-9f3b-0d1c2b3a4958";
+    let filter = json!({ "regex": "a", "filter_type": 20 });
     let address = json!({ "ipaddr": "203.0.113.5", "hours": 1 });
     let calls = [
         (Method::GET, "/operations/ipaddr", None),
@@ -63,6 +64,13 @@ async fn operations_are_for_moderators() {
         (Method::GET, "/operations/notices", None),
         (Method::PUT, worker, Some(json!({ "days": 1 }))),
         (Method::DELETE, worker, None),
+        (Method::GET, "/filters", None),
+        (Method::PUT, "/filters", Some(filter.clone())),
+        (Method::POST, "/filters", Some(json!({ "prompt": "a" }))),
+        (Method::GET, "/filters/regex", None),
+        (Method::GET, "/filters/9", None),
+        (Method::PATCH, "/filters/9", Some(filter)),
+        (Method::DELETE, "/filters/9", None),
     ];
     let user = stranger(&horde, "user").await;
     let anonymous = Caller::new(&horde, &ordu_api::ApiKey::anonymous());
@@ -186,17 +194,18 @@ async fn time_outs_and_suspicions_outlive_the_process() {
         let horde = start_on(database).await;
         let moderator_key = {
             let moderator = moderator(&horde).await;
-            let single = json!({ "ipaddr": "203.0.113.1", "hours": 1 });
-            moderator.post("/operations/ipaddr", single).await;
+            for (regex, kind) in [("zzminor", 10), ("zzlewd", 20)] {
+                let body = json!({ "regex": regex, "filter_type": kind });
+                moderator.put("/filters", body).await;
+            }
             let block = json!({ "ipaddr": "198.51.100.0/24", "hours": 1 });
             moderator.post("/operations/ipaddr", block).await;
             moderator.key.clone()
         };
         let asker_key = {
             let asker = stranger(&horde, "asker").await;
-            let asker = asker.from("203.0.113.7");
-            let long = asker.pop(&"n".repeat(101)).await;
-            assert_eq!(long.status, 200);
+            let corrupt = json!({ "prompt": "zzminor zzlewd", "replacement_filter": false });
+            assert_eq!(asker.ask_with(corrupt).await.rc(), "CorruptPrompt");
             asker.key.clone()
         };
         horde.server.stop().await;
@@ -208,6 +217,16 @@ async fn time_outs_and_suspicions_outlive_the_process() {
         assert_eq!(suspicion_of(&moderator, &asker).await, 1);
         let elsewhere = asker.from("198.51.100.3");
         assert_eq!(elsewhere.ask("a cat").await.rc(), "TimeoutIP");
+        assert_eq!(
+            moderator
+                .get("/filters")
+                .await
+                .body
+                .as_array()
+                .unwrap()
+                .len(),
+            2
+        );
     })
     .await;
 }

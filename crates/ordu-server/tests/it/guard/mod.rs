@@ -1,6 +1,7 @@
 //! The countermeasures, from outside.
 
 mod addresses;
+mod filters;
 mod onboarding;
 mod suspicion;
 
@@ -76,6 +77,10 @@ impl<'a> Caller<'a> {
 
     async fn post(&self, path: &str, body: Value) -> Answer {
         self.call(Method::POST, path, Some(body)).await
+    }
+
+    async fn patch(&self, path: &str, body: Value) -> Answer {
+        self.call(Method::PATCH, path, Some(body)).await
     }
 
     async fn delete(&self, path: &str, body: Option<Value>) -> Answer {
