@@ -44,7 +44,7 @@ pub struct BlockWorkerAddress {
 pub struct NoticeView {
     /// Its id.
     pub id: String,
-    /// `corrupt-prompt`, `worker-paused`, `corrupt-service`.
+    /// `corrupt-prompt`, `worker-paused`, `problem-jobs`, `corrupt-service`.
     pub kind: String,
     /// In a sentence.
     pub message: String,

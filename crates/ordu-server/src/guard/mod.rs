@@ -8,6 +8,7 @@ mod checker;
 mod config;
 mod filters;
 mod notices;
+mod problems;
 mod prompts;
 mod proxies;
 mod suspicions;

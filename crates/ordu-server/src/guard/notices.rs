@@ -35,6 +35,8 @@ pub(crate) enum NoticeKind {
     CorruptPrompt,
     /// A worker was paused by itself.
     WorkerPaused,
+    /// Many jobs of somebody were reported as illegal.
+    ProblemJobs,
     /// A service passes on many corrupt prompts.
     CorruptService,
 }
@@ -45,6 +47,7 @@ impl NoticeKind {
         match self {
             Self::CorruptPrompt => "corrupt-prompt",
             Self::WorkerPaused => "worker-paused",
+            Self::ProblemJobs => "problem-jobs",
             Self::CorruptService => "corrupt-service",
         }
     }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use ordu_api::{UserId, WorkerId};
-use ordu_core::horde::Delivery;
+use ordu_core::horde::{Delivery, Settlement};
 use ordu_core::suspicion::{Noted, Pace, Reason, Suspect, Suspicions};
 use ordu_core::{Millis, Role, Roles, Timestamp};
 use ordu_store::{Store, Suspicion, WorkerChange};
@@ -13,6 +13,7 @@ use ordu_store::{Store, Suspicion, WorkerChange};
 use super::OVERLAP_MS;
 use crate::app::App;
 use crate::guard::notices::{News, NoticeKind};
+use crate::guard::problems::{Reported, is_problem};
 
 /// How long other nodes have to learn that something was forgotten.
 const FORGOTTEN_FOR: Millis = Millis::from_minutes(24 * 60);
@@ -185,8 +186,8 @@ impl App {
             .await;
     }
 
-    /// Looks at a delivered job: was it faster than any can be?
-    pub(crate) async fn judge_delivery(&self, delivery: &Delivery) {
+    /// Looks at a delivered job: was it faster than any can be, was it reported as illegal?
+    pub(crate) async fn judge_delivery(&self, settlement: &Settlement, delivery: &Delivery) {
         let statistics = &delivery.statistics;
         let pace = Pace {
             kind: statistics.kind,
@@ -203,6 +204,15 @@ impl App {
             };
             let roles = self.owner_roles(statistics.owner).await;
             self.suspect(suspect, roles, Reason::UnreasonablyFast).await;
+        }
+        if is_problem(&delivery.delivered) {
+            let reported = Reported {
+                job: settlement.job,
+                request: settlement.request,
+                requester: statistics.requester,
+                worker: statistics.worker,
+            };
+            self.note_problem(reported).await;
         }
     }
 

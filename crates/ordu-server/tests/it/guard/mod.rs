@@ -3,6 +3,7 @@
 mod addresses;
 mod filters;
 mod onboarding;
+mod problems;
 mod suspicion;
 
 use std::net::SocketAddr;
