@@ -82,7 +82,7 @@ pub(crate) async fn ask(app: &Arc<App>, account: &Account, mut asked: Asked) -> 
     image::precheck(&asked.request, &standing)?;
     check_workers(app, &asked.request)?;
     let reservation = reserve_slots(app, account, &asked.request)?;
-    let address = admit(app, account, &mut asked).await?;
+    let address = admit(app, account, &standing, &mut asked).await?;
     let mut spec = image::check(&asked.request, &standing, &app.reference)?;
     if asked.agent == BANNED_AGENT {
         let message = "Change the client agent: this one is the sample of a tutorial";
@@ -134,7 +134,12 @@ pub(crate) async fn ask(app: &Arc<App>, account: &Account, mut asked: Asked) -> 
 
 /// The countermeasures: address, prompt, and during a raid whoever hides. The prompt may be another
 /// one afterwards.
-async fn admit(app: &App, account: &Account, asked: &mut Asked) -> ApiResult<Address> {
+async fn admit(
+    app: &App,
+    account: &Account,
+    standing: &Standing,
+    asked: &mut Asked,
+) -> ApiResult<Address> {
     app.check_shut_out(asked.ip)?;
     let asker = Asker {
         account,
@@ -147,6 +152,7 @@ async fn admit(app: &App, account: &Account, asked: &mut Asked) -> ApiResult<Add
         let admitted = app.admit_image_prompt(asker, request).await?;
         request.prompt = admitted.unwrap_or_else(|| std::mem::take(&mut request.prompt));
     }
+    image::check_models(request, standing, &app.reference)?;
     app.admit_address(asker).await
 }
 

@@ -142,6 +142,37 @@ async fn a_long_time_out_is_not_told() {
 }
 
 #[tokio::test]
+async fn checks_ask_the_database_nothing() {
+    let horde = start(GuardConfig::default()).await;
+    let moderator = moderator(&horde).await;
+    for regex in ["zzminor", "zzlewd"] {
+        let body = json!({ "regex": regex, "filter_type": 10 });
+        moderator.put("/filters", body).await;
+    }
+    let block = json!({ "ipaddr": "198.51.100.0/24", "hours": 2 });
+    moderator.post("/operations/ipaddr", block).await;
+    let asker = stranger(&horde, "asker").await;
+    let owner = stranger(&horde, "owner").await;
+    owner.pop("w").await;
+    let asked = asker.ask("a zzminor thing").await.body["id"].clone();
+    owner.pop("w").await;
+    let check = format!("/generate/check/{}", asked.as_str().unwrap());
+    let out = stranger(&horde, "out").await.from("198.51.100.9");
+    out.ask("a cat").await;
+    let mut fewest = u64::MAX;
+    // Tasks look around meanwhile, but not every time.
+    for _ in 0..10 {
+        let trips = || horde.server.store().counters().round_trips;
+        let before = trips();
+        assert_eq!(asker.get(&check).await.status, 200);
+        assert_eq!(owner.pop("w").await.body["id"], json!(null));
+        assert_eq!(out.ask("a cat").await.rc(), "TimeoutIP");
+        fewest = fewest.min(trips() - before);
+    }
+    assert_eq!(fewest, 0);
+}
+
+#[tokio::test]
 async fn a_workers_address_can_be_blocked_by_its_64() {
     let horde = start(GuardConfig::default()).await;
     let moderator = moderator(&horde).await;
@@ -319,8 +350,18 @@ async fn during_a_raid_who_hides_gets_nothing() {
     moderator
         .put("/status/modes", json!({ "raid_mode": true }))
         .await;
-    let refused = asker.ask("a cat").await;
-    assert_eq!((refused.status, refused.rc()), (403, "UntrustedUnsafeIP"));
+    for (wrong, status, rc) in [
+        (json!({}), 403, "UntrustedUnsafeIP"),
+        (json!({ "source_mask": "AAAA" }), 403, "UntrustedUnsafeIP"),
+        (
+            json!({ "models": ["RealESRGAN_x4plus"] }),
+            400,
+            "UnexpectedModelName",
+        ),
+    ] {
+        let refused = asker.ask_with(wrong.clone()).await;
+        assert_eq!((refused.status, refused.rc()), (status, rc), "{wrong}");
+    }
     for address in ["8.8.8.8", "5.5.5.5"] {
         let asker = stranger(&horde, address).await.from(address);
         let accepted = asker.ask("a cat").await;
