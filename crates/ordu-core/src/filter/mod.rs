@@ -101,22 +101,23 @@ impl FilterSet {
         if filters.len() > MAX_FILTERS {
             return Err(FilterError::TooMany(filters.len()));
         }
-        let mut by_kind: BTreeMap<u8, Vec<&str>> = BTreeMap::new();
+        let mut by_kind: BTreeMap<u8, Vec<(&str, Pattern)>> = BTreeMap::new();
         let mut replacements = Vec::new();
         for filter in filters {
             let pattern = Pattern::new(&filter.regex)?;
             if filter.kind == CONTEXT_A {
-                replacements.push((pattern, filter.replacement.clone()));
+                replacements.push((pattern.clone(), filter.replacement.clone()));
             }
-            by_kind.entry(filter.kind).or_default().push(&filter.regex);
+            let of_kind = by_kind.entry(filter.kind).or_default();
+            of_kind.push((&filter.regex, pattern));
         }
         let mut groups = BTreeMap::new();
-        for (kind, regexes) in by_kind {
+        for (kind, patterns) in by_kind {
             let together = |error: PatternError| FilterError::Together {
                 kind,
                 reason: error.to_string(),
             };
-            groups.insert(kind, Group::new(&regexes).map_err(together)?);
+            groups.insert(kind, Group::new(&patterns).map_err(together)?);
         }
         Ok(Self {
             groups,

@@ -112,12 +112,12 @@ pub(super) struct Group {
 }
 
 impl Group {
-    pub(super) fn new(regexes: &[&str]) -> Result<Self, PatternError> {
+    pub(super) fn new(patterns: &[(&str, Pattern)]) -> Result<Self, PatternError> {
         let mut joined = String::new();
         let mut fancy = Vec::new();
-        for regex in regexes {
-            if let pattern @ Pattern::Fancy(_) = Pattern::new(regex)? {
-                fancy.push(pattern);
+        for (text, pattern) in patterns {
+            if let Pattern::Fancy(_) = pattern {
+                fancy.push(pattern.clone());
                 continue;
             }
             if !joined.is_empty() {
@@ -125,12 +125,13 @@ impl Group {
             }
             // Each stands for itself, whatever flags and alternatives it has.
             joined.push_str("(?:");
-            joined.push_str(regex);
+            joined.push_str(text);
             joined.push(')');
         }
         let plain = (!joined.is_empty()).then(|| plain(&joined)).transpose()?;
+        let texts: Vec<&str> = patterns.iter().map(|(text, _)| *text).collect();
         Ok(Self {
-            text: regexes.join("|"),
+            text: texts.join("|"),
             plain,
             fancy,
         })
