@@ -23,9 +23,9 @@ pub(crate) use checker::{AddressVerdict, Checker};
 pub use config::{GuardConfig, OnboardingLimits};
 pub(crate) use filters::Filters;
 pub(crate) use notices::{Notices, post_notices};
+pub(crate) use suspicions::SuspicionBook;
 
 use proxies::Proxies;
-pub(crate) use suspicions::SuspicionBook;
 
 /// What is read back this much further than what was seen last: other nodes' clocks differ, and
 /// what was written first can become visible later. In milliseconds.
