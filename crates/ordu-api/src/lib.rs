@@ -11,8 +11,10 @@ pub mod error;
 pub mod ids;
 pub mod schema;
 
+pub mod filter;
 pub mod image;
 pub mod mask;
+pub mod operation;
 pub mod status;
 pub mod text;
 pub mod user;

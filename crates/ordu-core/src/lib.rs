@@ -9,13 +9,17 @@ pub mod kudos;
 pub mod refusal;
 pub mod time;
 
+pub mod address;
 pub mod agent;
 pub mod asking;
+pub mod filter;
 pub mod image;
 pub mod ledger;
 pub mod model_reference;
 pub mod pricing;
+pub mod profanity;
 pub mod standing;
+pub mod suspicion;
 pub mod text;
 pub mod text_models;
 

@@ -18,6 +18,7 @@ use crate::blobs::Blobs;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::error::{ApiError, ApiResult};
+use crate::guard::Guard;
 use crate::pictures::Pictures;
 use crate::registry::Registry;
 use crate::reservation::Reservations;
@@ -36,6 +37,7 @@ pub(crate) struct App {
     pub(crate) blobs: Blobs,
     pub(crate) pictures: Pictures,
     pub(crate) accounts: Accounts,
+    pub(crate) guard: Guard,
     pub(crate) registry: Registry,
     pub(crate) watch: Watch,
     pub(crate) reservations: Reservations,

@@ -8,6 +8,7 @@ use ordu_core::Kudos;
 use url::Url;
 
 use crate::clock::Clock;
+use crate::guard::GuardConfig;
 use crate::secret::Secret;
 
 /// How a server is set up.
@@ -37,6 +38,8 @@ pub struct Config {
     pub title: String,
     /// Escrow above which an owner becomes trusted; never if `None`.
     pub trust_threshold: Option<Kudos>,
+    /// Countermeasures.
+    pub guard: GuardConfig,
     /// Where the time comes from.
     pub clock: Clock,
 }
@@ -66,6 +69,7 @@ impl Config {
             text_model_reference: None,
             title: "Ordu".to_owned(),
             trust_threshold: None,
+            guard: GuardConfig::default(),
             clock: Clock::System,
         }
     }

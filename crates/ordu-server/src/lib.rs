@@ -20,7 +20,9 @@ mod clock;
 mod error;
 mod extract;
 mod fetch;
+mod guard;
 mod modes;
+mod onboarding;
 mod pictures;
 mod rebuild;
 mod registry;
@@ -34,5 +36,6 @@ mod watch;
 
 pub use clock::Clock;
 pub use config::{BlobPlace, Config};
+pub use guard::{GuardConfig, OnboardingLimits};
 pub use secret::{NoRandomness, Secret, new_api_key, random_bytes};
 pub use server::{Server, StartError};

@@ -3,6 +3,7 @@
 //! What a worker did and earned is the live horde's knowledge; here is who it is.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ordu_api::worker::WorkKind;
@@ -23,6 +24,8 @@ pub(crate) struct Known {
     pub(crate) kind: WorkKind,
     pub(crate) owner: UserId,
     pub(crate) info: Option<String>,
+    /// Where it came from last.
+    pub(crate) address: Option<IpAddr>,
     /// What it declared at its last pop.
     pub(crate) declared: Arc<Declared>,
 }
@@ -80,6 +83,13 @@ impl Registry {
         let owned = tables.by_id.values().filter(|known| known.owner == owner);
         owned.map(|known| known.id).collect()
     }
+
+    /// How many workers of an owner came from an address last.
+    pub(crate) fn owned_at(&self, owner: UserId, address: IpAddr) -> usize {
+        let tables = self.tables();
+        let is_here = |known: &&Known| known.owner == owner && known.address == Some(address);
+        tables.by_id.values().filter(is_here).count()
+    }
 }
 
 impl Known {
@@ -91,6 +101,7 @@ impl Known {
             kind: worker.kind,
             owner: worker.owner,
             info: worker.info.clone(),
+            address: worker.ip.as_ref().and_then(|ip| ip.parse().ok()),
             declared: Arc::new(Declared::from_json(worker.kind, &worker.declared)),
         }
     }

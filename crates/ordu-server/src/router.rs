@@ -9,7 +9,9 @@ use axum::routing::{get, post, put};
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::app::App;
-use crate::routes::{blob, health, image, job, page, status, text, user, worker};
+use crate::routes::{
+    blob, filter, health, image, job, operation, page, status, text, user, worker,
+};
 use crate::transport;
 
 /// The whole server.
@@ -61,6 +63,29 @@ fn api() -> Router<Arc<App>> {
         .route("/workers", get(worker::list))
         .route("/workers/{id}", get(worker::by_id))
         .route("/workers/name/{name}", get(worker::by_name))
+        .route(
+            "/filters",
+            get(filter::list).put(filter::add).post(filter::try_prompt),
+        )
+        .route("/filters/regex", get(filter::regexes))
+        .route(
+            "/filters/{id}",
+            get(filter::by_id)
+                .patch(filter::change)
+                .delete(filter::delete),
+        )
+        .route(
+            "/operations/ipaddr",
+            get(operation::blocks)
+                .post(operation::time_out)
+                .delete(operation::free),
+        )
+        .route("/operations/ipaddr/{ipaddr}", get(operation::around))
+        .route(
+            "/operations/block_worker_ipaddr/{worker}",
+            put(operation::block_worker).delete(operation::free_worker),
+        )
+        .route("/operations/notices", get(operation::notices))
         .route("/find_user", get(user::find))
         .route("/users/{id}", get(user::by_id))
         .route("/dev/test-user", post(user::test_user))

@@ -23,6 +23,7 @@ use crate::app::{App, Live};
 use crate::blobs::{BlobError, Blobs};
 use crate::config::{BlobPlace, Config};
 use crate::fetch::Fetcher;
+use crate::guard::Guard;
 use crate::pictures::Pictures;
 use crate::rebuild::Rebuilder;
 use crate::registry::{self, Known, Registry};
@@ -177,6 +178,7 @@ async fn open(config: Config, address: SocketAddr, url: &str) -> Result<App, Sta
     Ok(App {
         accounts: Accounts::new(Arc::clone(&store), secret.clone(), clock.clone()),
         pictures: Pictures::new(Fetcher::new(Vec::new())?),
+        guard: Guard::new(&config.guard)?,
         registry: Registry::default(),
         watch: Watch::default(),
         reservations: Reservations::default(),
@@ -235,6 +237,7 @@ async fn restore(app: &App) -> Result<(), StartError> {
     let workers = app.store.list_workers().await?;
     let requests = app.store.list_live().await?;
     app.load_modes().await?;
+    app.load_guard().await?;
     for worker in &workers {
         app.registry.put(Known::from_stored(worker));
         app.live().horde.restore_worker(registry::record(worker));

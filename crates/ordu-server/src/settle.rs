@@ -33,6 +33,7 @@ impl App {
         if let Effect::Delivered(delivery) = &settlement.effect {
             self.accounts.apply(&delivery.event);
             self.accounts.release(request, Some(delivery.charged));
+            self.judge_delivery(&settlement, delivery).await;
         }
         if confirmed.request_done {
             self.accounts.release(request, None);

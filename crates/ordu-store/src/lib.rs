@@ -7,11 +7,15 @@
 mod error;
 mod store;
 
+mod address;
+mod filter;
 mod job;
 mod ledger;
+mod notice;
 mod request;
 mod setting;
 mod stats;
+mod suspicion;
 mod user;
 mod worker;
 
@@ -29,12 +33,15 @@ pub mod testing;
 
 pub use counters::Counters;
 pub use error::{Error, Result};
+pub use filter::{Filter, NewFilter};
 pub use fold::Folded;
 pub use job::{Assignment, Claim, Fault, Faulted, Job, JobState, NewJob, Settled, Settlement};
 pub use ledger::{Balance, Discrepancy, Recorded};
+pub use notice::{Notice, ProblemJob};
 pub use pool::{DatabaseUrl, Options};
 pub use request::{NewRequest, Request, RequestState};
 pub use stats::{Activity, Bucket, Record, Totals};
 pub use store::Store;
+pub use suspicion::Suspicion;
 pub use user::{NewUser, Roles, User, UserChange, UserSort};
 pub use worker::{CheckIn, NewWorker, Worker, WorkerChange};

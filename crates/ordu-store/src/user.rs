@@ -250,6 +250,14 @@ const WIPE_WORKERS: &str = "
     DELETE FROM workers
     WHERE owner = $1";
 
+const WIPE_SUSPICIONS: &str = "
+    DELETE FROM suspicions
+    WHERE owner = $1";
+
+const WIPE_PROBLEM_JOBS: &str = "
+    DELETE FROM problem_jobs
+    WHERE owner = $1";
+
 pub(crate) const WRITE_ACTIVE_SQLITE: &str = "
     UPDATE users
     SET last_active = MAX(last_active, i.value ->> 'at')
@@ -366,7 +374,9 @@ impl Store {
         let mut connection = self.pool.begin().await?;
         let wiped = async {
             found(connection.execute(WIPE, args![id.get()]).await?)?;
-            connection.execute(WIPE_WORKERS, args![id.get()]).await?;
+            for sql in [WIPE_WORKERS, WIPE_SUSPICIONS, WIPE_PROBLEM_JOBS] {
+                connection.execute(sql, args![id.get()]).await?;
+            }
             Ok(())
         }
         .await;

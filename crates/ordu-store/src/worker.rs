@@ -263,6 +263,14 @@ const DELETE: &str = "
                                   FROM jobs
                                   WHERE jobs.worker = workers.id AND jobs.state = 'assigned')";
 
+const DELETE_SUSPICIONS: &str = "
+    DELETE FROM suspicions
+    WHERE worker = $1";
+
+const DELETE_PROBLEM_JOBS: &str = "
+    DELETE FROM problem_jobs
+    WHERE worker = $1";
+
 impl Store {
     /// Writes a new worker.
     ///
@@ -348,9 +356,23 @@ impl Store {
         self.behind.check_in(check_in);
     }
 
-    /// Deletes a worker that has no running job. Its finished jobs stay. Says whether it did.
+    /// Deletes a worker that has no running job, with what speaks against it. Its finished jobs
+    /// stay. Says whether it did.
     pub async fn delete_worker(&self, id: WorkerId) -> Result<bool> {
-        let deleted = self.pool.execute(DELETE, args![id.uuid()]).await? > 0;
+        let mut connection = self.pool.begin().await?;
+        let deleted = async {
+            let deleted = connection.execute(DELETE, args![id.uuid()]).await? > 0;
+            if deleted {
+                let suspicions = args![id.to_string()];
+                connection.execute(DELETE_SUSPICIONS, suspicions).await?;
+                connection
+                    .execute(DELETE_PROBLEM_JOBS, args![id.uuid()])
+                    .await?;
+            }
+            Ok(deleted)
+        }
+        .await;
+        let deleted = connection.end(deleted).await?;
         if deleted {
             self.behind.forget(id);
         }

@@ -8,6 +8,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::guard::Guard;
+
 /// A horde of volunteers that lend their machines: server, worker and client in one binary.
 #[derive(Debug, Parser)]
 #[command(name = "ordu", version, max_term_width = 100)]
@@ -119,6 +121,9 @@ pub(crate) struct Server {
     /// Allow loopback clients to mint users at `/api/v2/dev/test-user`. For tests only.
     #[arg(long, env = "ORDU_TEST_APIKEYS", hide = true, value_parser = clap::builder::FalseyValueParser::new())]
     pub(crate) test_apikeys: bool,
+
+    #[command(flatten)]
+    pub(crate) guard: Guard,
 }
 
 impl Server {
@@ -136,6 +141,7 @@ impl Server {
             model_reference: None,
             text_model_reference: None,
             test_apikeys: false,
+            guard: Guard::default(),
         }
     }
 }

@@ -8,6 +8,7 @@
 mod cli;
 mod commands;
 mod exit;
+mod guard;
 mod settings;
 
 use std::process::ExitCode;

@@ -21,6 +21,9 @@ const ALIASES: &[(&str, &str)] = &[
     ("ADMINS", "admins"),
     ("secret_key", "secret_key"),
     ("HORDE_TEST_APIKEYS", "test_apikeys"),
+    ("IP_CHECKER", "ip_check_url"),
+    ("DISCORD_PAUSED_NOTICE_WEBHOOK", "moderator_webhook"),
+    ("DISCORD_PROBLEM_USER_WEBHOOK", "moderator_webhook"),
 ];
 
 /// Reads the command line with everything that stands behind it.
@@ -116,8 +119,8 @@ fn plain_text(value: &toml::Value) -> Option<String> {
 
 /// What an existing deployment's environment says about an option.
 fn alias(option: &str) -> Option<String> {
-    let (name, _) = ALIASES.iter().find(|(_, target)| *target == option)?;
-    let value = environment(name)?;
+    let mut names = ALIASES.iter().filter(|(_, target)| *target == option);
+    let value = names.find_map(|(name, _)| environment(name))?;
     // Lists are JSON arrays there and separated by commas here.
     match serde_json::from_str::<Vec<String>>(&value) {
         Ok(items) => Some(items.join(",")),

@@ -52,7 +52,7 @@ pub use kinds::image::MAX_MODELS;
 pub use lifecycle::{Cancelled, Lapse, MAX_LAPSES, Stored};
 pub use matching::Idle;
 pub use needs::Reason;
-pub use offer::{Offer, Owner};
+pub use offer::{Offer, Owner, check_priority_usernames};
 pub use progress::GenerationView;
 pub use request::{Address, Request, Requester, Terms, Work};
 pub use settle::{Confirmed, Delivery, Effect, Settlement, Statistics, unknown_job};

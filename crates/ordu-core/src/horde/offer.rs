@@ -100,6 +100,14 @@ impl Offer {
     }
 }
 
+/// Whether every preferred user is named by an alias. Comes before the look at the key.
+///
+/// # Errors
+/// `InvalidPriorityUsername`.
+pub fn check_priority_usernames(aliases: &[String]) -> Result<(), Refusal> {
+    priority_users(aliases).map(|_| ())
+}
+
 fn priority_users(aliases: &[String]) -> Result<Vec<UserId>, Refusal> {
     let mut users = Vec::new();
     for alias in aliases.iter().take(MAX_PRIORITY_USERS) {

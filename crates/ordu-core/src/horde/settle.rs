@@ -79,6 +79,13 @@ pub struct Statistics {
     pub took_ms: i64,
 }
 
+impl Statistics {
+    /// How fast the job was done, in raw units a second.
+    pub fn speed(&self) -> f64 {
+        speed(self.things, self.took_ms)
+    }
+}
+
 /// What a confirmation led to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Confirmed {
@@ -269,7 +276,7 @@ impl Horde {
         let (request, deadline, worker) = (job.request, job.deadline, job.worker);
         self.deadlines.remove(&(deadline, id));
         let statistics = &delivery.statistics;
-        let speed = speed(statistics.things, statistics.took_ms);
+        let speed = statistics.speed();
         self.recent.add(statistics, speed, delivery.event.at);
         let finished = Finished {
             things: statistics.things,

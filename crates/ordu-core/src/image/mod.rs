@@ -162,8 +162,8 @@ impl Default for ImageSpec {
 /// Checks a request and fills in its defaults: steps 9, 11, 13, 18–26 and 28–34 of the protocol's
 /// order, which decides which refusal wins.
 ///
-/// Steps 9, 11 and 13 come before some that need more than the request (worker ids, concurrency,
-/// address): see [`precheck`].
+/// Some come before others that need more than the request (worker ids, concurrency, address): see
+/// [`precheck`] and [`check_models`].
 ///
 /// # Errors
 /// The first rule that is broken, with the code that the protocol names for it.
@@ -176,13 +176,14 @@ pub fn check(
     reference: &ModelReference,
 ) -> Result<ImageSpec, Refusal> {
     precheck(request, standing)?;
+    check_models(request, standing, reference)?;
     let subject = rules::Subject {
         request,
         params: &request.params,
         standing,
         reference,
     };
-    rules::apply(rules::MAIN, &subject)?;
+    rules::apply(rules::REST, &subject)?;
     let mut spec = ImageSpec::merge(request);
     spec.workers = asking::worker_ids(&request.workers)?;
     if standing.roles.has(Role::Education) {
@@ -207,6 +208,24 @@ pub fn precheck(request: &ImageRequest, standing: &Standing) -> Result<(), Refus
         reference: &nothing,
     };
     rules::apply(rules::FIRST, &subject)
+}
+
+/// Steps 18–26, which come before the look at who hides during a raid. [`check`] repeats them.
+///
+/// # Errors
+/// The first rule that is broken.
+pub fn check_models(
+    request: &ImageRequest,
+    standing: &Standing,
+    reference: &ModelReference,
+) -> Result<(), Refusal> {
+    let subject = rules::Subject {
+        request,
+        params: &request.params,
+        standing,
+        reference,
+    };
+    rules::apply(rules::MODELS, &subject)
 }
 
 /// Splits a prompt at the first `###` into what to paint and what to avoid.

@@ -31,8 +31,8 @@ type Rule = fn(&Subject<'_>) -> Verdict;
 /// The rules that come before the look at workers, concurrency and address.
 pub(super) const FIRST: &[Rule] = &[no_nul, extra_image_count, some_prompt, batching];
 
-/// The other rules.
-pub(super) const MAIN: &[Rule] = &[
+/// The rules that come after the look at the prompt, and before that at who hides during a raid.
+pub(super) const MODELS: &[Rule] = &[
     hires_fix,
     loras,
     textual_inversions,
@@ -43,6 +43,10 @@ pub(super) const MAIN: &[Rule] = &[
     upscalers,
     cfg_decimals,
     special_models,
+];
+
+/// The other rules.
+pub(super) const REST: &[Rule] = &[
     special_field,
     mask_has_source,
     control_type,

@@ -13,7 +13,7 @@ use ordu_api::image::{
     Progress, RequestStatus, Reward, SourceProcessing, UPLOADED,
 };
 use ordu_api::worker::{Skipped, WorkKind};
-use ordu_api::{JobId, RequestId, ReturnCode, UserId};
+use ordu_api::{JobId, RequestId, ReturnCode, UNKNOWN_AGENT, UserId};
 use ordu_core::asking::check_metadata;
 use ordu_core::horde::{Assignment, GenerationView, Outcome, Work};
 use ordu_core::image::{self, warnings};
@@ -26,6 +26,7 @@ use crate::app::App;
 use crate::blobs::{self, Permission};
 use crate::error::{ApiError, ApiResult};
 use crate::extract::{Checked, ClientAgent, OptionalKey, Peer};
+use crate::guard::Asker;
 use crate::sources;
 
 impl Wish for ImageRequest {
@@ -44,6 +45,17 @@ impl Wish for ImageRequest {
 
     fn precheck(&self, standing: &Standing) -> Result<(), Refusal> {
         image::precheck(self, standing)
+    }
+
+    async fn admit(&mut self, app: &App, asker: Asker<'_>) -> ApiResult<()> {
+        if let Some(prompt) = app.admit_image_prompt(asker, self).await? {
+            self.prompt = prompt;
+        }
+        Ok(())
+    }
+
+    fn check_models(&self, standing: &Standing, reference: &ModelReference) -> Result<(), Refusal> {
+        image::check_models(self, standing, reference)
     }
 
     fn check(&self, standing: &Standing, reference: &ModelReference) -> Result<Work, Refusal> {
@@ -65,7 +77,7 @@ pub(crate) async fn async_generate(
     let asked = Asked {
         request,
         agent,
-        ip: Some(peer.to_string()),
+        ip: Some(peer),
     };
     match request::ask(&app, &account, asked).await? {
         Answer::Accepted(accepted) => {
@@ -94,8 +106,14 @@ fn show(accepted: &Accepted, warnings: Vec<ordu_api::image::Warning>) -> Accepte
 /// `GET /generate/check/{id}`
 pub(crate) async fn check(
     State(app): State<Arc<App>>,
+    ClientAgent(agent): ClientAgent,
+    Peer(peer): Peer,
     Path(id): Path<String>,
 ) -> ApiResult<Json<Progress>> {
+    if agent == UNKNOWN_AGENT && app.shut_out_for(Some(peer)).is_some() {
+        let message = "This address is shut out: send a `Client-Agent` to look after requests";
+        return Err(ApiError::refused(ReturnCode::Forbidden, message));
+    }
     let id = request::read_id(&id)?;
     request::progress(&app, id, WorkKind::Image).await.map(Json)
 }

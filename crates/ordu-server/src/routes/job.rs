@@ -8,10 +8,11 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use ordu_api::image::{JobProgress, Reward};
 use ordu_api::worker::{Skipped, WorkKind};
-use ordu_api::{JobId, ReturnCode, UserId, WorkerId};
+use ordu_api::{JobId, ReturnCode, WorkerId};
 use ordu_core::agent::Agent;
 use ordu_core::horde::{
     self, Assignment, CheckIn, Declared, Idle, JobState, Offer, Outcome, Owner,
+    check_priority_usernames,
 };
 use ordu_core::{Kudos, Timestamp};
 use ordu_store::{Claim, NewJob, NewWorker};
@@ -21,23 +22,11 @@ use crate::accounts::Account;
 use crate::app::App;
 use crate::error::{ApiError, ApiResult};
 use crate::extract::{Checked, OptionalKey};
+use crate::onboarding::{Caller, WorkerName, check_door, check_owner, of_claims};
 use crate::registry::Known;
-use crate::text;
 
 /// How often a pop tries again after another node was faster.
 const MAX_LOST_CLAIMS: usize = 8;
-
-/// The longest worker name, in characters.
-const MAX_NAME_CHARS: usize = 100;
-
-/// Words that a new worker's name must not hold.
-const FORBIDDEN_WORDS: &[&str] = &["colab", "tpu", "google"];
-
-/// How many workers an untrusted owner may have before it gets no more.
-const MAX_WORKERS: usize = 3;
-
-/// How many a trusted one.
-const MAX_WORKERS_TRUSTED: usize = 20;
 
 /// What a pop found.
 pub(crate) struct Popped {
@@ -61,11 +50,29 @@ pub(crate) async fn pop(
     peer: IpAddr,
     mut declared: Declared,
 ) -> ApiResult<Popped> {
-    let account = app.accounts.by_key(&key.require()?).await?;
+    let key = key.require()?;
+    check_priority_usernames(declared.common().priority_usernames)?;
+    let account = app.accounts.by_key(&key).await?;
     check_owner(&account)?;
-    let name = text::clean(declared.common().name);
-    declared.set_name(name.chars().take(MAX_NAME_CHARS).collect());
-    let worker = worker_for(app, &account, &declared).await?;
+    let name = WorkerName::read(declared.common().name);
+    declared.set_name(name.text.clone());
+    let caller = Caller {
+        account: &account,
+        kind: declared.kind(),
+        name: &name,
+        agent: declared.common().agent,
+        address: peer,
+    };
+    let (known, mut remarks) = check_door(app, caller).await?;
+    if let Declared::Image(pop) = &declared {
+        remarks.extend(of_claims(pop.max_pixels));
+    }
+    let worker = match known {
+        Some(known) => known.id,
+        None => new_worker(app, &account, &declared, peer).await?,
+    };
+    app.note_remarks(account.user.id, worker, account.roles(), remarks)
+        .await;
     let standing = account.standing(Kudos::ZERO);
     let offer = Offer::new(worker, &standing, &declared, &app.reference)?;
     let this = Arc::clone(app);
@@ -73,7 +80,7 @@ pub(crate) async fn pop(
         let visit = Visit {
             offer,
             declared,
-            ip: peer.to_string(),
+            ip: peer,
         };
         this.take(visit).await
     })
@@ -85,51 +92,16 @@ struct Visit {
     offer: Offer,
     /// What it said, accepted or not.
     declared: Declared,
-    ip: String,
+    ip: IpAddr,
 }
 
-fn check_owner(account: &Account) -> ApiResult<()> {
-    let refuse = |code, message: &str| Err(ApiError::refused(code, message));
-    if account.user.roles.deleted {
-        return refuse(
-            ReturnCode::DeletedUser,
-            "This account is about to be deleted",
-        );
-    }
-    if account.user.roles.flagged {
-        let message = "This account is flagged: its workers are in maintenance mode";
-        return refuse(ReturnCode::WorkerFlaggedMaintenance, message);
-    }
-    if account.user.id == UserId::ANONYMOUS {
-        let message = "Anonymous users cannot run workers: make an account first";
-        return refuse(ReturnCode::AnonForbiddenWorker, message);
-    }
-    Ok(())
-}
-
-/// The worker of this name; made if nobody has the name yet.
-async fn worker_for(app: &Arc<App>, account: &Account, declared: &Declared) -> ApiResult<WorkerId> {
-    let name = declared.common().name;
-    let Some(known) = app.registry.by_name(name) else {
-        return new_worker(app, account, declared).await;
-    };
-    if known.kind != declared.kind() {
-        let message = format!("`{name}` is a worker of another kind: choose another name");
-        return Err(ApiError::refused(
-            ReturnCode::PolymorphicNameConflict,
-            message,
-        ));
-    }
-    if known.owner != account.user.id {
-        let message = format!("Wrong credentials: `{name}` is somebody else's worker");
-        return Err(ApiError::refused(ReturnCode::WrongCredentials, message));
-    }
-    Ok(known.id)
-}
-
-async fn new_worker(app: &Arc<App>, account: &Account, declared: &Declared) -> ApiResult<WorkerId> {
+async fn new_worker(
+    app: &Arc<App>,
+    account: &Account,
+    declared: &Declared,
+    peer: IpAddr,
+) -> ApiResult<WorkerId> {
     let common = declared.common();
-    check_new_worker(app, account, common.name)?;
     // The models are judged before the worker exists: a typing mistake leaves nothing behind.
     let id = WorkerId::from_uuid(Uuid::new_v4());
     Offer::new(id, &account.standing(Kudos::ZERO), declared, &app.reference)?;
@@ -140,7 +112,7 @@ async fn new_worker(app: &Arc<App>, account: &Account, declared: &Declared) -> A
         owner: account.user.id,
         agent: common.agent.to_owned(),
         declared: declared.to_json(),
-        ip: None,
+        ip: Some(peer.to_string()),
         created: app.clock.now(),
     };
     let known = Known {
@@ -149,6 +121,7 @@ async fn new_worker(app: &Arc<App>, account: &Account, declared: &Declared) -> A
         kind: row.kind,
         owner: row.owner,
         info: None,
+        address: Some(peer),
         declared: Arc::new(declared.clone()),
     };
     let this = Arc::clone(app);
@@ -165,36 +138,6 @@ async fn new_worker(app: &Arc<App>, account: &Account, declared: &Declared) -> A
         Ok(row.id)
     })
     .await
-}
-
-fn check_new_worker(app: &App, account: &Account, name: &str) -> ApiResult<()> {
-    if name.is_empty() {
-        return Err(ApiError::field("name", "A worker needs a name"));
-    }
-    let lower = name.to_lowercase();
-    if let Some(word) = FORBIDDEN_WORDS.iter().find(|word| lower.contains(**word)) {
-        let message = format!("The name must not hold `{word}`: choose another one");
-        return Err(ApiError::refused(ReturnCode::BadRequest, message));
-    }
-    let owned = app.registry.owned_by(account.user.id).len();
-    let invited = usize::try_from(account.user.worker_invited).unwrap_or(0);
-    if app.modes().invite_only_mode && owned >= invited {
-        let message = "The horde takes new workers by invitation only at the moment";
-        return Err(ApiError::refused(ReturnCode::WorkerInviteOnly, message));
-    }
-    let trusted = account.user.roles.trusted;
-    if !trusted && owned > MAX_WORKERS {
-        let message = format!("An account that is not trusted yet has {MAX_WORKERS} workers");
-        return Err(ApiError::refused(ReturnCode::TooManyWorkers, message));
-    }
-    if owned > MAX_WORKERS_TRUSTED && owned > invited {
-        let message = format!("An account has at most {MAX_WORKERS_TRUSTED} workers");
-        return Err(ApiError::refused(
-            ReturnCode::TooManyWorkersTrusted,
-            message,
-        ));
-    }
-    Ok(())
 }
 
 impl App {
@@ -265,6 +208,7 @@ impl App {
         if let Some(known) = self.registry.by_id(worker) {
             self.registry.put(Known {
                 declared: Arc::new(visit.declared.clone()),
+                address: Some(visit.ip),
                 ..known
             });
         }
@@ -273,7 +217,7 @@ impl App {
             at: now,
             agent: visit.declared.common().agent.to_owned(),
             declared: visit.declared.to_json(),
-            ip: Some(visit.ip.clone()),
+            ip: Some(visit.ip.to_string()),
             uptime: record.uptime.0 / 1000,
             uncompleted: i64::try_from(record.uncompleted).unwrap_or(i64::MAX),
             kudos_uptime: record.kudos_uptime,

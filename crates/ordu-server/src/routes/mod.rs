@@ -10,5 +10,7 @@ pub(crate) mod user;
 pub(crate) mod worker;
 
 pub(crate) mod blob;
+pub(crate) mod filter;
 pub(crate) mod health;
+pub(crate) mod operation;
 pub(crate) mod page;

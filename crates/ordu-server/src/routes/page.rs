@@ -47,7 +47,7 @@ pub(crate) async fn ask(
         let asked = Asked {
             request,
             agent: AGENT.to_owned(),
-            ip: Some(peer.to_string()),
+            ip: Some(peer),
         };
         asking::ask(&app, &account, asked).await
     };

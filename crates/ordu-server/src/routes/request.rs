@@ -1,5 +1,7 @@
 //! The client's half that all kinds of work share: into the queue, look, cancel.
 
+use std::future::Future;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use ordu_api::image::{DryRun, Progress};
@@ -16,6 +18,7 @@ use uuid::Uuid;
 use crate::accounts::Account;
 use crate::app::App;
 use crate::error::{ApiError, ApiResult};
+use crate::guard::Asker;
 use crate::rebuild::Rebuilder;
 use crate::reservation::{Full, Reservation};
 use crate::sources;
@@ -30,6 +33,14 @@ pub(crate) trait Wish {
 
     /// The checks that come before the look at workers and concurrency.
     fn precheck(&self, standing: &Standing) -> Result<(), Refusal>;
+
+    /// The look at the prompt, which may be another one afterwards.
+    fn admit(&mut self, app: &App, asker: Asker<'_>) -> impl Future<Output = ApiResult<()>> + Send;
+
+    /// The checks between the look at the prompt and that at the address.
+    fn check_models(&self, _: &Standing, _: &ModelReference) -> Result<(), Refusal> {
+        Ok(())
+    }
 
     /// The other checks; fills in the defaults.
     fn check(&self, standing: &Standing, reference: &ModelReference) -> Result<Work, Refusal>;
@@ -52,7 +63,7 @@ pub(crate) struct Claims<'a> {
 pub(crate) struct Asked<W> {
     pub(crate) request: W,
     pub(crate) agent: String,
-    pub(crate) ip: Option<String>,
+    pub(crate) ip: Option<IpAddr>,
 }
 
 /// What comes of asking.
@@ -66,7 +77,7 @@ pub(crate) struct Accepted {
     pub(crate) id: RequestId,
     /// The price of one result before burn and model.
     pub(crate) price: Kudos,
-    /// Whether a worker that is online could serve it.
+    /// Whether a worker that is online could serve it, as far as the requester is told.
     pub(crate) possible: bool,
 }
 
@@ -93,7 +104,7 @@ impl Answer {
 pub(crate) async fn ask<W: Wish>(
     app: &Arc<App>,
     account: &Account,
-    asked: Asked<W>,
+    mut asked: Asked<W>,
 ) -> ApiResult<Answer> {
     let standing = account.standing(app.accounts.held(account.user.id));
     let claims = asked.request.claims();
@@ -101,6 +112,8 @@ pub(crate) async fn ask<W: Wish>(
     asked.request.precheck(&standing)?;
     check_workers(app, &claims)?;
     let reservation = reserve_slots(app, account, &claims)?;
+    let address = admit(app, account, &standing, &mut asked).await?;
+    let claims = asked.request.claims();
     let mut work = asked.request.check(&standing, &app.reference)?;
     if claims.kind == WorkKind::Image && asked.agent == BANNED_AGENT {
         let message = "Change the client agent: this one is the sample of a tutorial";
@@ -121,18 +134,18 @@ pub(crate) async fn ask<W: Wish>(
             user: account.user.id,
             roles: standing.roles,
             available: standing.available(),
-            address: Address::Safe,
+            address,
         },
         work,
         priority: standing.priority(Service::Full),
         created: now,
     };
-    let possible = app.live().horde.has_valid_worker(&request, now);
+    let possible = app.live().horde.has_valid_worker(&request, now) || app.is_raided();
     let entry = NewEntry {
         request,
         hold,
         agent: asked.agent,
-        ip: asked.ip,
+        ip: asked.ip.map(|ip| ip.to_string()),
         reservation,
     };
     activate(app, account, entry).await?;
@@ -141,6 +154,27 @@ pub(crate) async fn ask<W: Wish>(
         price,
         possible,
     }))
+}
+
+/// The countermeasures: address, prompt, and during a raid whoever hides.
+async fn admit<W: Wish>(
+    app: &App,
+    account: &Account,
+    standing: &Standing,
+    asked: &mut Asked<W>,
+) -> ApiResult<Address> {
+    app.check_shut_out(asked.ip)?;
+    let asker = Asker {
+        account,
+        address: asked.ip,
+        proxy: None,
+    };
+    // A price does not depend on the prompt: asking for it neither tells nor costs anything.
+    if !asked.request.claims().dry_run {
+        asked.request.admit(app, asker).await?;
+    }
+    asked.request.check_models(standing, &app.reference)?;
+    app.admit_address(asker).await
 }
 
 /// The checks that need only the account.

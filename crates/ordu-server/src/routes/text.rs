@@ -23,6 +23,7 @@ use super::request::{self, Answer, Asked, Claims, Wish};
 use crate::app::App;
 use crate::error::{ApiError, ApiResult};
 use crate::extract::{Checked, ClientAgent, OptionalKey, Peer};
+use crate::guard::Asker;
 
 impl Wish for TextRequest {
     fn claims(&self) -> Claims<'_> {
@@ -42,6 +43,13 @@ impl Wish for TextRequest {
         text::precheck(self, standing)
     }
 
+    async fn admit(&mut self, app: &App, asker: Asker<'_>) -> ApiResult<()> {
+        if let Some(prompt) = app.admit_text_prompt(asker, self)? {
+            self.prompt = prompt;
+        }
+        Ok(())
+    }
+
     fn check(&self, standing: &Standing, _: &ModelReference) -> Result<Work, Refusal> {
         Ok(Work::Text(Arc::new(text::check(self, standing)?)))
     }
@@ -59,7 +67,7 @@ pub(crate) async fn async_generate(
     let asked = Asked {
         request,
         agent,
-        ip: Some(peer.to_string()),
+        ip: Some(peer),
     };
     match request::ask(&app, &account, asked).await? {
         Answer::Accepted(accepted) => {

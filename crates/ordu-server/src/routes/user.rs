@@ -109,7 +109,7 @@ async fn view(app: &App, account: &Account, how_much: View) -> ApiResult<UserVie
         customizer: roles.customizer,
         special: is_own.then_some(roles.special),
         deleted: roles.deleted,
-        suspicious: is_moderator.then_some(0),
+        suspicious: is_moderator.then(|| app.guard.suspicions.of_user(user.id).into()),
         pseudonymous: account.is_pseudonymous(),
         contact: user.contact.clone().filter(|_| is_own),
         admin_comment: user.admin_comment.clone().filter(|_| is_moderator),
@@ -264,6 +264,9 @@ async fn mint(app: &App, wanted: Wanted) -> ApiResult<TestUser> {
             ..UserChange::default()
         };
         app.store.update_user(user.id, &change).await?;
+        if trusted && !user.roles.trusted {
+            app.unpause_workers_of(user.id).await?;
+        }
         (
             user.id,
             accounts::new_key(&app.store, &app.secret, user.id).await?,

@@ -152,10 +152,12 @@ async fn view(app: &App, known: &Known, viewer: &Viewer) -> ApiResult<Option<Wor
     view.messages = may_know_owner.then(Vec::new);
     if viewer.is_moderator() {
         view.paused = Some(record.paused);
-        view.suspicious = Some(0);
+        let suspicions = app.guard.suspicions.of_worker(known.owner, known.id);
+        view.suspicious = Some(suspicions.into());
     }
     if viewer.is_moderator() || viewer.owns(known) {
         view.contact.clone_from(&owner.user.contact);
+        view.ipaddr = known.address.map(|address| address.to_string());
     }
     Ok(Some(view))
 }

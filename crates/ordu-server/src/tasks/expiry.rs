@@ -73,6 +73,7 @@ impl App {
     /// Keeps what was done to a worker that dropped too many jobs.
     pub(crate) async fn store_sanction(&self, sanction: &Sanction) {
         tracing::warn!(worker.id = %sanction.worker, "a worker drops too many jobs");
+        self.suspect_dropper(sanction.worker).await;
         let Some(reason) = &sanction.maintenance else {
             return;
         };

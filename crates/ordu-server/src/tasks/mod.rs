@@ -2,6 +2,7 @@
 
 mod balances;
 mod expiry;
+mod guard;
 mod pictures;
 mod reachability;
 
@@ -15,6 +16,7 @@ use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
 use crate::app::App;
+use crate::guard::post_notices;
 
 /// The tasks of one server.
 pub(crate) struct Tasks {
@@ -96,6 +98,21 @@ const TASKS: &[Task] = &[
         pause: reachability::PAUSE,
         run: |app| Box::pin(reachability::run(app)),
     },
+    Task {
+        name: "filters",
+        pause: guard::FILTERS_PAUSE,
+        run: |app| Box::pin(guard::filters(app)),
+    },
+    Task {
+        name: "reputation",
+        pause: guard::REPUTATION_PAUSE,
+        run: |app| Box::pin(guard::reputation(app)),
+    },
+    Task {
+        name: "reputation-cleaning",
+        pause: guard::CLEANING_PAUSE,
+        run: |app| Box::pin(guard::clean(app)),
+    },
 ];
 
 /// Starts everything that happens by itself.
@@ -104,6 +121,8 @@ pub(crate) fn start_all(tasks: &mut Tasks, app: &Arc<App>) {
         let app = Arc::clone(app);
         tasks.repeat(task.name, task.pause, move || (task.run)(Arc::clone(&app)));
     }
+    let posting = post_notices(Arc::clone(app), tasks.shutdown.clone());
+    tasks.start("notices", posting);
 }
 
 /// One round of everything that happens by itself, in the order of the table.

@@ -1,11 +1,6 @@
 //! The server over real HTTP, on real databases.
 #![expect(clippy::unwrap_used, reason = "tests say what they expect")]
 #![expect(
-    clippy::print_stdout,
-    clippy::print_stderr,
-    reason = "tests print what they measured and what they skip"
-)]
-#![expect(
     clippy::disallowed_methods,
     reason = "the test database comes by an environment variable"
 )]
@@ -16,6 +11,7 @@
 )]
 
 mod blobs;
+mod guard;
 mod page;
 mod refusals;
 mod replay;

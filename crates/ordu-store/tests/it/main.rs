@@ -31,6 +31,7 @@ mod database;
 mod world;
 
 mod group;
+mod guard;
 mod job;
 mod ledger;
 mod request;

@@ -57,6 +57,7 @@ pub(crate) fn config(options: &Options, data: &DataFolder) -> Result<Config> {
         text_model_reference: read_document(options.text_model_reference.as_deref())?,
         title: "Ordu".to_owned(),
         trust_threshold: None,
+        guard: crate::guard::config(&options.guard)?,
         clock: Clock::System,
     })
 }

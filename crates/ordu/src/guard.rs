@@ -1,0 +1,197 @@
+//! The options of the countermeasures, and what they amount to.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result};
+use clap::Args;
+use ordu_api::UserId;
+use ordu_core::address::read_network;
+use ordu_core::filter::Terms;
+use ordu_server::{GuardConfig, OnboardingLimits};
+
+/// How a horde protects itself.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Guard {
+    /// Do not filter prompts.
+    #[arg(long, env = "ORDU_NO_PROMPT_FILTERS", value_parser = clap::builder::FalseyValueParser::new())]
+    pub(crate) no_prompt_filters: bool,
+
+    /// Do not look for profanity in names and notes.
+    #[arg(long, env = "ORDU_NO_PROFANITY_CHECK", value_parser = clap::builder::FalseyValueParser::new())]
+    pub(crate) no_profanity_check: bool,
+
+    /// A JSON file of terms for prompt filters and profanity, instead of the built-in ones.
+    #[arg(long, env = "ORDU_TERMS", value_name = "FILE")]
+    pub(crate) terms: Option<PathBuf>,
+
+    /// An account that may try prompts on the filters without being a moderator. Repeatable.
+    #[arg(
+        long,
+        env = "ORDU_FILTER_CHECKER",
+        value_name = "ALIAS",
+        value_delimiter = ','
+    )]
+    pub(crate) filter_checker: Vec<String>,
+
+    /// Answers how likely the address in `{ipaddr}` hides somebody, as a number from 0 to 1.
+    #[arg(long, env = "ORDU_IP_CHECK_URL", value_name = "URL")]
+    pub(crate) ip_check_url: Option<String>,
+
+    /// Addresses that are less likely to hide somebody are safe.
+    #[arg(
+        long,
+        env = "ORDU_IP_CHECK_THRESHOLD",
+        default_value_t = 0.93,
+        value_name = "NUMBER"
+    )]
+    pub(crate) ip_check_threshold: f64,
+
+    /// A block of addresses that are always safe, as CIDR. Repeatable.
+    #[arg(
+        long,
+        env = "ORDU_IP_CHECK_ALLOW",
+        value_name = "CIDR",
+        value_delimiter = ','
+    )]
+    pub(crate) ip_check_allow: Vec<String>,
+
+    /// Where notices for moderators are posted, as `{"content": "…"}`.
+    #[arg(
+        long,
+        env = "ORDU_MODERATOR_WEBHOOK",
+        value_name = "URL",
+        hide_env_values = true
+    )]
+    pub(crate) moderator_webhook: Option<url::Url>,
+
+    /// Untrusted accounts with more workers get no new ones.
+    #[arg(
+        long,
+        env = "ORDU_OWNER_WORKERS",
+        default_value_t = 3,
+        value_name = "N"
+    )]
+    pub(crate) owner_workers: usize,
+
+    /// Trusted accounts with more workers get no new ones unless they are invited to.
+    #[arg(
+        long,
+        env = "ORDU_OWNER_WORKERS_TRUSTED",
+        default_value_t = 20,
+        value_name = "N"
+    )]
+    pub(crate) owner_workers_trusted: usize,
+
+    /// Untrusted accounts with more workers at one address get no new ones there.
+    #[arg(
+        long,
+        env = "ORDU_ADDRESS_WORKERS",
+        default_value_t = 3,
+        value_name = "N"
+    )]
+    pub(crate) address_workers: usize,
+
+    /// Trusted accounts with more workers at one address get no new ones there.
+    #[arg(
+        long,
+        env = "ORDU_ADDRESS_WORKERS_TRUSTED",
+        default_value_t = 20,
+        value_name = "N"
+    )]
+    pub(crate) address_workers_trusted: usize,
+}
+
+impl Default for Guard {
+    fn default() -> Self {
+        let config = GuardConfig::default();
+        let limits = config.onboarding;
+        Self {
+            no_prompt_filters: false,
+            no_profanity_check: false,
+            terms: None,
+            filter_checker: Vec::new(),
+            ip_check_url: None,
+            ip_check_threshold: config.ip_check_threshold,
+            ip_check_allow: Vec::new(),
+            moderator_webhook: None,
+            owner_workers: limits.workers,
+            owner_workers_trusted: limits.workers_trusted,
+            address_workers: limits.same_address,
+            address_workers_trusted: limits.same_address_trusted,
+        }
+    }
+}
+
+/// The settings of the countermeasures from their options.
+pub(crate) fn config(options: &Guard) -> Result<GuardConfig> {
+    let default = GuardConfig::default();
+    let mut filter_checkers = Vec::with_capacity(options.filter_checker.len());
+    for alias in &options.filter_checker {
+        let user = UserId::from_alias(alias).with_context(|| {
+            format!("`--filter-checker {alias}` names no account: write it as `name#id`")
+        })?;
+        filter_checkers.push(user);
+    }
+    let mut ip_check_allowed = Vec::with_capacity(options.ip_check_allow.len());
+    for block in &options.ip_check_allow {
+        let network = read_network(block)
+            .with_context(|| format!("`--ip-check-allow {block}` is no address and no block"))?;
+        ip_check_allowed.push(network);
+    }
+    Ok(GuardConfig {
+        check_prompts: !options.no_prompt_filters,
+        check_profanity: !options.no_profanity_check,
+        terms: read_terms(options)?.unwrap_or(default.terms),
+        filter_checkers,
+        service_addresses: Vec::new(),
+        ip_check_url: options.ip_check_url.clone(),
+        ip_check_threshold: options.ip_check_threshold,
+        ip_check_allowed,
+        moderator_webhook: options.moderator_webhook.clone(),
+        onboarding: OnboardingLimits {
+            workers: options.owner_workers,
+            workers_trusted: options.owner_workers_trusted,
+            same_address: options.address_workers,
+            same_address_trusted: options.address_workers_trusted,
+        },
+    })
+}
+
+fn read_terms(options: &Guard) -> Result<Option<Arc<Terms>>> {
+    let Some(path) = &options.terms else {
+        return Ok(None);
+    };
+    let text = std::fs::read_to_string(path)
+        .with_context(|| format!("cannot read the terms `{}`", path.display()))?;
+    let terms = Terms::from_json(&text)
+        .with_context(|| format!("the terms `{}` cannot be used", path.display()))?;
+    Ok(Some(Arc::new(terms)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_that_make_no_sense_are_told() {
+        let wrong_block = Guard {
+            ip_check_allow: vec!["10.0.0.0/99".to_owned()],
+            ..Guard::default()
+        };
+        let wrong_alias = Guard {
+            filter_checker: vec!["nobody".to_owned()],
+            ..Guard::default()
+        };
+        let missing = Guard {
+            terms: Some("missing.json".into()),
+            ..Guard::default()
+        };
+        for options in [wrong_block, wrong_alias, missing] {
+            assert!(config(&options).is_err(), "{options:?}");
+        }
+        let fine = config(&Guard::default()).unwrap();
+        assert!(fine.check_prompts && fine.check_profanity);
+        assert_eq!(fine.onboarding, OnboardingLimits::default());
+    }
+}
