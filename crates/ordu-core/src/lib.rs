@@ -10,6 +10,7 @@ pub mod refusal;
 pub mod time;
 
 pub mod agent;
+pub mod alchemy;
 pub mod asking;
 pub mod image;
 pub mod ledger;

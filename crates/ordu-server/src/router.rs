@@ -9,7 +9,7 @@ use axum::routing::{get, post, put};
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::app::App;
-use crate::routes::{blob, health, image, job, page, status, text, user, worker};
+use crate::routes::{alchemy, blob, health, image, job, page, status, text, user, worker};
 use crate::transport;
 
 /// The whole server.
@@ -53,6 +53,13 @@ fn api() -> Router<Arc<App>> {
         )
         .route("/generate/text/pop", post(text::pop))
         .route("/generate/text/submit", post(text::submit))
+        .route("/interrogate/async", post(alchemy::async_interrogate))
+        .route(
+            "/interrogate/status/{id}",
+            get(alchemy::status).delete(alchemy::cancel),
+        )
+        .route("/interrogate/pop", post(alchemy::pop))
+        .route("/interrogate/submit", post(alchemy::submit))
         .route("/status/heartbeat", get(health::heartbeat))
         .route("/status/models", get(status::models))
         .route("/status/models/{name}", get(status::model))

@@ -15,6 +15,7 @@
     reason = "tests say what they skip and how a replay went"
 )]
 
+mod alchemy;
 mod blobs;
 mod page;
 mod refusals;
