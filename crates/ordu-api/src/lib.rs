@@ -11,6 +11,7 @@ pub mod error;
 pub mod ids;
 pub mod schema;
 
+pub mod alchemy;
 pub mod filter;
 pub mod image;
 pub mod mask;

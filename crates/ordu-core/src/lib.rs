@@ -11,6 +11,7 @@ pub mod time;
 
 pub mod address;
 pub mod agent;
+pub mod alchemy;
 pub mod asking;
 pub mod filter;
 pub mod image;

@@ -21,6 +21,9 @@ pub(crate) const MAX_JSON_BYTES: usize = 1 << 20;
 /// The largest body that may carry a long prompt: a million tokens of context, in bytes.
 pub(crate) const MAX_TEXT_JSON_BYTES: usize = 8 << 20;
 
+/// The largest body that may carry what came of a form, such as a vector drawing, in bytes.
+pub(crate) const MAX_RESULT_JSON_BYTES: usize = 4 << 20;
+
 /// The largest body that may carry pictures as base64, in bytes.
 pub(crate) const MAX_PICTURE_JSON_BYTES: usize = 64 << 20;
 
@@ -30,6 +33,20 @@ pub(crate) trait Input: DeserializeOwned {
     const SCHEMA: Schema;
     /// The largest body, in bytes.
     const MAX_BYTES: usize = MAX_JSON_BYTES;
+    /// What is made of a body that is no JSON object at all.
+    const FORMLESS: Formless = Formless::Refused;
+}
+
+/// What is made of a body that is no JSON object at all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Formless {
+    /// It is refused for that.
+    Refused,
+    /// It counts as empty, so that the first missing member is complained about.
+    ///
+    /// # Source
+    /// `observed.md` 2.
+    Empty,
 }
 
 impl Input for ordu_api::image::ImageRequest {
@@ -63,6 +80,21 @@ impl Input for ordu_api::text::TextSubmit {
     const SCHEMA: Schema = ordu_api::text::SUBMIT_SCHEMA;
 }
 
+impl Input for ordu_api::alchemy::AlchemyRequest {
+    const SCHEMA: Schema = ordu_api::alchemy::REQUEST_SCHEMA;
+    const MAX_BYTES: usize = MAX_PICTURE_JSON_BYTES;
+}
+
+impl Input for ordu_api::alchemy::AlchemyPop {
+    const SCHEMA: Schema = ordu_api::alchemy::POP_SCHEMA;
+}
+
+impl Input for ordu_api::alchemy::AlchemySubmit {
+    const SCHEMA: Schema = ordu_api::alchemy::SUBMIT_SCHEMA;
+    const MAX_BYTES: usize = MAX_RESULT_JSON_BYTES;
+    const FORMLESS: Formless = Formless::Empty;
+}
+
 /// A body that passed its table.
 pub(crate) struct Checked<T>(pub(crate) T);
 
@@ -71,7 +103,15 @@ impl<S: Sync, T: Input> FromRequest<S> for Checked<T> {
 
     async fn from_request(request: Request, _: &S) -> ApiResult<Self> {
         let (parts, body) = request.into_parts();
-        let mut value = read_json(&parts.headers, body, T::MAX_BYTES).await?;
+        let mut value = match (
+            read_json(&parts.headers, body, T::MAX_BYTES).await,
+            T::FORMLESS,
+        ) {
+            (Ok(value), Formless::Refused) => value,
+            (Ok(value), Formless::Empty) if value.is_object() => value,
+            (Err(error), Formless::Refused) => return Err(error),
+            (_, Formless::Empty) => Value::Object(serde_json::Map::new()),
+        };
         T::SCHEMA.check(&mut value)?;
         let input = serde_json::from_value(value)
             .map_err(|error| ApiError::plain(StatusCode::BAD_REQUEST, error.to_string()))?;

@@ -10,7 +10,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::app::App;
 use crate::routes::{
-    blob, filter, health, image, job, operation, page, status, text, user, worker,
+    alchemy, blob, filter, health, image, job, operation, page, status, text, user, worker,
 };
 use crate::transport;
 
@@ -55,6 +55,13 @@ fn api() -> Router<Arc<App>> {
         )
         .route("/generate/text/pop", post(text::pop))
         .route("/generate/text/submit", post(text::submit))
+        .route("/interrogate/async", post(alchemy::async_interrogate))
+        .route(
+            "/interrogate/status/{id}",
+            get(alchemy::status).delete(alchemy::cancel),
+        )
+        .route("/interrogate/pop", post(alchemy::pop))
+        .route("/interrogate/submit", post(alchemy::submit))
         .route("/status/heartbeat", get(health::heartbeat))
         .route("/status/models", get(status::models))
         .route("/status/models/{name}", get(status::model))

@@ -15,10 +15,10 @@ use ordu_api::image::{
 use ordu_api::worker::{Skipped, WorkKind};
 use ordu_api::{JobId, RequestId, ReturnCode, UNKNOWN_AGENT, UserId};
 use ordu_core::asking::check_metadata;
-use ordu_core::horde::{Assignment, GenerationView, Outcome, Work};
+use ordu_core::horde::{Assignment, GenerationView, Outcome, Owner, Work};
 use ordu_core::image::{self, warnings};
 use ordu_core::model_reference::ModelReference;
-use ordu_core::{Refusal, Standing};
+use ordu_core::{Kudos, Refusal, Standing};
 
 use super::job::{self, Popped};
 use super::request::{self, Accepted, Answer, Asked, Claims, Wish};
@@ -156,19 +156,12 @@ enum Delivery {
     Inline,
 }
 
-/// What a result reads when its picture is gone.
-const GONE: &str = "N/A";
-
 async fn generation(app: &App, view: GenerationView, delivery: Delivery) -> Generation {
-    let name = blobs::result_name(view.job);
     let img = match delivery {
-        Delivery::Link if app.blobs.contains(&name).await => {
-            app.blobs.link(&name, Permission::Download, app.clock.now())
-        }
-        Delivery::Link => GONE.to_owned(),
-        Delivery::Inline => match app.blobs.get(&name).await {
+        Delivery::Link => sources::result_link(app, view.job).await,
+        Delivery::Inline => match app.blobs.get(&blobs::result_name(view.job)).await {
             Ok(bytes) => STANDARD.encode(bytes),
-            Err(_) => GONE.to_owned(),
+            Err(_) => sources::GONE.to_owned(),
         },
     };
     Generation {
@@ -271,7 +264,8 @@ pub(crate) async fn submit(
     if matches!(outcome, Outcome::Delivered { .. }) {
         keep_inline_result(&app, id, account.user.id, &submit.generation).await?;
     }
-    job::submit(&app, id, &account, outcome).await.map(Json)
+    let by = Owner::from(&account.standing(Kudos::ZERO));
+    job::settle(&app, id, by, outcome).await.map(Json)
 }
 
 /// Keeps a result that was sent as base64 instead of being uploaded.

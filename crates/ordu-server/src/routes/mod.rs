@@ -1,5 +1,6 @@
 //! What each path answers, one file per noun.
 
+pub(crate) mod alchemy;
 pub(crate) mod image;
 pub(crate) mod job;
 pub(crate) mod request;

@@ -26,6 +26,12 @@ use crate::sources;
 /// The agent of a sample program that everybody copied without changing it.
 const BANNED_AGENT: &str = "My-Project:v0.0.1:My-Contact";
 
+/// Forms are small: an account may have so many times more of them, those at workers included.
+///
+/// # Source
+/// `generation.md` § 5.1.
+const FORMS_PER_SLOT: u64 = 10;
+
 /// A body that asks for work of some kind: what the shared way into the queue must know of it.
 pub(crate) trait Wish {
     /// What it says about itself.
@@ -163,7 +169,9 @@ async fn admit<W: Wish>(
     standing: &Standing,
     asked: &mut Asked<W>,
 ) -> ApiResult<Address> {
-    app.check_shut_out(asked.ip)?;
+    if asked.request.claims().kind != WorkKind::Interrogation {
+        app.check_shut_out(asked.ip)?;
+    }
     let asker = Asker {
         account,
         address: asked.ip,
@@ -219,12 +227,19 @@ fn check_workers(app: &App, claims: &Claims<'_>) -> ApiResult<()> {
 fn reserve_slots(app: &App, account: &Account, claims: &Claims<'_>) -> ApiResult<Reservation> {
     let user = account.user.id;
     let wanted = claims.slots;
-    let limit = u64::try_from(account.user.concurrency).unwrap_or(0);
-    let open = || {
-        let live = app.live();
-        live.horde.open_slots(user, claims.kind, claims.models)
+    let concurrency = u64::try_from(account.user.concurrency).unwrap_or(0);
+    let (limit, open): (u64, &dyn Fn() -> u64) = match claims.kind {
+        WorkKind::Image | WorkKind::Text => (concurrency, &|| {
+            let live = app.live();
+            live.horde.open_slots(user, claims.kind, claims.models)
+        }),
+        WorkKind::Interrogation => (concurrency.saturating_mul(FORMS_PER_SLOT), &|| {
+            app.live().horde.pending_jobs(user, claims.kind)
+        }),
     };
-    let reserved = app.reservations.reserve(user, wanted, limit, open);
+    let reserved = app
+        .reservations
+        .reserve((user, claims.kind), wanted, limit, open);
     reserved.map_err(|Full(taken)| {
         let message = format!(
             "Parallel requests: {taken} waiting and {wanted} asked for are more than the {limit} \
@@ -291,25 +306,16 @@ async fn activate(app: &Arc<App>, account: &Account, entry: NewEntry) -> ApiResu
         shared_key: None,
         hold: entry.hold,
         consumed: request.work.activation_tax(),
-        activation: Some(activation.clone()),
-        activity: Some(Activity {
-            event: request.id.uuid(),
-            at: request.created,
-            kind: request.work.kind(),
-            requester: Some(account.user.id),
-            usage: 0,
-            owner: None,
-            worker: None,
-            things: 0,
-            worker_kudos: Kudos::ZERO,
-            style_owner: None,
-        }),
+        activity: activation.is_some().then(|| activated(&request)),
+        activation: activation.clone(),
     };
     let app = Arc::clone(app);
     Arc::clone(&app)
         .complete(async move {
             app.store.insert_request(&row).await?;
-            app.accounts.apply(&activation);
+            if let Some(activation) = &activation {
+                app.accounts.apply(activation);
+            }
             app.accounts.hold(row.id, row.owner, row.hold);
             app.live().horde.enqueue(request, row.created);
             // From here on the queue itself counts the slots.
@@ -318,6 +324,22 @@ async fn activate(app: &Arc<App>, account: &Account, entry: NewEntry) -> ApiResu
             Ok(())
         })
         .await
+}
+
+/// What a request adds to the statistics when it becomes active: forms count when they are done.
+fn activated(request: &Request) -> Activity {
+    Activity {
+        event: request.id.uuid(),
+        at: request.created,
+        kind: request.work.kind(),
+        requester: Some(request.requester.user),
+        usage: 0,
+        owner: None,
+        worker: None,
+        things: 0,
+        worker_kudos: Kudos::ZERO,
+        style_owner: None,
+    }
 }
 
 /// How far a request of this kind is, also when it ended and left the memory.
@@ -331,7 +353,7 @@ pub(crate) async fn progress(app: &Arc<App>, id: RequestId, kind: WorkKind) -> A
 }
 
 /// Makes sure that a request of this kind is in the live horde, also when it ended and left it.
-async fn find(app: &Arc<App>, id: RequestId, kind: WorkKind) -> ApiResult<()> {
+pub(crate) async fn find(app: &Arc<App>, id: RequestId, kind: WorkKind) -> ApiResult<()> {
     let known = |app: &App| {
         let live = app.live();
         live.horde.request(id).map(|request| request.work.kind())

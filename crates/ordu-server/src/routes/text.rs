@@ -14,9 +14,9 @@ use ordu_api::text::{
 };
 use ordu_api::worker::{Skipped, WorkKind};
 use ordu_core::asking::check_metadata;
-use ordu_core::horde::{Assignment, Content, GenerationView, Outcome, Work, is_csam};
+use ordu_core::horde::{Assignment, Content, GenerationView, Outcome, Owner, Work, is_csam};
 use ordu_core::model_reference::ModelReference;
-use ordu_core::{Refusal, Standing, text};
+use ordu_core::{Kudos, Refusal, Standing, text};
 
 use super::job;
 use super::request::{self, Answer, Asked, Claims, Wish};
@@ -111,7 +111,7 @@ fn generation(view: GenerationView) -> TextGeneration {
     TextGeneration {
         text: match view.content {
             Content::Text(text) => text,
-            Content::Uploaded => String::new(),
+            Content::Uploaded | Content::Form(_) | Content::Withdrawn => String::new(),
         },
         seed: view.seed,
         gen_metadata: view.metadata,
@@ -191,5 +191,6 @@ pub(crate) async fn submit(
     let (id, account) = job::identify(&app, key, &submit.id, WorkKind::Text).await?;
     check_metadata(&submit.gen_metadata)?;
     let outcome = Outcome::text(&submit);
-    job::submit(&app, id, &account, outcome).await.map(Json)
+    let by = Owner::from(&account.standing(Kudos::ZERO));
+    job::settle(&app, id, by, outcome).await.map(Json)
 }

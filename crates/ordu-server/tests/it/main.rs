@@ -10,6 +10,7 @@
     reason = "tests say what they skip and how a replay went"
 )]
 
+mod alchemy;
 mod blobs;
 mod guard;
 mod page;
