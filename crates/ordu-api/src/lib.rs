@@ -13,6 +13,7 @@ pub mod schema;
 
 pub mod image;
 pub mod mask;
+pub mod shared_key;
 pub mod status;
 pub mod text;
 pub mod user;

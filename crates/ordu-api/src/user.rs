@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{RequestId, UserId, WorkerId};
+use crate::ids::{RequestId, SharedKeyId, UserId, WorkerId};
 
 /// An account as seen by the public, by itself or by a moderator.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -24,7 +24,7 @@ pub struct UserView {
     pub worker_ids: Option<Vec<WorkerId>>,
     pub styles: Vec<StyleLink>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub sharedkey_ids: Option<Vec<String>>,
+    pub sharedkey_ids: Option<Vec<SharedKeyId>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub active_generations: Option<ActiveGenerations>,
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -15,6 +15,7 @@ pub mod image;
 pub mod ledger;
 pub mod model_reference;
 pub mod pricing;
+pub mod shared_key;
 pub mod standing;
 pub mod text;
 pub mod text_models;

@@ -16,6 +16,7 @@ use uuid::Uuid;
 use crate::clock::Clock;
 use crate::error::{ApiError, ApiResult};
 use crate::secret::{KeyHash, NoRandomness, Secret, new_api_key};
+use crate::shared_keys::SharedKeys;
 
 /// How long a copy counts as the truth.
 const FRESH_FOR: Millis = Millis::from_seconds(10);
@@ -210,6 +211,7 @@ pub(crate) struct Accounts {
     by_key: Cache<KeyHash, UserId>,
     by_id: Cache<UserId, Copy>,
     holds: Mutex<Holds>,
+    shared_keys: SharedKeys,
 }
 
 /// A copy of an account and when it was read.
@@ -229,6 +231,7 @@ struct Holds {
 impl Accounts {
     pub(crate) fn new(store: Arc<Store>, secret: Secret, clock: Clock) -> Self {
         Self {
+            shared_keys: SharedKeys::new(Arc::clone(&store), clock.clone()),
             store,
             secret,
             clock,
@@ -236,6 +239,11 @@ impl Accounts {
             by_id: Cache::new(KEPT),
             holds: Mutex::default(),
         }
+    }
+
+    /// The keys by which others spend the kudos of an account.
+    pub(crate) const fn shared_keys(&self) -> &SharedKeys {
+        &self.shared_keys
     }
 
     /// Who presents this key.
@@ -332,8 +340,13 @@ impl Accounts {
         }
     }
 
-    /// What was promised and is paid now, or `None` for all that is left, is no longer promised.
+    /// What was promised and is paid now, or `None` for all that is left, is no longer promised,
+    /// neither by the account nor by a shared key.
     pub(crate) fn release(&self, request: RequestId, paid: Option<Kudos>) {
+        match paid {
+            Some(amount) => self.shared_keys.charge(request, amount),
+            None => self.shared_keys.release(request),
+        }
         let mut holds = self.holds.lock().unwrap_or_else(PoisonError::into_inner);
         let Some((user, left)) = holds.by_request.get(&request).copied() else {
             return;

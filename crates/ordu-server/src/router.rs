@@ -9,7 +9,7 @@ use axum::routing::{get, post, put};
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::app::App;
-use crate::routes::{blob, health, image, job, page, status, text, user, worker};
+use crate::routes::{blob, health, image, job, page, shared_key, status, text, user, worker};
 use crate::transport;
 
 /// The whole server.
@@ -63,5 +63,12 @@ fn api() -> Router<Arc<App>> {
         .route("/workers/name/{name}", get(worker::by_name))
         .route("/find_user", get(user::find))
         .route("/users/{id}", get(user::by_id))
+        .route("/sharedkeys", put(shared_key::create))
+        .route(
+            "/sharedkeys/{id}",
+            get(shared_key::by_id)
+                .patch(shared_key::update)
+                .delete(shared_key::delete),
+        )
         .route("/dev/test-user", post(user::test_user))
 }

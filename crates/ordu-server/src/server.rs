@@ -230,6 +230,24 @@ fn read_reference(config: &Config) -> Result<ModelReference, StartError> {
     Ok(image.with_text(text))
 }
 
+/// What a request may still cost is held and promised again.
+fn restore_promises(app: &App, row: &ordu_store::Request) {
+    let Some(work) = app
+        .live()
+        .horde
+        .request(row.id)
+        .map(|request| request.work.clone())
+    else {
+        return;
+    };
+    let charged = row.consumed - work.activation_tax();
+    app.accounts.hold(row.id, row.owner, row.hold - charged);
+    if let Some(key) = row.shared_key {
+        let left = work.most_cost(&app.reference) - row.consumed;
+        app.accounts.shared_keys().restore(key, row.id, left);
+    }
+}
+
 /// Workers, waiting requests and modes come back as they were.
 async fn restore(app: &App) -> Result<(), StartError> {
     let workers = app.store.list_workers().await?;
@@ -246,7 +264,7 @@ async fn restore(app: &App) -> Result<(), StartError> {
     let mut restored = 0_usize;
     for request in &requests {
         if rebuilder.restore(&mut app.live().horde, request) {
-            app.accounts.hold(request.id, request.owner, request.hold);
+            restore_promises(app, request);
             restored += 1;
         }
     }

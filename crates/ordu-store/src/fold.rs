@@ -16,7 +16,7 @@ use uuid::Uuid;
 use crate::error::Result;
 use crate::pool::{Connection, Dialect, args};
 use crate::stats::{Bucket, Record};
-use crate::{Store, json, ledger};
+use crate::{Store, json, ledger, shared_key};
 
 /// Names the fold among PostgreSQL's advisory locks.
 const LOCK: &str = "SELECT 1 FROM (SELECT pg_advisory_xact_lock(7093116401)) AS held";
@@ -117,9 +117,9 @@ const UNFOLDED_ACTIVITIES: &str = "
     LIMIT $1";
 
 /// A statement that takes a JSON array of rows as `$1`, in both spellings.
-struct Bulk {
-    sqlite: &'static str,
-    postgres: &'static str,
+pub(crate) struct Bulk {
+    pub(crate) sqlite: &'static str,
+    pub(crate) postgres: &'static str,
 }
 
 impl Bulk {
@@ -246,10 +246,17 @@ impl Store {
     }
 }
 
-async fn fold(connection: &mut Connection, limit: i64, now: Timestamp) -> Result<Folded> {
+/// Waits until nobody else folds, or changes what a fold changes.
+pub(crate) async fn lock(connection: &mut Connection) -> Result<()> {
+    // On SQLite only one transaction writes at a time anyway.
     if connection.dialect() == Dialect::Postgres {
         connection.execute(LOCK, args![]).await?;
     }
+    Ok(())
+}
+
+async fn fold(connection: &mut Connection, limit: i64, now: Timestamp) -> Result<Folded> {
+    lock(connection).await?;
     let mut lines: Vec<Posting> = connection.all(UNFOLDED_LINES, args![limit]).await?;
     let activities: Vec<ActivityLine> = connection.all(UNFOLDED_ACTIVITIES, args![limit]).await?;
     let holders = holders(connection, &lines).await?;
@@ -267,6 +274,7 @@ async fn fold(connection: &mut Connection, limit: i64, now: Timestamp) -> Result
     }
     mark(connection, &lines, &activities).await?;
     movement.write(connection).await?;
+    shared_key::fold_charges(connection, limit).await?;
     Ok(Folded {
         lines: folded_lines,
         activities: activities.len(),
@@ -285,7 +293,7 @@ async fn holders(connection: &mut Connection, lines: &[Posting]) -> Result<BTree
     Ok(rows.into_iter().map(|holder| (holder.id, holder)).collect())
 }
 
-async fn bulk<T: crate::pool::AnyRow>(
+pub(crate) async fn bulk<T: crate::pool::AnyRow>(
     connection: &mut Connection,
     statement: &Bulk,
     rows: &impl Serialize,
@@ -294,7 +302,7 @@ async fn bulk<T: crate::pool::AnyRow>(
     connection.all(sql, args![json::object(rows)?]).await
 }
 
-async fn write_bulk(
+pub(crate) async fn write_bulk(
     connection: &mut Connection,
     statement: &Bulk,
     rows: &[impl Serialize],

@@ -11,6 +11,7 @@ mod job;
 mod ledger;
 mod request;
 mod setting;
+mod shared_key;
 mod stats;
 mod user;
 mod worker;
@@ -34,6 +35,7 @@ pub use job::{Assignment, Claim, Fault, Faulted, Job, JobState, NewJob, Settled,
 pub use ledger::{Balance, Discrepancy, Recorded};
 pub use pool::{DatabaseUrl, Options};
 pub use request::{NewRequest, Request, RequestState};
+pub use shared_key::{NewSharedKey, SharedKey, SharedKeyChange};
 pub use stats::{Activity, Bucket, Record, Totals};
 pub use store::Store;
 pub use user::{NewUser, Roles, User, UserChange, UserSort};

@@ -222,6 +222,13 @@ pub(crate) const INSERT: Statements = Statements {
             owner BIGINT, worker UUID, things BIGINT, worker_kudos BIGINT, style_owner BIGINT)
         JOIN won ON won.id = a.token
         ON CONFLICT (event) DO NOTHING
+    ), charges AS (
+        INSERT INTO shared_key_charges (event, shared_key, amount, happened_at)
+        SELECT i.id, i.shared_key, i.consumed, i.created
+        FROM json_to_recordset(CAST($1 AS JSON)) AS i (
+            id UUID, created BIGINT, shared_key UUID, consumed BIGINT)
+        JOIN won ON won.id = i.id
+        WHERE i.shared_key IS NOT NULL
     )
     SELECT id FROM won",
     sqlite: "
@@ -239,6 +246,15 @@ pub(crate) const INSERT: Statements = Statements {
     sqlite_then: &[
         (Part::First, ledger::INSERT_ENTRIES_SQLITE),
         (Part::Second, INSERT_ACTIVITY_SQLITE),
+        (
+            Part::Row,
+            "
+    INSERT INTO shared_key_charges (event, shared_key, amount, happened_at)
+    SELECT unhex(value ->> 'id'), unhex(value ->> 'shared_key'), value ->> 'consumed',
+        value ->> 'created'
+    FROM json_each($1)
+    WHERE value ->> 'shared_key' IS NOT NULL",
+        ),
     ],
     parts: 3,
 };

@@ -250,6 +250,15 @@ const WIPE_WORKERS: &str = "
     DELETE FROM workers
     WHERE owner = $1";
 
+const WIPE_SHARED_KEYS: &str = "
+    DELETE FROM shared_keys
+    WHERE owner = $1";
+
+const DETACH_SHARED_KEYS: &str = "
+    UPDATE styles
+    SET shared_key = NULL
+    WHERE shared_key IN (SELECT id FROM shared_keys WHERE owner = $1)";
+
 pub(crate) const WRITE_ACTIVE_SQLITE: &str = "
     UPDATE users
     SET last_active = MAX(last_active, i.value ->> 'at')
@@ -357,7 +366,8 @@ impl Store {
         found(self.pool.execute(UPDATE, values).await?)
     }
 
-    /// Removes everything personal from an account and deletes its workers, for good. The history
+    /// Removes everything personal from an account and deletes its workers and shared keys, for
+    /// good. The history
     /// of its kudos stays.
     ///
     /// # Errors
@@ -366,7 +376,9 @@ impl Store {
         let mut connection = self.pool.begin().await?;
         let wiped = async {
             found(connection.execute(WIPE, args![id.get()]).await?)?;
-            connection.execute(WIPE_WORKERS, args![id.get()]).await?;
+            for sql in [WIPE_WORKERS, DETACH_SHARED_KEYS, WIPE_SHARED_KEYS] {
+                connection.execute(sql, args![id.get()]).await?;
+            }
             Ok(())
         }
         .await;

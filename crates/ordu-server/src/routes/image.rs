@@ -60,14 +60,14 @@ pub(crate) async fn async_generate(
     Peer(peer): Peer,
     Checked(request): Checked<ImageRequest>,
 ) -> ApiResult<Response> {
-    let account = app.accounts.by_key(&key.require()?).await?;
+    let key = key.require()?;
     let warnings = warnings(&request, &app.reference);
     let asked = Asked {
         request,
         agent,
         ip: Some(peer.to_string()),
     };
-    match request::ask(&app, &account, asked).await? {
+    match request::ask(&app, &key, asked).await? {
         Answer::Accepted(accepted) => {
             let accepted = show(&accepted, warnings);
             Ok((StatusCode::ACCEPTED, Json(accepted)).into_response())

@@ -5,6 +5,7 @@ pub(crate) mod job;
 pub(crate) mod request;
 pub(crate) mod text;
 
+pub(crate) mod shared_key;
 pub(crate) mod status;
 pub(crate) mod user;
 pub(crate) mod worker;

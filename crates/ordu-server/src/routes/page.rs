@@ -43,13 +43,12 @@ pub(crate) async fn ask(
             "" => ApiKey::anonymous(),
             key => ApiKey::new(key),
         };
-        let account = app.accounts.by_key(&key).await?;
         let asked = Asked {
             request,
             agent: AGENT.to_owned(),
             ip: Some(peer.to_string()),
         };
-        asking::ask(&app, &account, asked).await
+        asking::ask(&app, &key, asked).await
     };
     match asked.await {
         Ok(Answer::Accepted(accepted)) => {

@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use ordu_api::image::{DryRun, Progress};
 use ordu_api::worker::WorkKind;
-use ordu_api::{RequestId, ReturnCode};
+use ordu_api::{ApiKey, RequestId, ReturnCode, SharedKeyId};
 use ordu_core::horde::{Address, REQUEST_LIFETIME, Request, Requester, Work};
 use ordu_core::image;
 use ordu_core::model_reference::ModelReference;
-use ordu_core::standing::Service;
+use ordu_core::shared_key::Downgrade;
 use ordu_core::{Kudos, Refusal, Standing};
 use ordu_store::{Activity, NewRequest};
 use uuid::Uuid;
@@ -16,8 +16,10 @@ use uuid::Uuid;
 use crate::accounts::Account;
 use crate::app::App;
 use crate::error::{ApiError, ApiResult};
+use crate::payer;
 use crate::rebuild::Rebuilder;
 use crate::reservation::{Full, Reservation};
+use crate::shared_keys::Promise;
 use crate::sources;
 
 /// The agent of a sample program that everybody copied without changing it.
@@ -92,12 +94,16 @@ impl Answer {
 /// `generation.md` § 3.3: the order decides which refusal wins.
 pub(crate) async fn ask<W: Wish>(
     app: &Arc<App>,
-    account: &Account,
+    key: &ApiKey,
     asked: Asked<W>,
 ) -> ApiResult<Answer> {
-    let standing = account.standing(app.accounts.held(account.user.id));
     let claims = asked.request.claims();
-    check_requester(app, account, &claims)?;
+    check_horde(app, &claims)?;
+    let downgrade = Downgrade::from_request(claims.allow_downgrade);
+    let mut payer = payer::resolve(app, key, downgrade).await?;
+    let account = &*Arc::clone(&payer.account);
+    let standing = account.standing(app.accounts.held(account.user.id));
+    check_requester(account, &claims)?;
     asked.request.precheck(&standing)?;
     check_workers(app, &claims)?;
     let reservation = reserve_slots(app, account, &claims)?;
@@ -108,11 +114,13 @@ pub(crate) async fn ask<W: Wish>(
     }
     let price = work.base_price(&app.reference);
     let full_price = work.full_price(&app.reference);
+    let id = RequestId::from_uuid(Uuid::new_v4());
+    let promise = payer.promise(app, id, work.most_cost(&app.reference), downgrade)?;
     let hold = afford(app, &claims, &mut work, &standing)?;
+    payer.check_limits(&work)?;
     if claims.dry_run {
         return Ok(Answer::Price(full_price));
     }
-    let id = RequestId::from_uuid(Uuid::new_v4());
     sources::keep(app, id, &mut work).await?;
     let now = app.clock.now();
     let request = Request {
@@ -124,7 +132,7 @@ pub(crate) async fn ask<W: Wish>(
             address: Address::Safe,
         },
         work,
-        priority: standing.priority(Service::Full),
+        priority: standing.priority(payer.service),
         created: now,
     };
     let possible = app.live().horde.has_valid_worker(&request, now);
@@ -134,6 +142,8 @@ pub(crate) async fn ask<W: Wish>(
         agent: asked.agent,
         ip: asked.ip,
         reservation,
+        shared_key: payer.shared_key(),
+        promise,
     };
     activate(app, account, entry).await?;
     Ok(Answer::Accepted(Accepted {
@@ -143,8 +153,8 @@ pub(crate) async fn ask<W: Wish>(
     }))
 }
 
-/// The checks that need only the account.
-fn check_requester(app: &App, account: &Account, claims: &Claims<'_>) -> ApiResult<()> {
+/// The checks that need nobody's key.
+fn check_horde(app: &App, claims: &Claims<'_>) -> ApiResult<()> {
     if app.modes().maintenance_mode {
         let message = "The horde is in maintenance mode: no new requests for now";
         return Err(ApiError::refused(ReturnCode::MaintenanceMode, message));
@@ -156,6 +166,11 @@ fn check_requester(app: &App, account: &Account, claims: &Claims<'_>) -> ApiResu
         let message = "The webhook must start with https://";
         return Err(ApiError::refused(ReturnCode::BadRequest, message));
     }
+    Ok(())
+}
+
+/// The checks that need only the account.
+fn check_requester(account: &Account, claims: &Claims<'_>) -> ApiResult<()> {
     if claims.proxied_account.is_some() && !account.user.roles.service {
         let message = "Only service accounts may send `proxied_account`";
         return Err(ApiError::refused(
@@ -236,6 +251,8 @@ struct NewEntry {
     agent: String,
     ip: Option<String>,
     reservation: Reservation,
+    shared_key: Option<SharedKeyId>,
+    promise: Option<Promise>,
 }
 
 /// Stores a request and puts it into the queue: the one durable point before the 202.
@@ -254,7 +271,7 @@ async fn activate(app: &Arc<App>, account: &Account, entry: NewEntry) -> ApiResu
         expires: request.created + REQUEST_LIFETIME,
         client_agent: entry.agent,
         ip: entry.ip,
-        shared_key: None,
+        shared_key: entry.shared_key,
         hold: entry.hold,
         consumed: request.work.activation_tax(),
         activation: Some(activation.clone()),
@@ -278,6 +295,9 @@ async fn activate(app: &Arc<App>, account: &Account, entry: NewEntry) -> ApiResu
             app.accounts.apply(&activation);
             app.accounts.hold(row.id, row.owner, row.hold);
             app.live().horde.enqueue(request, row.created);
+            if let Some(promise) = entry.promise {
+                promise.keep(row.consumed);
+            }
             // From here on the queue itself counts the slots.
             drop(entry.reservation);
             tracing::info!(request.id = %row.id, user.id = %row.owner, "a request waits");

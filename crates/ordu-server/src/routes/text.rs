@@ -55,13 +55,13 @@ pub(crate) async fn async_generate(
     Peer(peer): Peer,
     Checked(request): Checked<TextRequest>,
 ) -> ApiResult<Response> {
-    let account = app.accounts.by_key(&key.require()?).await?;
+    let key = key.require()?;
     let asked = Asked {
         request,
         agent,
         ip: Some(peer.to_string()),
     };
-    match request::ask(&app, &account, asked).await? {
+    match request::ask(&app, &key, asked).await? {
         Answer::Accepted(accepted) => {
             let accepted = AcceptedText {
                 id: accepted.id,

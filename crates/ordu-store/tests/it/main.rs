@@ -36,5 +36,6 @@ mod ledger;
 mod request;
 mod schema;
 mod setting;
+mod shared_key;
 mod user;
 mod worker;
