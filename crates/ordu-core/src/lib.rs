@@ -11,6 +11,7 @@ pub mod time;
 
 pub mod agent;
 pub mod asking;
+pub mod grant;
 pub mod image;
 pub mod ledger;
 pub mod model_reference;
@@ -19,6 +20,7 @@ pub mod shared_key;
 pub mod standing;
 pub mod text;
 pub mod text_models;
+pub mod trust;
 
 pub mod horde;
 

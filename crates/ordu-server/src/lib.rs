@@ -33,6 +33,7 @@ mod shared_keys;
 mod sources;
 mod text;
 mod transport;
+mod trust;
 mod watch;
 
 pub use clock::Clock;

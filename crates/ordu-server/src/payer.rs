@@ -58,10 +58,14 @@ pub(crate) async fn resolve(app: &App, key: &ApiKey, downgrade: Downgrade) -> Ap
 async fn resolve_shared(app: &App, known: Known, downgrade: Downgrade) -> ApiResult<Payer> {
     let terms = known.key.terms;
     if terms.is_empty() && downgrade == Downgrade::Allowed {
+        // The anonymous account pays, but the request still goes when the key does.
         return Ok(Payer {
             account: owner(app, UserId::ANONYMOUS).await?,
             service: Service::Downgraded,
-            through: None,
+            through: Some(Through {
+                known,
+                used: Use::Direct,
+            }),
         });
     }
     terms.check(app.clock.now())?;

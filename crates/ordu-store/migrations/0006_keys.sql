@@ -17,8 +17,8 @@ CREATE TABLE shared_keys (
 CREATE INDEX shared_keys_owner ON shared_keys (owner);
 
 -- What was spent through a key (negative: what was put into its budget): appended with the
--- movement that caused it, folded into the key, then deleted. No foreign key: it would lock the
--- key's row.
+-- movement that caused it, folded into the key, then deleted. Only what its owner pays counts.
+-- No foreign key: it would lock the key's row.
 CREATE TABLE shared_key_charges (
     event UUID PRIMARY KEY,
     shared_key UUID NOT NULL,

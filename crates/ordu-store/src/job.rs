@@ -330,7 +330,7 @@ pub(crate) const SETTLE: Statements = Statements {
         INSERT INTO shared_key_charges (event, shared_key, amount, happened_at)
         SELECT i.job, r.shared_key, i.consumed, i.at
         FROM won JOIN i ON i.job = won.id JOIN requests AS r ON r.id = i.request
-        WHERE r.shared_key IS NOT NULL
+            JOIN shared_keys AS k ON k.id = r.shared_key AND k.owner = r.owner
     )
     SELECT id FROM won",
     sqlite: "
@@ -365,7 +365,7 @@ pub(crate) const SETTLE: Statements = Statements {
     INSERT INTO shared_key_charges (event, shared_key, amount, happened_at)
     SELECT unhex(i.value ->> 'job'), r.shared_key, i.value ->> 'consumed', i.value ->> 'at'
     FROM json_each($1) AS i JOIN requests AS r ON r.id = unhex(i.value ->> 'request')
-    WHERE r.shared_key IS NOT NULL",
+        JOIN shared_keys AS k ON k.id = r.shared_key AND k.owner = r.owner",
         ),
     ],
     parts: 3,

@@ -13,6 +13,7 @@ mod request;
 mod setting;
 mod shared_key;
 mod stats;
+mod trust;
 mod user;
 mod worker;
 

@@ -226,9 +226,9 @@ pub(crate) const INSERT: Statements = Statements {
         INSERT INTO shared_key_charges (event, shared_key, amount, happened_at)
         SELECT i.id, i.shared_key, i.consumed, i.created
         FROM json_to_recordset(CAST($1 AS JSON)) AS i (
-            id UUID, created BIGINT, shared_key UUID, consumed BIGINT)
+            id UUID, owner BIGINT, created BIGINT, shared_key UUID, consumed BIGINT)
         JOIN won ON won.id = i.id
-        WHERE i.shared_key IS NOT NULL
+        JOIN shared_keys AS k ON k.id = i.shared_key AND k.owner = i.owner
     )
     SELECT id FROM won",
     sqlite: "
@@ -250,10 +250,9 @@ pub(crate) const INSERT: Statements = Statements {
             Part::Row,
             "
     INSERT INTO shared_key_charges (event, shared_key, amount, happened_at)
-    SELECT unhex(value ->> 'id'), unhex(value ->> 'shared_key'), value ->> 'consumed',
-        value ->> 'created'
-    FROM json_each($1)
-    WHERE value ->> 'shared_key' IS NOT NULL",
+    SELECT unhex(i.value ->> 'id'), k.id, i.value ->> 'consumed', i.value ->> 'created'
+    FROM json_each($1) AS i JOIN shared_keys AS k
+        ON k.id = unhex(i.value ->> 'shared_key') AND k.owner = i.value ->> 'owner'",
         ),
     ],
     parts: 3,

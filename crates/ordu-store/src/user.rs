@@ -200,6 +200,13 @@ const FIND_BY_SUBJECT: &str = select_users!("AND subject = $1");
 const LIST_BY_KUDOS: &str = select_users!("ORDER BY spendable DESC, id LIMIT $1 OFFSET $2");
 const LIST_BY_AGE: &str = select_users!("ORDER BY created, id LIMIT $1 OFFSET $2");
 
+const LIST_GRANTS: &str = select_users!(
+    "AND (monthly_kudos > 0 OR moderator)
+        AND (monthly_received IS NULL OR monthly_received <= $1)
+    ORDER BY id
+    LIMIT $2"
+);
+
 const ENSURE_ANONYMOUS: &str = "
     INSERT INTO users
         (id, username, subject, concurrency, public_workers, created, last_active)
@@ -332,6 +339,14 @@ impl Store {
             .pool
             .all(sql, args![PAGE, i64::from(page) * PAGE])
             .await?;
+        rows.into_iter().map(UserRow::into_user).collect()
+    }
+
+    /// Some of those who are given something each month and got the last of it by `before`, or
+    /// never.
+    pub async fn list_grants(&self, before: Timestamp, limit: u32) -> Result<Vec<User>> {
+        let values = args![before.0, i64::from(limit)];
+        let rows = self.pool.all(LIST_GRANTS, values).await?;
         rows.into_iter().map(UserRow::into_user).collect()
     }
 

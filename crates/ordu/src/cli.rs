@@ -116,6 +116,10 @@ pub(crate) struct Server {
     #[arg(long, env = "ORDU_TEXT_MODEL_REFERENCE", value_name = "FILE")]
     pub(crate) text_model_reference: Option<PathBuf>,
 
+    /// Kudos in escrow above which a worker's owner becomes trusted by itself; never if not given.
+    #[arg(long, env = "ORDU_TRUST_THRESHOLD", value_name = "KUDOS")]
+    pub(crate) trust_threshold: Option<u32>,
+
     /// Allow loopback clients to mint users at `/api/v2/dev/test-user`. For tests only.
     #[arg(long, env = "ORDU_TEST_APIKEYS", hide = true, value_parser = clap::builder::FalseyValueParser::new())]
     pub(crate) test_apikeys: bool,
@@ -135,6 +139,7 @@ impl Server {
             admins: Vec::new(),
             model_reference: None,
             text_model_reference: None,
+            trust_threshold: None,
             test_apikeys: false,
         }
     }

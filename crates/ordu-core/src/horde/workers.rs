@@ -425,7 +425,7 @@ impl Worker {
         self.record.uptime_counted = self.record.uptime;
         let offer = self.offer.as_ref()?;
         let amount = kinds::uptime_reward(offer, reference);
-        let share = Share::of_uptime(offer.owner.user, offer.owner.roles);
+        let share = Share::of_uptime(self.record.kind, offer.owner.user, offer.owner.roles);
         self.record.kudos_uptime += amount;
         let marker = u128::try_from(self.record.uptime.0).unwrap_or(0);
         Some(UptimeReward {

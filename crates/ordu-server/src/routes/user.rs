@@ -12,12 +12,14 @@ use ordu_api::user::{
 };
 use ordu_api::worker::WorkKind;
 use ordu_api::{ReturnCode, UserId};
-use ordu_core::Kudos;
+use ordu_core::ledger::Reason;
+use ordu_core::{Kudos, grant};
 use ordu_store::{Bucket, Record, SharedKey, Totals, UserChange};
 use serde_json::Value;
 
 use crate::accounts::{self, Account, NewAccount};
 use crate::app::App;
+use crate::dates;
 use crate::error::{ApiError, ApiResult};
 use crate::extract::{OptionalKey, socket_peer};
 
@@ -119,10 +121,11 @@ async fn view(app: &App, account: &Account, how_much: View) -> ApiResult<UserVie
         worker_ids: (is_own || user.public_workers).then_some(workers),
         styles: Vec::new(),
         sharedkey_ids: shared_keys,
-        active_generations: is_own.then(|| active_generations(app, user.id)),
+        active_generations: Some(active_generations(app, user.id))
+            .filter(|active| is_own && *active != ActiveGenerations::default()),
         monthly_kudos: is_moderator.then(|| MonthlyKudos {
-            amount: user.monthly_kudos.as_f64(),
-            last_received: None,
+            amount: grant::monthly(user.monthly_kudos, account.roles()).as_f64(),
+            last_received: user.monthly_received.map(dates::rfc822),
         }),
         trusted: roles.trusted,
         flagged: roles.flagged,
@@ -307,7 +310,7 @@ async fn mint(app: &App, wanted: Wanted) -> ApiResult<TestUser> {
             .await?
             .map(|account| account.balance);
         let change = Kudos::round(kudos) - before.unwrap_or_default();
-        accounts::grant(&app.store, id, change, now).await?;
+        accounts::move_balance(&app.store, id, change, Reason::Reconciliation, now).await?;
     }
     app.accounts.forget(id);
     let account = app

@@ -2,8 +2,10 @@
 
 mod balances;
 mod expiry;
+mod grants;
 mod pictures;
 mod reachability;
+mod trust;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -85,6 +87,16 @@ const TASKS: &[Task] = &[
         name: "balances",
         pause: balances::PAUSE,
         run: |app| Box::pin(balances::run(app)),
+    },
+    Task {
+        name: "trust",
+        pause: trust::PAUSE,
+        run: |app| Box::pin(trust::run(app)),
+    },
+    Task {
+        name: "grants",
+        pause: grants::PAUSE,
+        run: |app| Box::pin(grants::run(app)),
     },
     Task {
         name: "pictures",

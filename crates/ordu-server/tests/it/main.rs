@@ -20,6 +20,7 @@ mod page;
 mod refusals;
 mod replay;
 mod restart;
+mod rewards;
 mod shared_keys;
 mod text;
 mod transport;

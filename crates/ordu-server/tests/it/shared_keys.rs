@@ -231,7 +231,7 @@ async fn requests_through_a_key_are_its_owners_and_lower_its_budget() {
     let rewards = deliver_all(&worker, &job).await;
     let spent = 3.0 + rewards[0] + 1.0;
     let shown = show(&horde, &id).await;
-    let whole = |kudos: f64| format!("{kudos:.0}");
+    let whole = |kudos: f64| format!("{}", kudos.round());
     assert_eq!(shown["utilized"].to_string(), whole(spent));
     assert_eq!(shown["kudos"].to_string(), whole(40.0 - spent));
 

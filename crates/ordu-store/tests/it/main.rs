@@ -37,5 +37,6 @@ mod request;
 mod schema;
 mod setting;
 mod shared_key;
+mod trust;
 mod user;
 mod worker;

@@ -17,6 +17,7 @@ on_both!(
     a_limit_can_be_taken_away,
     a_deleted_key_takes_its_requests_along,
     wiping_a_user_deletes_its_keys,
+    what_somebody_else_pays_is_not_charged,
 );
 
 fn new_key(owner: UserId, budget: Option<i64>) -> NewSharedKey {
@@ -35,6 +36,7 @@ fn new_key(owner: UserId, budget: Option<i64>) -> NewSharedKey {
     }
 }
 
+/// A key of the first user.
 async fn made(store: &Store, budget: Option<i64>) -> SharedKeyId {
     let owner = store.insert_user(&new_user("owner")).await.unwrap();
     let key = new_key(owner, budget);
@@ -44,6 +46,7 @@ async fn made(store: &Store, budget: Option<i64>) -> SharedKeyId {
 
 fn through(key: SharedKeyId) -> NewRequest {
     NewRequest {
+        owner: user(1),
         shared_key: Some(key),
         consumed: Kudos::new(3),
         ..request(1)
@@ -201,4 +204,21 @@ async fn wiping_a_user_deletes_its_keys(database: &Database) {
     let owner = store.find_shared_key(key).await.unwrap().unwrap().owner;
     store.wipe_user(owner).await.unwrap();
     assert_eq!(store.find_shared_key(key).await.unwrap(), None);
+}
+
+async fn what_somebody_else_pays_is_not_charged(database: &Database) {
+    let store = database.open().await;
+    let key = made(&store, Some(100)).await;
+    let request = NewRequest {
+        owner: UserId::ANONYMOUS,
+        ..through(key)
+    };
+    store.insert_request(&request).await.unwrap();
+    let assigned = assignment(request.id, 0..1);
+    store.assign(&assigned).await.unwrap();
+    let settled = settlement(request.id, assigned.jobs[0].id, user(7));
+    store.settle(&settled).await.unwrap();
+    assert_eq!(tab(&store, key).await, kudos(100, 0));
+    let deleted = store.delete_shared_key(key).await.unwrap();
+    assert_eq!(deleted, [request.id], "it goes with the key all the same");
 }

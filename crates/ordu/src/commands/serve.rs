@@ -4,6 +4,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
 use ordu_api::UserId;
+use ordu_core::Kudos;
 use ordu_server::{BlobPlace, Clock, Config, Server};
 
 use super::data::DataFolder;
@@ -56,7 +57,9 @@ pub(crate) fn config(options: &Options, data: &DataFolder) -> Result<Config> {
         model_reference: read_document(options.model_reference.as_deref())?,
         text_model_reference: read_document(options.text_model_reference.as_deref())?,
         title: "Ordu".to_owned(),
-        trust_threshold: None,
+        trust_threshold: options
+            .trust_threshold
+            .map(|kudos| Kudos::new(i64::from(kudos))),
         clock: Clock::System,
     })
 }
