@@ -67,6 +67,8 @@ id! {
     TeamId,
     /// A style or a collection of styles.
     StyleId,
+    /// A set of styles.
+    CollectionId,
     /// A key with its own budget that spends its owner's kudos.
     SharedKeyId,
 }

@@ -20,7 +20,9 @@ pub mod user;
 pub mod worker;
 
 pub use codes::ReturnCode;
-pub use ids::{ApiKey, JobId, RequestId, SharedKeyId, StyleId, TeamId, UserId, WorkerId};
+pub use ids::{
+    ApiKey, CollectionId, JobId, RequestId, SharedKeyId, StyleId, TeamId, UserId, WorkerId,
+};
 
 /// The path under which every operation of the protocol lives.
 pub const BASE_PATH: &str = "/api/v2";

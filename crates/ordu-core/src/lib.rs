@@ -18,6 +18,7 @@ pub mod model_reference;
 pub mod pricing;
 pub mod shared_key;
 pub mod standing;
+pub mod style;
 pub mod text;
 pub mod text_models;
 pub mod trust;

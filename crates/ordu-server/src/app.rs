@@ -22,6 +22,7 @@ use crate::pictures::Pictures;
 use crate::registry::Registry;
 use crate::reservation::Reservations;
 use crate::secret::Secret;
+use crate::styles::Styles;
 use crate::watch::Watch;
 
 /// The most connections at the same time.
@@ -39,6 +40,7 @@ pub(crate) struct App {
     pub(crate) registry: Registry,
     pub(crate) watch: Watch,
     pub(crate) reservations: Reservations,
+    pub(crate) styles: Styles,
     pub(crate) reference: Arc<ModelReference>,
     pub(crate) live: Mutex<Live>,
     /// What must be completed although nobody waits for the answer any more.

@@ -31,6 +31,7 @@ mod secret;
 mod settle;
 mod shared_keys;
 mod sources;
+mod styles;
 mod text;
 mod transport;
 mod trust;

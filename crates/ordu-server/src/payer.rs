@@ -18,6 +18,7 @@ use crate::accounts::Account;
 use crate::app::App;
 use crate::error::{ApiError, ApiResult};
 use crate::shared_keys::{Known, Promise, Short};
+use crate::styles::Styled;
 
 /// Who pays, through what, and how well that is served.
 #[derive(Debug, Clone)]
@@ -36,11 +37,21 @@ struct Through {
     used: Use,
 }
 
-/// Who pays when `key` is presented for a request.
+/// Who pays when `key` is presented for a request; a style's own shared key goes before.
 ///
 /// # Errors
 /// `InvalidAPIKey`; `SharedKeyEmpty`, `SharedKeyExpired`, `SharedKeyAssignedStyles`.
-pub(crate) async fn resolve(app: &App, key: &ApiKey, downgrade: Downgrade) -> ApiResult<Payer> {
+pub(crate) async fn resolve(
+    app: &App,
+    key: &ApiKey,
+    downgrade: Downgrade,
+    styled: Option<&Styled>,
+) -> ApiResult<Payer> {
+    if let Some(styled) = styled
+        && let Some(payer) = styled.payer(app).await?
+    {
+        return Ok(payer);
+    }
     let shared = match key.reveal().parse::<SharedKeyId>() {
         Ok(id) => app.accounts.shared_keys().find(id).await?,
         Err(_) => None,
@@ -77,6 +88,16 @@ async fn resolve_shared(app: &App, known: Known, downgrade: Downgrade) -> ApiRes
         ));
     }
     Payer::through(app, known, Use::Direct).await
+}
+
+/// Who pays for a request whose style carries this key; nobody if the key is of no use.
+pub(crate) async fn by_style(app: &App, key: SharedKeyId) -> ApiResult<Option<Payer>> {
+    let known = app.accounts.shared_keys().find(key).await?;
+    let now = app.clock.now();
+    match known.filter(|known| known.key.terms.check(now).is_ok()) {
+        Some(known) => Payer::through(app, known, Use::ByStyle).await.map(Some),
+        None => Ok(None),
+    }
 }
 
 async fn owner(app: &App, id: UserId) -> ApiResult<Arc<Account>> {

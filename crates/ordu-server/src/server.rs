@@ -28,6 +28,7 @@ use crate::rebuild::Rebuilder;
 use crate::registry::{self, Known, Registry};
 use crate::reservation::Reservations;
 use crate::secret::{NoRandomness, Secret, random_bytes};
+use crate::styles::Styles;
 use crate::tasks::Tasks;
 use crate::watch::Watch;
 use crate::{router, tasks};
@@ -180,6 +181,7 @@ async fn open(config: Config, address: SocketAddr, url: &str) -> Result<App, Sta
         registry: Registry::default(),
         watch: Watch::default(),
         reservations: Reservations::default(),
+        styles: Styles::default(),
         live: Mutex::new(Live { horde, dice }),
         tracker: TaskTracker::new(),
         node: node.unwrap_or(HeaderValue::from_static("ordu")),

@@ -26,7 +26,7 @@ use crate::app::App;
 use crate::blobs::{self, Permission};
 use crate::error::{ApiError, ApiResult};
 use crate::extract::{Checked, ClientAgent, OptionalKey, Peer};
-use crate::sources;
+use crate::{sources, styles};
 
 impl Wish for ImageRequest {
     fn claims(&self) -> Claims<'_> {
@@ -58,14 +58,16 @@ pub(crate) async fn async_generate(
     key: OptionalKey,
     ClientAgent(agent): ClientAgent,
     Peer(peer): Peer,
-    Checked(request): Checked<ImageRequest>,
+    Checked(mut request): Checked<ImageRequest>,
 ) -> ApiResult<Response> {
     let key = key.require()?;
+    let styled = styles::apply_to_image(&app, &mut request).await?;
     let warnings = warnings(&request, &app.reference);
     let asked = Asked {
         request,
         agent,
         ip: Some(peer.to_string()),
+        styled,
     };
     match request::ask(&app, &key, asked).await? {
         Answer::Accepted(accepted) => {

@@ -47,6 +47,7 @@ pub(crate) async fn ask(
             request,
             agent: AGENT.to_owned(),
             ip: Some(peer.to_string()),
+            styled: None,
         };
         asking::ask(&app, &key, asked).await
     };

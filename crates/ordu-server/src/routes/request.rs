@@ -21,6 +21,7 @@ use crate::rebuild::Rebuilder;
 use crate::reservation::{Full, Reservation};
 use crate::shared_keys::Promise;
 use crate::sources;
+use crate::styles::{self, Styled};
 
 /// The agent of a sample program that everybody copied without changing it.
 const BANNED_AGENT: &str = "My-Project:v0.0.1:My-Contact";
@@ -55,6 +56,8 @@ pub(crate) struct Asked<W> {
     pub(crate) request: W,
     pub(crate) agent: String,
     pub(crate) ip: Option<String>,
+    /// The style that was applied to the request.
+    pub(crate) styled: Option<Styled>,
 }
 
 /// What comes of asking.
@@ -100,7 +103,7 @@ pub(crate) async fn ask<W: Wish>(
     let claims = asked.request.claims();
     check_horde(app, &claims)?;
     let downgrade = Downgrade::from_request(claims.allow_downgrade);
-    let mut payer = payer::resolve(app, key, downgrade).await?;
+    let mut payer = payer::resolve(app, key, downgrade, asked.styled.as_ref()).await?;
     let account = &*Arc::clone(&payer.account);
     let standing = account.standing(app.accounts.held(account.user.id));
     check_requester(account, &claims)?;
@@ -144,6 +147,7 @@ pub(crate) async fn ask<W: Wish>(
         reservation,
         shared_key: payer.shared_key(),
         promise,
+        styled: asked.styled,
     };
     activate(app, account, entry).await?;
     Ok(Answer::Accepted(Accepted {
@@ -253,12 +257,18 @@ struct NewEntry {
     reservation: Reservation,
     shared_key: Option<SharedKeyId>,
     promise: Option<Promise>,
+    styled: Option<Styled>,
 }
 
 /// Stores a request and puts it into the queue: the one durable point before the 202.
 async fn activate(app: &Arc<App>, account: &Account, entry: NewEntry) -> ApiResult<()> {
     let request = entry.request;
-    let activation = request.activation();
+    let mut activation = request.activation();
+    let styled = entry.styled;
+    let thanked = styled
+        .as_ref()
+        .and_then(|styled| styled.rewarded(account.user.id));
+    activation.entries.extend(thanked.map(styles::reward));
     let row = NewRequest {
         id: request.id,
         owner: account.user.id,
@@ -285,7 +295,7 @@ async fn activate(app: &Arc<App>, account: &Account, entry: NewEntry) -> ApiResu
             worker: None,
             things: 0,
             worker_kudos: Kudos::ZERO,
-            style_owner: None,
+            style_owner: thanked,
         }),
     };
     let app = Arc::clone(app);
@@ -297,6 +307,9 @@ async fn activate(app: &Arc<App>, account: &Account, entry: NewEntry) -> ApiResu
             app.live().horde.enqueue(request, row.created);
             if let Some(promise) = entry.promise {
                 promise.keep(row.consumed);
+            }
+            if let Some(styled) = styled {
+                styled.note_use(&app);
             }
             // From here on the queue itself counts the slots.
             drop(entry.reservation);

@@ -23,6 +23,7 @@ use super::request::{self, Answer, Asked, Claims, Wish};
 use crate::app::App;
 use crate::error::{ApiError, ApiResult};
 use crate::extract::{Checked, ClientAgent, OptionalKey, Peer};
+use crate::styles;
 
 impl Wish for TextRequest {
     fn claims(&self) -> Claims<'_> {
@@ -53,13 +54,15 @@ pub(crate) async fn async_generate(
     key: OptionalKey,
     ClientAgent(agent): ClientAgent,
     Peer(peer): Peer,
-    Checked(request): Checked<TextRequest>,
+    Checked(mut request): Checked<TextRequest>,
 ) -> ApiResult<Response> {
     let key = key.require()?;
+    let styled = styles::apply_to_text(&app, &mut request).await?;
     let asked = Asked {
         request,
         agent,
         ip: Some(peer.to_string()),
+        styled,
     };
     match request::ask(&app, &key, asked).await? {
         Answer::Accepted(accepted) => {

@@ -22,6 +22,7 @@ mod replay;
 mod restart;
 mod rewards;
 mod shared_keys;
+mod styles;
 mod text;
 mod transport;
 mod trips;

@@ -37,6 +37,7 @@ mod request;
 mod schema;
 mod setting;
 mod shared_key;
+mod style;
 mod trust;
 mod user;
 mod worker;
