@@ -69,6 +69,8 @@ id! {
     StyleId,
     /// A set of styles.
     CollectionId,
+    /// A message to workers.
+    MessageId,
     /// A key with its own budget that spends its owner's kudos.
     SharedKeyId,
 }

@@ -12,7 +12,9 @@ pub mod ids;
 pub mod schema;
 
 pub mod image;
+pub mod kudos;
 pub mod mask;
+pub mod message;
 pub mod shared_key;
 pub mod status;
 pub mod text;
@@ -21,7 +23,8 @@ pub mod worker;
 
 pub use codes::ReturnCode;
 pub use ids::{
-    ApiKey, CollectionId, JobId, RequestId, SharedKeyId, StyleId, TeamId, UserId, WorkerId,
+    ApiKey, CollectionId, JobId, MessageId, RequestId, SharedKeyId, StyleId, TeamId, UserId,
+    WorkerId,
 };
 
 /// The path under which every operation of the protocol lives.

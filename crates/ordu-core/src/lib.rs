@@ -15,12 +15,14 @@ pub mod grant;
 pub mod image;
 pub mod ledger;
 pub mod model_reference;
+pub mod permission;
 pub mod pricing;
 pub mod shared_key;
 pub mod standing;
 pub mod style;
 pub mod text;
 pub mod text_models;
+pub mod transfer;
 pub mod trust;
 
 pub mod horde;

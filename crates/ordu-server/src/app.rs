@@ -18,6 +18,7 @@ use crate::blobs::Blobs;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::error::{ApiError, ApiResult};
+use crate::messages::Messages;
 use crate::pictures::Pictures;
 use crate::registry::Registry;
 use crate::reservation::Reservations;
@@ -41,6 +42,7 @@ pub(crate) struct App {
     pub(crate) watch: Watch,
     pub(crate) reservations: Reservations,
     pub(crate) styles: Styles,
+    pub(crate) messages: Messages,
     pub(crate) reference: Arc<ModelReference>,
     pub(crate) live: Mutex<Live>,
     /// What must be completed although nobody waits for the answer any more.

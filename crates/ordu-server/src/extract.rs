@@ -63,6 +63,18 @@ impl Input for ordu_api::text::TextSubmit {
     const SCHEMA: Schema = ordu_api::text::SUBMIT_SCHEMA;
 }
 
+impl Input for ordu_api::message::MessageInput {
+    const SCHEMA: Schema = ordu_api::message::SCHEMA;
+}
+
+impl Input for ordu_api::user::UserInput {
+    const SCHEMA: Schema = ordu_api::user::INPUT_SCHEMA;
+}
+
+impl Input for ordu_api::worker::WorkerInput {
+    const SCHEMA: Schema = ordu_api::worker::INPUT_SCHEMA;
+}
+
 impl Input for ordu_api::shared_key::SharedKeyInput {
     const SCHEMA: Schema = ordu_api::shared_key::SCHEMA;
 }
@@ -101,6 +113,15 @@ impl<S: Sync, T: Input> FromRequest<S> for Loose<T> {
         let input = serde_json::from_value(value)
             .map_err(|error| ApiError::plain(StatusCode::BAD_REQUEST, error.to_string()))?;
         Ok(Self(input))
+    }
+}
+
+/// The members of a body whose form nobody looks at: what is no object has none.
+pub(crate) async fn read_loosely(body: Body) -> ApiResult<serde_json::Map<String, Value>> {
+    let bytes = read_bytes(body, MAX_JSON_BYTES).await?;
+    match serde_json::from_slice(&bytes) {
+        Ok(Value::Object(members)) => Ok(members),
+        _ => Ok(serde_json::Map::new()),
     }
 }
 

@@ -9,7 +9,10 @@ use axum::routing::{get, post, put};
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::app::App;
-use crate::routes::{blob, health, image, job, page, shared_key, status, text, user, worker};
+use crate::routes::{
+    blob, health, image, job, kudos, message, page, shared_key, status, text, user, user_edit,
+    worker, worker_edit,
+};
 use crate::transport;
 
 /// The whole server.
@@ -59,10 +62,32 @@ fn api() -> Router<Arc<App>> {
         .route("/status/performance", get(status::performance))
         .route("/status/modes", get(status::modes).put(status::set_modes))
         .route("/workers", get(worker::list))
-        .route("/workers/{id}", get(worker::by_id))
+        .route(
+            "/workers/{id}",
+            get(worker::by_id)
+                .put(worker_edit::update)
+                .delete(worker_edit::delete),
+        )
+        .route(
+            "/workers/messages",
+            get(message::list)
+                .post(message::send)
+                .put(message::unknown_worker),
+        )
+        .route(
+            "/workers/messages/{id}",
+            get(message::by_id).delete(message::delete),
+        )
         .route("/workers/name/{name}", get(worker::by_name))
         .route("/find_user", get(user::find))
-        .route("/users/{id}", get(user::by_id))
+        .route(
+            "/users/{id}",
+            get(user::by_id)
+                .put(user_edit::update)
+                .delete(user_edit::delete),
+        )
+        .route("/kudos/transfer", post(kudos::transfer))
+        .route("/kudos/award", post(kudos::award))
         .route("/sharedkeys", put(shared_key::create))
         .route(
             "/sharedkeys/{id}",

@@ -23,6 +23,7 @@ use crate::app::{App, Live};
 use crate::blobs::{BlobError, Blobs};
 use crate::config::{BlobPlace, Config};
 use crate::fetch::Fetcher;
+use crate::messages::Messages;
 use crate::pictures::Pictures;
 use crate::rebuild::Rebuilder;
 use crate::registry::{self, Known, Registry};
@@ -182,6 +183,7 @@ async fn open(config: Config, address: SocketAddr, url: &str) -> Result<App, Sta
         watch: Watch::default(),
         reservations: Reservations::default(),
         styles: Styles::default(),
+        messages: Messages::default(),
         live: Mutex::new(Live { horde, dice }),
         tracker: TaskTracker::new(),
         node: node.unwrap_or(HeaderValue::from_static("ordu")),
@@ -255,6 +257,7 @@ async fn restore(app: &App) -> Result<(), StartError> {
     let workers = app.store.list_workers().await?;
     let requests = app.store.list_live().await?;
     app.load_modes().await?;
+    app.load_messages().await?;
     for worker in &workers {
         app.registry.put(Known::from_stored(worker));
         app.live().horde.restore_worker(registry::record(worker));

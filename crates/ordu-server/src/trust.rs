@@ -6,16 +6,22 @@ use ordu_core::{Kudos, Timestamp};
 
 use crate::app::App;
 use crate::error::ApiResult;
+use crate::reputation;
 
 /// Trusts an account: its workers are no longer paused, its escrow can be spent.
 pub(crate) async fn grant(app: &App, user: UserId, now: Timestamp) -> ApiResult<()> {
     let freed = app.store.trust_user(user, now).await?;
     app.accounts.forget(user);
+    set_free(app, user);
+    tracing::info!(user.id = %user, kudos_milli = freed.milli(), "an account is trusted now");
+    Ok(())
+}
+
+/// In memory, too, the workers of an account that is trusted now are no longer paused.
+pub(crate) fn set_free(app: &App, user: UserId) {
     for worker in app.registry.owned_by(user) {
         app.live().horde.unpause(worker);
     }
-    tracing::info!(user.id = %user, kudos_milli = freed.milli(), "an account is trusted now");
-    Ok(())
 }
 
 /// Trusts an account that has earned it; frees the escrow of one that is trusted already.
@@ -28,7 +34,7 @@ pub(crate) async fn consider(app: &App, user: UserId, now: Timestamp) -> ApiResu
         roles: account.roles(),
         escrow: account.user.escrow,
         created: account.user.created,
-        suspicions: suspicions(app, user),
+        suspicions: reputation::suspicions(app, user),
     };
     if candidate.has_earned_trust(app.config.trust_threshold, now) {
         return grant(app, user, now).await;
@@ -40,9 +46,4 @@ pub(crate) async fn consider(app: &App, user: UserId, now: Timestamp) -> ApiResu
         }
     }
     Ok(())
-}
-
-/// How often an account was suspected. Nobody takes note of that yet.
-const fn suspicions(_: &App, _: UserId) -> u64 {
-    0
 }

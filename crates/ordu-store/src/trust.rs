@@ -50,10 +50,7 @@ impl Store {
         let trusted = async {
             fold::lock(&mut connection).await?;
             found(connection.execute(TRUST, args![user.get()]).await?)?;
-            connection
-                .execute(UNPAUSE_WORKERS, args![user.get()])
-                .await?;
-            drain(&mut connection, user, now).await
+            free(&mut connection, user, now).await
         }
         .await;
         connection.end(trusted).await
@@ -69,6 +66,18 @@ impl Store {
         .await;
         connection.end(drained).await
     }
+}
+
+/// What trust sets free: workers that were paused, and the escrow.
+pub(crate) async fn free(
+    connection: &mut Connection,
+    user: UserId,
+    now: Timestamp,
+) -> Result<Kudos> {
+    connection
+        .execute(UNPAUSE_WORKERS, args![user.get()])
+        .await?;
+    drain(connection, user, now).await
 }
 
 /// The lock of the fold is held: of two that drain at once the second sees what the first took.

@@ -6,7 +6,7 @@ use sqlx::FromRow;
 
 use crate::Store;
 use crate::error::{Error, Result};
-use crate::pool::{Pool, args};
+use crate::pool::{Connection, Pool, Value, args};
 use crate::worker::found;
 
 /// Users on one page of the list.
@@ -285,6 +285,42 @@ pub(crate) async fn ensure_anonymous(pool: &Pool, now: Timestamp) -> Result<()> 
     Ok(())
 }
 
+/// Changes an account as part of a transaction.
+pub(crate) async fn update(
+    connection: &mut Connection,
+    id: UserId,
+    change: &UserChange,
+) -> Result<()> {
+    let values = update_values(id, change);
+    found(connection.execute(UPDATE, values).await?)
+}
+
+fn update_values(id: UserId, change: &UserChange) -> Vec<Value> {
+    args![
+        id.get(),
+        change.username.clone(),
+        change.key_hash.clone(),
+        change.moderator,
+        change.trusted,
+        change.flagged,
+        change.customizer,
+        change.vpn,
+        change.service,
+        change.education,
+        change.special,
+        change.deleted,
+        change.public_workers,
+        change.contact.clone(),
+        change.admin_comment.clone(),
+        change.proxy_passkey.clone(),
+        change.concurrency,
+        change.worker_invited,
+        change.usage_multiplier,
+        change.monthly_kudos.map(Kudos::milli),
+        change.monthly_received.map(|at| at.0),
+    ]
+}
+
 impl Store {
     /// Makes an account with the next number.
     ///
@@ -355,30 +391,7 @@ impl Store {
     /// # Errors
     /// [`Error::NotFound`], or [`Error::Taken`] when another account has the key.
     pub async fn update_user(&self, id: UserId, change: &UserChange) -> Result<()> {
-        let values = args![
-            id.get(),
-            change.username.clone(),
-            change.key_hash.clone(),
-            change.moderator,
-            change.trusted,
-            change.flagged,
-            change.customizer,
-            change.vpn,
-            change.service,
-            change.education,
-            change.special,
-            change.deleted,
-            change.public_workers,
-            change.contact.clone(),
-            change.admin_comment.clone(),
-            change.proxy_passkey.clone(),
-            change.concurrency,
-            change.worker_invited,
-            change.usage_multiplier,
-            change.monthly_kudos.map(Kudos::milli),
-            change.monthly_received.map(|at| at.0),
-        ];
-        found(self.pool.execute(UPDATE, values).await?)
+        found(self.pool.execute(UPDATE, update_values(id, change)).await?)
     }
 
     /// Removes everything personal from an account and deletes its workers and shared keys, for

@@ -263,6 +263,10 @@ const DELETE: &str = "
                                   FROM jobs
                                   WHERE jobs.worker = workers.id AND jobs.state = 'assigned')";
 
+const DELETE_MESSAGES: &str = "
+    DELETE FROM worker_messages
+    WHERE worker = $1";
+
 impl Store {
     /// Writes a new worker.
     ///
@@ -352,6 +356,7 @@ impl Store {
     pub async fn delete_worker(&self, id: WorkerId) -> Result<bool> {
         let deleted = self.pool.execute(DELETE, args![id.uuid()]).await? > 0;
         if deleted {
+            self.pool.execute(DELETE_MESSAGES, args![id.uuid()]).await?;
             self.behind.forget(id);
         }
         Ok(deleted)

@@ -108,6 +108,16 @@ pub(crate) struct Server {
     #[arg(long, env = "ORDU_ADMINS", value_name = "ALIAS", value_delimiter = ',')]
     pub(crate) admins: Vec<String>,
 
+    /// An account that may thank others with kudos, as `name#id`. Repeatable.
+    #[arg(
+        long,
+        env = "ORDU_AWARDERS",
+        value_name = "ALIAS",
+        value_delimiter = ',',
+        default_value = "1"
+    )]
+    pub(crate) awarders: Vec<String>,
+
     /// A JSON file of image models, instead of the built-in list.
     #[arg(long, env = "ORDU_MODEL_REFERENCE", value_name = "FILE")]
     pub(crate) model_reference: Option<PathBuf>,
@@ -137,6 +147,7 @@ impl Server {
             trusted_proxy: Vec::new(),
             secret_key: None,
             admins: Vec::new(),
+            awarders: Vec::new(),
             model_reference: None,
             text_model_reference: None,
             trust_threshold: None,

@@ -186,11 +186,13 @@ pub(crate) async fn pop(
     Peer(peer): Peer,
     Checked(pop): Checked<ImagePop>,
 ) -> ApiResult<Json<ImageJob>> {
-    let popped = job::pop(&app, key, peer, pop.into()).await?;
-    match popped.assignments.first() {
-        Some(assignment) => job_answer(&app, &popped, assignment).await.map(Json),
-        None => Ok(Json(no_job(popped.skipped))),
-    }
+    let mut popped = job::pop(&app, key, peer, pop.into()).await?;
+    let messages = std::mem::take(&mut popped.messages);
+    let job = match popped.assignments.first() {
+        Some(assignment) => job_answer(&app, &popped, assignment).await?,
+        None => no_job(popped.skipped),
+    };
+    Ok(Json(ImageJob { messages, ..job }))
 }
 
 async fn job_answer(app: &App, popped: &Popped, assignment: &Assignment) -> ApiResult<ImageJob> {

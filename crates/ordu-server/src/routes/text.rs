@@ -136,11 +136,13 @@ pub(crate) async fn pop(
     Peer(peer): Peer,
     Checked(pop): Checked<TextPop>,
 ) -> ApiResult<Json<TextJob>> {
-    let popped = job::pop(&app, key, peer, pop.into()).await?;
-    match popped.assignments.first() {
-        Some(assignment) => job_answer(assignment).map(Json),
-        None => Ok(Json(no_job(popped.skipped))),
-    }
+    let mut popped = job::pop(&app, key, peer, pop.into()).await?;
+    let messages = std::mem::take(&mut popped.messages);
+    let job = match popped.assignments.first() {
+        Some(assignment) => job_answer(assignment)?,
+        None => no_job(popped.skipped),
+    };
+    Ok(Json(TextJob { messages, ..job }))
 }
 
 fn job_answer(assignment: &Assignment) -> ApiResult<TextJob> {

@@ -22,6 +22,7 @@ use crate::app::App;
 use crate::dates;
 use crate::error::{ApiError, ApiResult};
 use crate::extract::{OptionalKey, socket_peer};
+use crate::reputation;
 
 /// How much of an account is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -135,7 +136,7 @@ async fn view(app: &App, account: &Account, how_much: View) -> ApiResult<UserVie
         customizer: roles.customizer,
         special: is_own.then_some(roles.special),
         deleted: roles.deleted,
-        suspicious: is_moderator.then_some(0),
+        suspicious: is_moderator.then(|| reputation::suspicions(app, user.id)),
         pseudonymous: account.is_pseudonymous(),
         contact: user.contact.clone().filter(|_| is_own),
         admin_comment: user.admin_comment.clone().filter(|_| is_moderator),

@@ -18,6 +18,7 @@ use crate::app::App;
 use crate::error::{ApiError, ApiResult};
 use crate::extract::OptionalKey;
 use crate::registry::Known;
+use crate::reputation;
 
 /// Who looks at a worker.
 enum Viewer {
@@ -149,10 +150,10 @@ async fn view(app: &App, known: &Known, viewer: &Viewer) -> ApiResult<Option<Wor
     view.online = online;
     let may_know_owner = owner.user.public_workers || viewer.is_moderator() || viewer.owns(known);
     view.owner = may_know_owner.then(|| owner.alias());
-    view.messages = may_know_owner.then(Vec::new);
+    view.messages = may_know_owner.then(|| app.messages.addressed_to(known.id, now));
     if viewer.is_moderator() {
         view.paused = Some(record.paused);
-        view.suspicious = Some(0);
+        view.suspicious = Some(reputation::suspicions(app, known.owner));
     }
     if viewer.is_moderator() || viewer.owns(known) {
         view.contact.clone_from(&owner.user.contact);

@@ -3,6 +3,7 @@
 mod balances;
 mod expiry;
 mod grants;
+mod messages;
 mod pictures;
 mod reachability;
 mod trust;
@@ -97,6 +98,11 @@ const TASKS: &[Task] = &[
         name: "grants",
         pause: grants::PAUSE,
         run: |app| Box::pin(grants::run(app)),
+    },
+    Task {
+        name: "messages",
+        pause: messages::PAUSE,
+        run: |app| Box::pin(messages::run(app)),
     },
     Task {
         name: "pictures",

@@ -16,6 +16,7 @@
 )]
 
 mod blobs;
+mod gifts;
 mod page;
 mod refusals;
 mod replay;
@@ -26,7 +27,9 @@ mod styles;
 mod text;
 mod transport;
 mod trips;
+mod user_edits;
 mod views;
 mod walk;
+mod worker_edits;
 
 mod support;
