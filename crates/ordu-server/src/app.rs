@@ -19,10 +19,12 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::error::{ApiError, ApiResult};
 use crate::guard::Guard;
+use crate::messages::Messages;
 use crate::pictures::Pictures;
 use crate::registry::Registry;
 use crate::reservation::Reservations;
 use crate::secret::Secret;
+use crate::styles::Styles;
 use crate::watch::Watch;
 
 /// The most connections at the same time.
@@ -41,6 +43,8 @@ pub(crate) struct App {
     pub(crate) registry: Registry,
     pub(crate) watch: Watch,
     pub(crate) reservations: Reservations,
+    pub(crate) styles: Styles,
+    pub(crate) messages: Messages,
     pub(crate) reference: Arc<ModelReference>,
     pub(crate) live: Mutex<Live>,
     /// What must be completed although nobody waits for the answer any more.

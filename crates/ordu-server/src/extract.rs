@@ -95,6 +95,22 @@ impl Input for ordu_api::alchemy::AlchemySubmit {
     const FORMLESS: Formless = Formless::Empty;
 }
 
+impl Input for ordu_api::message::MessageInput {
+    const SCHEMA: Schema = ordu_api::message::SCHEMA;
+}
+
+impl Input for ordu_api::user::UserInput {
+    const SCHEMA: Schema = ordu_api::user::INPUT_SCHEMA;
+}
+
+impl Input for ordu_api::worker::WorkerInput {
+    const SCHEMA: Schema = ordu_api::worker::INPUT_SCHEMA;
+}
+
+impl Input for ordu_api::shared_key::SharedKeyInput {
+    const SCHEMA: Schema = ordu_api::shared_key::SCHEMA;
+}
+
 /// A body that passed its table.
 pub(crate) struct Checked<T>(pub(crate) T);
 
@@ -119,16 +135,53 @@ impl<S: Sync, T: Input> FromRequest<S> for Checked<T> {
     }
 }
 
+/// A body that passed its table, or none at all, which counts as an empty object. Nobody looks at
+/// its content type.
+pub(crate) struct Loose<T>(pub(crate) T);
+
+impl<S: Sync, T: Input> FromRequest<S> for Loose<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, _: &S) -> ApiResult<Self> {
+        let bytes = read_bytes(request.into_body(), T::MAX_BYTES).await?;
+        let mut value = if bytes.is_empty() {
+            Value::Object(serde_json::Map::new())
+        } else {
+            parse_json(&bytes)?
+        };
+        T::SCHEMA.check(&mut value)?;
+        let input = serde_json::from_value(value)
+            .map_err(|error| ApiError::plain(StatusCode::BAD_REQUEST, error.to_string()))?;
+        Ok(Self(input))
+    }
+}
+
+/// The members of a body whose form nobody looks at: what is no object has none.
+pub(crate) async fn read_loosely(body: Body) -> ApiResult<serde_json::Map<String, Value>> {
+    let bytes = read_bytes(body, MAX_JSON_BYTES).await?;
+    match serde_json::from_slice(&bytes) {
+        Ok(Value::Object(members)) => Ok(members),
+        _ => Ok(serde_json::Map::new()),
+    }
+}
+
 async fn read_json(headers: &HeaderMap, body: Body, max_bytes: usize) -> ApiResult<Value> {
     if !is_json(headers) {
         let message = "The body must be JSON: send `Content-Type: application/json`";
         return Err(ApiError::plain(StatusCode::BAD_REQUEST, message));
     }
-    let bytes = to_bytes(body, max_bytes).await.map_err(|_| {
+    parse_json(&read_bytes(body, max_bytes).await?)
+}
+
+async fn read_bytes(body: Body, max_bytes: usize) -> ApiResult<bytes::Bytes> {
+    to_bytes(body, max_bytes).await.map_err(|_| {
         let message = format!("The body could not be read or is larger than {max_bytes} bytes");
         ApiError::plain(StatusCode::PAYLOAD_TOO_LARGE, message)
-    })?;
-    serde_json::from_slice(&bytes).map_err(|error| {
+    })
+}
+
+fn parse_json(bytes: &[u8]) -> ApiResult<Value> {
+    serde_json::from_slice(bytes).map_err(|error| {
         ApiError::plain(
             StatusCode::BAD_REQUEST,
             format!("The body is not valid JSON: {error}"),

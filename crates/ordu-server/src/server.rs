@@ -24,11 +24,13 @@ use crate::blobs::{BlobError, Blobs};
 use crate::config::{BlobPlace, Config};
 use crate::fetch::Fetcher;
 use crate::guard::Guard;
+use crate::messages::Messages;
 use crate::pictures::Pictures;
 use crate::rebuild::Rebuilder;
 use crate::registry::{self, Known, Registry};
 use crate::reservation::Reservations;
 use crate::secret::{NoRandomness, Secret, random_bytes};
+use crate::styles::Styles;
 use crate::tasks::Tasks;
 use crate::watch::Watch;
 use crate::{router, tasks};
@@ -182,6 +184,8 @@ async fn open(config: Config, address: SocketAddr, url: &str) -> Result<App, Sta
         registry: Registry::default(),
         watch: Watch::default(),
         reservations: Reservations::default(),
+        styles: Styles::default(),
+        messages: Messages::default(),
         live: Mutex::new(Live { horde, dice }),
         tracker: TaskTracker::new(),
         node: node.unwrap_or(HeaderValue::from_static("ordu")),
@@ -232,12 +236,31 @@ fn read_reference(config: &Config) -> Result<ModelReference, StartError> {
     Ok(image.with_text(text))
 }
 
+/// What a request may still cost is held and promised again.
+fn restore_promises(app: &App, row: &ordu_store::Request) {
+    let Some(work) = app
+        .live()
+        .horde
+        .request(row.id)
+        .map(|request| request.work.clone())
+    else {
+        return;
+    };
+    let charged = row.consumed - work.activation_tax();
+    app.accounts.hold(row.id, row.owner, row.hold - charged);
+    if let Some(key) = row.shared_key {
+        let left = work.most_cost(&app.reference) - row.consumed;
+        app.accounts.shared_keys().restore(key, row.id, left);
+    }
+}
+
 /// Workers, waiting requests and modes come back as they were.
 async fn restore(app: &App) -> Result<(), StartError> {
     let workers = app.store.list_workers().await?;
     let requests = app.store.list_live().await?;
     app.load_modes().await?;
     app.load_guard().await?;
+    app.load_messages().await?;
     for worker in &workers {
         app.registry.put(Known::from_stored(worker));
         app.live().horde.restore_worker(registry::record(worker));
@@ -249,7 +272,7 @@ async fn restore(app: &App) -> Result<(), StartError> {
     let mut restored = 0_usize;
     for request in &requests {
         if rebuilder.restore(&mut app.live().horde, request) {
-            app.accounts.hold(request.id, request.owner, request.hold);
+            restore_promises(app, request);
             restored += 1;
         }
     }

@@ -328,6 +328,11 @@ pub(crate) const SETTLE: Statements = Statements {
             owner BIGINT, worker UUID, things BIGINT, worker_kudos BIGINT, style_owner BIGINT)
         JOIN won ON won.id = a.token
         ON CONFLICT (event) DO NOTHING
+    ), charges AS (
+        INSERT INTO shared_key_charges (event, shared_key, amount, happened_at)
+        SELECT i.job, r.shared_key, i.consumed, i.at
+        FROM won JOIN i ON i.job = won.id JOIN requests AS r ON r.id = i.request
+            JOIN shared_keys AS k ON k.id = r.shared_key AND k.owner = r.owner
     )
     SELECT id FROM won",
     sqlite: "
@@ -356,6 +361,14 @@ pub(crate) const SETTLE: Statements = Statements {
         ),
         (Part::First, ledger::INSERT_ENTRIES_SQLITE),
         (Part::Second, INSERT_ACTIVITY_SQLITE),
+        (
+            Part::Row,
+            "
+    INSERT INTO shared_key_charges (event, shared_key, amount, happened_at)
+    SELECT unhex(i.value ->> 'job'), r.shared_key, i.value ->> 'consumed', i.value ->> 'at'
+    FROM json_each($1) AS i JOIN requests AS r ON r.id = unhex(i.value ->> 'request')
+        JOIN shared_keys AS k ON k.id = r.shared_key AND k.owner = r.owner",
+        ),
     ],
     parts: 3,
 };

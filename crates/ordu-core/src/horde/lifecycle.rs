@@ -208,6 +208,12 @@ impl Horde {
         Some(cancelled)
     }
 
+    /// Forgets a request and its jobs at once, without settlement: whoever still works on one is
+    /// told that nobody knows it.
+    pub fn forget_request(&mut self, request: RequestId) {
+        self.remove(request);
+    }
+
     /// Lets time pass: jobs time out, requests are given up or expire. Reports at most
     /// [`MAX_LAPSES`]; if it reports that many, call it again.
     pub fn tick(&mut self, now: Timestamp) -> Vec<Lapse> {

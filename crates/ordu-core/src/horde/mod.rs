@@ -231,6 +231,11 @@ impl Horde {
         self.requests.get(&id).map(|entry| &entry.request)
     }
 
+    /// Whether nothing more will come of a request that is known.
+    pub fn is_done(&self, id: RequestId) -> bool {
+        self.requests.get(&id).is_some_and(Entry::is_done)
+    }
+
     /// A job that is known: running, finished or faulted, decoys included.
     pub fn job(&self, id: JobId) -> Option<&Job> {
         self.jobs.get(&id)

@@ -211,6 +211,11 @@ impl Work {
         }
     }
 
+    /// What all of it may cost at most, the activation included.
+    pub fn most_cost(&self, reference: &ModelReference) -> Kudos {
+        self.full_price(reference) + self.activation_tax()
+    }
+
     /// What its requester must have if its kudos are needed upfront.
     pub fn upfront_price(&self, reference: &ModelReference) -> Kudos {
         match self {

@@ -134,6 +134,22 @@ mod tests {
     }
 
     #[test]
+    fn uptime_waits_for_trust_unless_an_alchemist_was_there() {
+        let trusted = Roles::NONE.with(Role::Trusted);
+        let cases = [
+            (WorkKind::Image, Roles::NONE, Share::Later),
+            (WorkKind::Text, Roles::NONE, Share::Later),
+            (WorkKind::Interrogation, Roles::NONE, Share::Full),
+            (WorkKind::Image, trusted, Share::Full),
+        ];
+        for (kind, roles, share) in cases {
+            assert_eq!(Share::of_uptime(kind, user(3), roles), share);
+        }
+        let nobody = Share::of_uptime(WorkKind::Text, UserId::ANONYMOUS, Roles::NONE);
+        assert_eq!(nobody, Share::Full);
+    }
+
+    #[test]
     fn forgiveness_lifts_to_the_floor_exactly() {
         let cases = [
             (0, Roles::NONE, -53, Some(3)),

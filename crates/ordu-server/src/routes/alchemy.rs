@@ -64,13 +64,14 @@ pub(crate) async fn async_interrogate(
     Peer(peer): Peer,
     Checked(request): Checked<AlchemyRequest>,
 ) -> ApiResult<(StatusCode, Json<AcceptedAlchemy>)> {
-    let account = app.accounts.by_key(&key.require()?).await?;
+    let key = key.require()?;
     let asked = Asked {
         request,
         agent,
         ip: Some(peer),
+        styled: None,
     };
-    match request::ask(&app, &account, asked).await? {
+    match request::ask(&app, &key, asked).await? {
         Answer::Accepted(accepted) => {
             // As deployed, nothing is said when nobody is there to look at it.
             let accepted = AcceptedAlchemy {

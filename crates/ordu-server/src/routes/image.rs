@@ -27,7 +27,7 @@ use crate::blobs::{self, Permission};
 use crate::error::{ApiError, ApiResult};
 use crate::extract::{Checked, ClientAgent, OptionalKey, Peer};
 use crate::guard::Asker;
-use crate::sources;
+use crate::{sources, styles};
 
 impl Wish for ImageRequest {
     fn claims(&self) -> Claims<'_> {
@@ -70,16 +70,18 @@ pub(crate) async fn async_generate(
     key: OptionalKey,
     ClientAgent(agent): ClientAgent,
     Peer(peer): Peer,
-    Checked(request): Checked<ImageRequest>,
+    Checked(mut request): Checked<ImageRequest>,
 ) -> ApiResult<Response> {
-    let account = app.accounts.by_key(&key.require()?).await?;
+    let key = key.require()?;
+    let styled = styles::apply_to_image(&app, &mut request).await?;
     let warnings = warnings(&request, &app.reference);
     let asked = Asked {
         request,
         agent,
         ip: Some(peer),
+        styled,
     };
-    match request::ask(&app, &account, asked).await? {
+    match request::ask(&app, &key, asked).await? {
         Answer::Accepted(accepted) => {
             let accepted = show(&accepted, warnings);
             Ok((StatusCode::ACCEPTED, Json(accepted)).into_response())
@@ -195,11 +197,13 @@ pub(crate) async fn pop(
     Peer(peer): Peer,
     Checked(pop): Checked<ImagePop>,
 ) -> ApiResult<Json<ImageJob>> {
-    let popped = job::pop(&app, key, peer, pop.into()).await?;
-    match popped.assignments.first() {
-        Some(assignment) => job_answer(&app, &popped, assignment).await.map(Json),
-        None => Ok(Json(no_job(popped.skipped))),
-    }
+    let mut popped = job::pop(&app, key, peer, pop.into()).await?;
+    let messages = std::mem::take(&mut popped.messages);
+    let job = match popped.assignments.first() {
+        Some(assignment) => job_answer(&app, &popped, assignment).await?,
+        None => no_job(popped.skipped),
+    };
+    Ok(Json(ImageJob { messages, ..job }))
 }
 
 async fn job_answer(app: &App, popped: &Popped, assignment: &Assignment) -> ApiResult<ImageJob> {

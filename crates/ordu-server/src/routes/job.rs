@@ -7,7 +7,7 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::http::StatusCode;
 use ordu_api::image::{JobProgress, Reward};
-use ordu_api::worker::{Skipped, WorkKind};
+use ordu_api::worker::{Skipped, WorkKind, WorkerMessage};
 use ordu_api::{JobId, ReturnCode, WorkerId};
 use ordu_core::agent::Agent;
 use ordu_core::horde::{
@@ -36,6 +36,8 @@ pub(crate) struct Popped {
     pub(crate) skipped: Skipped,
     /// The worker's software.
     pub(crate) agent: Agent,
+    /// What its owner should know.
+    pub(crate) messages: Vec<WorkerMessage>,
     /// When.
     pub(crate) now: Timestamp,
 }
@@ -150,6 +152,7 @@ impl App {
                 assignments,
                 skipped,
                 agent: visit.offer.agent.clone(),
+                messages: self.messages.for_pop(worker, now),
                 now,
             };
             let found = match found {
@@ -164,11 +167,13 @@ impl App {
             }
         }
         // Everything was taken by others meanwhile: the worker comes again in a moment.
+        let now = self.clock.now();
         Ok(Popped {
             assignments: Vec::new(),
             skipped: Skipped::new(),
             agent: visit.offer.agent,
-            now: self.clock.now(),
+            messages: self.messages.for_pop(worker, now),
+            now,
         })
     }
 

@@ -6,9 +6,14 @@ pub(crate) mod job;
 pub(crate) mod request;
 pub(crate) mod text;
 
+pub(crate) mod kudos;
+pub(crate) mod message;
+pub(crate) mod shared_key;
 pub(crate) mod status;
 pub(crate) mod user;
+pub(crate) mod user_edit;
 pub(crate) mod worker;
+pub(crate) mod worker_edit;
 
 pub(crate) mod blob;
 pub(crate) mod filter;

@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 use ordu_api::image::{DryRun, Progress};
 use ordu_api::worker::WorkKind;
-use ordu_api::{RequestId, ReturnCode};
+use ordu_api::{ApiKey, RequestId, ReturnCode, SharedKeyId, UserId};
 use ordu_core::horde::{Address, REQUEST_LIFETIME, Request, Requester, Work};
 use ordu_core::image;
 use ordu_core::model_reference::ModelReference;
-use ordu_core::standing::Service;
+use ordu_core::shared_key::Downgrade;
 use ordu_core::{Kudos, Refusal, Standing};
 use ordu_store::{Activity, NewRequest};
 use uuid::Uuid;
@@ -19,9 +19,12 @@ use crate::accounts::Account;
 use crate::app::App;
 use crate::error::{ApiError, ApiResult};
 use crate::guard::Asker;
+use crate::payer;
 use crate::rebuild::Rebuilder;
 use crate::reservation::{Full, Reservation};
+use crate::shared_keys::Promise;
 use crate::sources;
+use crate::styles::{self, Styled};
 
 /// The agent of a sample program that everybody copied without changing it.
 const BANNED_AGENT: &str = "My-Project:v0.0.1:My-Contact";
@@ -70,6 +73,8 @@ pub(crate) struct Asked<W> {
     pub(crate) request: W,
     pub(crate) agent: String,
     pub(crate) ip: Option<IpAddr>,
+    /// The style that was applied to the request.
+    pub(crate) styled: Option<Styled>,
 }
 
 /// What comes of asking.
@@ -109,12 +114,21 @@ impl Answer {
 /// `generation.md` § 3.3: the order decides which refusal wins.
 pub(crate) async fn ask<W: Wish>(
     app: &Arc<App>,
-    account: &Account,
+    key: &ApiKey,
     mut asked: Asked<W>,
 ) -> ApiResult<Answer> {
-    let standing = account.standing(app.accounts.held(account.user.id));
     let claims = asked.request.claims();
-    check_requester(app, account, &claims)?;
+    check_horde(app, &claims)?;
+    let downgrade = Downgrade::from_request(claims.allow_downgrade);
+    let mut payer = match claims.kind {
+        WorkKind::Image | WorkKind::Text => {
+            payer::resolve(app, key, downgrade, asked.styled.as_ref()).await?
+        }
+        WorkKind::Interrogation => payer::of_account(app, key).await?,
+    };
+    let account = &*Arc::clone(&payer.account);
+    let standing = account.standing(app.accounts.held(account.user.id));
+    check_requester(account, &claims)?;
     asked.request.precheck(&standing)?;
     check_workers(app, &claims)?;
     let reservation = reserve_slots(app, account, &claims)?;
@@ -127,11 +141,13 @@ pub(crate) async fn ask<W: Wish>(
     }
     let price = work.base_price(&app.reference);
     let full_price = work.full_price(&app.reference);
+    let id = RequestId::from_uuid(Uuid::new_v4());
+    let promise = payer.promise(app, id, work.most_cost(&app.reference), downgrade)?;
     let hold = afford(app, &claims, &mut work, &standing)?;
+    payer.check_limits(&work)?;
     if claims.dry_run {
         return Ok(Answer::Price(full_price));
     }
-    let id = RequestId::from_uuid(Uuid::new_v4());
     sources::keep(app, id, &mut work).await?;
     let now = app.clock.now();
     let request = Request {
@@ -143,7 +159,7 @@ pub(crate) async fn ask<W: Wish>(
             address,
         },
         work,
-        priority: standing.priority(Service::Full),
+        priority: standing.priority(payer.service),
         created: now,
     };
     let possible = app.live().horde.has_valid_worker(&request, now) || app.is_raided();
@@ -153,6 +169,9 @@ pub(crate) async fn ask<W: Wish>(
         agent: asked.agent,
         ip: asked.ip.map(|ip| ip.to_string()),
         reservation,
+        shared_key: payer.shared_key(),
+        promise,
+        styled: asked.styled,
     };
     activate(app, account, entry).await?;
     Ok(Answer::Accepted(Accepted {
@@ -185,8 +204,8 @@ async fn admit<W: Wish>(
     app.admit_address(asker).await
 }
 
-/// The checks that need only the account.
-fn check_requester(app: &App, account: &Account, claims: &Claims<'_>) -> ApiResult<()> {
+/// The checks that need nobody's key.
+fn check_horde(app: &App, claims: &Claims<'_>) -> ApiResult<()> {
     if app.modes().maintenance_mode {
         let message = "The horde is in maintenance mode: no new requests for now";
         return Err(ApiError::refused(ReturnCode::MaintenanceMode, message));
@@ -198,6 +217,11 @@ fn check_requester(app: &App, account: &Account, claims: &Claims<'_>) -> ApiResu
         let message = "The webhook must start with https://";
         return Err(ApiError::refused(ReturnCode::BadRequest, message));
     }
+    Ok(())
+}
+
+/// The checks that need only the account.
+fn check_requester(account: &Account, claims: &Claims<'_>) -> ApiResult<()> {
     if claims.proxied_account.is_some() && !account.user.roles.service {
         let message = "Only service accounts may send `proxied_account`";
         return Err(ApiError::refused(
@@ -285,12 +309,22 @@ struct NewEntry {
     agent: String,
     ip: Option<String>,
     reservation: Reservation,
+    shared_key: Option<SharedKeyId>,
+    promise: Option<Promise>,
+    styled: Option<Styled>,
 }
 
 /// Stores a request and puts it into the queue: the one durable point before the 202.
 async fn activate(app: &Arc<App>, account: &Account, entry: NewEntry) -> ApiResult<()> {
     let request = entry.request;
-    let activation = request.activation();
+    let mut activation = request.activation();
+    let styled = entry.styled;
+    let thanked = styled
+        .as_ref()
+        .and_then(|styled| styled.rewarded(account.user.id));
+    if let Some(activation) = &mut activation {
+        activation.entries.extend(thanked.map(styles::reward));
+    }
     let row = NewRequest {
         id: request.id,
         owner: account.user.id,
@@ -303,10 +337,10 @@ async fn activate(app: &Arc<App>, account: &Account, entry: NewEntry) -> ApiResu
         expires: request.created + REQUEST_LIFETIME,
         client_agent: entry.agent,
         ip: entry.ip,
-        shared_key: None,
+        shared_key: entry.shared_key,
         hold: entry.hold,
         consumed: request.work.activation_tax(),
-        activity: activation.is_some().then(|| activated(&request)),
+        activity: activation.is_some().then(|| activated(&request, thanked)),
         activation: activation.clone(),
     };
     let app = Arc::clone(app);
@@ -318,6 +352,12 @@ async fn activate(app: &Arc<App>, account: &Account, entry: NewEntry) -> ApiResu
             }
             app.accounts.hold(row.id, row.owner, row.hold);
             app.live().horde.enqueue(request, row.created);
+            if let Some(promise) = entry.promise {
+                promise.keep(row.consumed);
+            }
+            if let Some(styled) = styled {
+                styled.note_use(&app);
+            }
             // From here on the queue itself counts the slots.
             drop(entry.reservation);
             tracing::info!(request.id = %row.id, user.id = %row.owner, "a request waits");
@@ -327,7 +367,7 @@ async fn activate(app: &Arc<App>, account: &Account, entry: NewEntry) -> ApiResu
 }
 
 /// What a request adds to the statistics when it becomes active: forms count when they are done.
-fn activated(request: &Request) -> Activity {
+fn activated(request: &Request, style_owner: Option<UserId>) -> Activity {
     Activity {
         event: request.id.uuid(),
         at: request.created,
@@ -338,7 +378,7 @@ fn activated(request: &Request) -> Activity {
         worker: None,
         things: 0,
         worker_kudos: Kudos::ZERO,
-        style_owner: None,
+        style_owner,
     }
 }
 

@@ -24,6 +24,7 @@ use crate::app::App;
 use crate::error::{ApiError, ApiResult};
 use crate::extract::{Checked, ClientAgent, OptionalKey, Peer};
 use crate::guard::Asker;
+use crate::styles;
 
 impl Wish for TextRequest {
     fn claims(&self) -> Claims<'_> {
@@ -61,15 +62,17 @@ pub(crate) async fn async_generate(
     key: OptionalKey,
     ClientAgent(agent): ClientAgent,
     Peer(peer): Peer,
-    Checked(request): Checked<TextRequest>,
+    Checked(mut request): Checked<TextRequest>,
 ) -> ApiResult<Response> {
-    let account = app.accounts.by_key(&key.require()?).await?;
+    let key = key.require()?;
+    let styled = styles::apply_to_text(&app, &mut request).await?;
     let asked = Asked {
         request,
         agent,
         ip: Some(peer),
+        styled,
     };
-    match request::ask(&app, &account, asked).await? {
+    match request::ask(&app, &key, asked).await? {
         Answer::Accepted(accepted) => {
             let accepted = AcceptedText {
                 id: accepted.id,
@@ -141,11 +144,13 @@ pub(crate) async fn pop(
     Peer(peer): Peer,
     Checked(pop): Checked<TextPop>,
 ) -> ApiResult<Json<TextJob>> {
-    let popped = job::pop(&app, key, peer, pop.into()).await?;
-    match popped.assignments.first() {
-        Some(assignment) => job_answer(assignment).map(Json),
-        None => Ok(Json(no_job(popped.skipped))),
-    }
+    let mut popped = job::pop(&app, key, peer, pop.into()).await?;
+    let messages = std::mem::take(&mut popped.messages);
+    let job = match popped.assignments.first() {
+        Some(assignment) => job_answer(assignment)?,
+        None => no_job(popped.skipped),
+    };
+    Ok(Json(TextJob { messages, ..job }))
 }
 
 fn job_answer(assignment: &Assignment) -> ApiResult<TextJob> {

@@ -149,7 +149,7 @@ async fn view(app: &App, known: &Known, viewer: &Viewer) -> ApiResult<Option<Wor
     view.online = online;
     let may_know_owner = owner.user.public_workers || viewer.is_moderator() || viewer.owns(known);
     view.owner = may_know_owner.then(|| owner.alias());
-    view.messages = may_know_owner.then(Vec::new);
+    view.messages = may_know_owner.then(|| app.messages.addressed_to(known.id, now));
     if viewer.is_moderator() {
         view.paused = Some(record.paused);
         let suspicions = app.guard.suspicions.of_worker(known.owner, known.id);

@@ -49,6 +49,10 @@ impl App {
                     how: settle::how(aftermath),
                 };
                 self.store.fault(&fault).await?;
+                // The last job of a cancelled request ends it.
+                if self.live().horde.is_done(request) {
+                    self.accounts.release(request, None);
+                }
                 if let Some(sanction) = sanction {
                     self.store_sanction(&sanction).await;
                 }

@@ -2,9 +2,12 @@
 
 mod balances;
 mod expiry;
+mod grants;
 mod guard;
+mod messages;
 mod pictures;
 mod reachability;
+mod trust;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -87,6 +90,21 @@ const TASKS: &[Task] = &[
         name: "balances",
         pause: balances::PAUSE,
         run: |app| Box::pin(balances::run(app)),
+    },
+    Task {
+        name: "trust",
+        pause: trust::PAUSE,
+        run: |app| Box::pin(trust::run(app)),
+    },
+    Task {
+        name: "grants",
+        pause: grants::PAUSE,
+        run: |app| Box::pin(grants::run(app)),
+    },
+    Task {
+        name: "messages",
+        pause: messages::PAUSE,
+        run: |app| Box::pin(messages::run(app)),
     },
     Task {
         name: "pictures",

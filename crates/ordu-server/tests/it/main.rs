@@ -12,15 +12,21 @@
 
 mod alchemy;
 mod blobs;
+mod gifts;
 mod guard;
 mod page;
 mod refusals;
 mod replay;
 mod restart;
+mod rewards;
+mod shared_keys;
+mod styles;
 mod text;
 mod transport;
 mod trips;
+mod user_edits;
 mod views;
 mod walk;
+mod worker_edits;
 
 mod support;

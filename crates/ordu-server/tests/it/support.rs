@@ -108,6 +108,38 @@ impl TestHorde {
         Answer::read(request).await
     }
 
+    /// Any call, with any key.
+    pub(crate) async fn call(
+        &self,
+        method: reqwest::Method,
+        path: &str,
+        key: Option<&str>,
+        body: Option<&Value>,
+    ) -> Answer {
+        let url = format!("{}/api/v2{path}", self.url);
+        let mut request = self.http.request(method, url);
+        if let Some(key) = key {
+            request = request.header("apikey", key);
+        }
+        if let Some(body) = body {
+            request = request.json(body);
+        }
+        Answer::read(request).await
+    }
+
+    /// Mints a user as given: `moderator`, `trusted`, `kudos`.
+    pub(crate) async fn mint(&self, name: &str, more: Value) -> TestUser {
+        let mut body = json!({
+            "username": name, "oauth_id": name, "moderator": false, "trusted": false, "kudos": 0,
+        });
+        if let (Some(body), Value::Object(more)) = (body.as_object_mut(), more) {
+            body.extend(more);
+        }
+        let answer = self.post("/dev/test-user", None, &body).await;
+        assert!(answer.status < 300, "{}", answer.body);
+        serde_json::from_value(answer.body).unwrap()
+    }
+
     /// Moves the clock.
     pub(crate) fn later(&self, seconds: i64) {
         self.clock.advance(Millis::from_seconds(seconds));
