@@ -15,15 +15,15 @@ use ordu_api::text::{
 use ordu_api::worker::{Skipped, WorkKind};
 use ordu_core::asking::check_metadata;
 use ordu_core::horde::{Assignment, Content, GenerationView, Outcome, Owner, Work, is_csam};
-use ordu_core::model_reference::ModelReference;
 use ordu_core::{Kudos, Refusal, Standing, text};
 
-use super::job;
+use super::job::{self, Popped};
 use super::request::{self, Answer, Asked, Claims, Wish};
 use crate::app::App;
 use crate::error::{ApiError, ApiResult};
 use crate::extract::{Checked, ClientAgent, OptionalKey, Peer};
 use crate::guard::Asker;
+use crate::sources;
 
 impl Wish for TextRequest {
     fn claims(&self) -> Claims<'_> {
@@ -50,8 +50,9 @@ impl Wish for TextRequest {
         Ok(())
     }
 
-    fn check(&self, standing: &Standing, _: &ModelReference) -> Result<Work, Refusal> {
-        Ok(Work::Text(Arc::new(text::check(self, standing)?)))
+    fn check(&self, standing: &Standing, app: &App) -> Result<Work, Refusal> {
+        let spec = text::check(self, standing, app.config.text_vision)?;
+        Ok(Work::Text(Arc::new(spec)))
     }
 }
 
@@ -143,12 +144,12 @@ pub(crate) async fn pop(
 ) -> ApiResult<Json<TextJob>> {
     let popped = job::pop(&app, key, peer, pop.into()).await?;
     match popped.assignments.first() {
-        Some(assignment) => job_answer(assignment).map(Json),
+        Some(assignment) => job_answer(&app, &popped, assignment).map(Json),
         None => Ok(Json(no_job(popped.skipped))),
     }
 }
 
-fn job_answer(assignment: &Assignment) -> ApiResult<TextJob> {
+fn job_answer(app: &App, popped: &Popped, assignment: &Assignment) -> ApiResult<TextJob> {
     let Work::Text(spec) = &assignment.work else {
         return Err(ApiError::Internal(
             "a text worker got other work".to_owned(),
@@ -160,6 +161,7 @@ fn job_answer(assignment: &Assignment) -> ApiResult<TextJob> {
         id: ids.first().copied(),
         ids,
         ttl: Some(assignment.ttl),
+        extra_source_images: sources::links(app, &spec.extra_source_images, popped.now),
         softprompt: spec.softprompt.clone(),
         // A worker that names no model does not need to be told.
         model: Some(assignment.model.clone()).filter(|model| !model.is_empty()),
