@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use ordu_api::{ApiKey, RequestId, ReturnCode, UserId};
 use ordu_core::ledger::{Account as LedgerAccount, Entry, Event, Reason};
+use ordu_core::standing;
 use ordu_core::{Kudos, Millis, Role, Roles, Standing, Timestamp};
 use ordu_store::{NewUser, Store, User, UserChange};
 use quick_cache::sync::Cache;
@@ -84,6 +85,13 @@ impl Account {
         }
     }
 
+    /// Takes a debit off. What would fall below the floor is forgiven, as it will be when the ledger
+    /// is folded.
+    fn debit(&mut self, amount: Kudos) {
+        let floor = standing::floor(self.user.id, self.roles());
+        self.balance = (self.balance - amount).at_least(floor);
+    }
+
     /// The roles as the rules see them.
     pub(crate) fn roles(&self) -> Roles {
         roles_of(&self.user)
@@ -130,10 +138,14 @@ pub async fn find(store: &Store, id: UserId) -> Result<Option<Account>, ordu_sto
 
 async fn with_balance(store: &Store, user: User) -> Result<Account, ordu_store::Error> {
     let balance = store.balance(user.id).await?;
-    Ok(Account {
-        balance: balance.spendable - balance.unfolded_debit,
+    let mut account = Account {
+        balance: balance.spendable,
         user,
-    })
+    };
+    if balance.unfolded_debit > Kudos::ZERO {
+        account.debit(balance.unfolded_debit);
+    }
+    Ok(account)
 }
 
 /// Makes an account; its key is returned this once.
@@ -362,7 +374,7 @@ impl Accounts {
                 continue;
             };
             let mut account = Account::clone(&copy.account);
-            account.balance -= entry.amount;
+            account.debit(entry.amount);
             self.by_id.insert(
                 user,
                 Copy {

@@ -15,7 +15,6 @@ use ordu_api::image::{Reward, UPLOADED};
 use ordu_api::worker::WorkKind;
 use ordu_core::alchemy::{self, AlchemySpec};
 use ordu_core::horde::{Assignment, FormState, FormView, Job, Outcome, Owner, Work};
-use ordu_core::model_reference::ModelReference;
 use ordu_core::{Kudos, Refusal, Standing};
 use serde_json::{Map, Value};
 
@@ -51,7 +50,7 @@ impl Wish for AlchemyRequest {
         Ok(())
     }
 
-    fn check(&self, _: &Standing, _: &ModelReference) -> Result<Work, Refusal> {
+    fn check(&self, _: &Standing, _: &App) -> Result<Work, Refusal> {
         Ok(Work::Alchemy(Arc::new(alchemy::check(self)?)))
     }
 }

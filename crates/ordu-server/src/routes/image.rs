@@ -58,8 +58,8 @@ impl Wish for ImageRequest {
         image::check_models(self, standing, reference)
     }
 
-    fn check(&self, standing: &Standing, reference: &ModelReference) -> Result<Work, Refusal> {
-        let spec = image::check(self, standing, reference)?;
+    fn check(&self, standing: &Standing, app: &App) -> Result<Work, Refusal> {
+        let spec = image::check(self, standing, &app.reference)?;
         Ok(Work::Image(Arc::new(spec)))
     }
 }

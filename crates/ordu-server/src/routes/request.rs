@@ -52,7 +52,7 @@ pub(crate) trait Wish {
     }
 
     /// The other checks; fills in the defaults.
-    fn check(&self, standing: &Standing, reference: &ModelReference) -> Result<Work, Refusal>;
+    fn check(&self, standing: &Standing, app: &App) -> Result<Work, Refusal>;
 }
 
 /// What a body that asks for work says about itself, before it is checked.
@@ -134,7 +134,7 @@ pub(crate) async fn ask<W: Wish>(
     let reservation = reserve_slots(app, account, &claims)?;
     let address = admit(app, account, &standing, &mut asked).await?;
     let claims = asked.request.claims();
-    let mut work = asked.request.check(&standing, &app.reference)?;
+    let mut work = asked.request.check(&standing, app)?;
     if claims.kind == WorkKind::Image && asked.agent == BANNED_AGENT {
         let message = "Change the client agent: this one is the sample of a tutorial";
         return Err(ApiError::refused(ReturnCode::BannedClientAgent, message));
