@@ -3,10 +3,10 @@
 //! What is kept is a copy: it is read again after ten seconds, so that what another process wrote
 //! (the command line, another node) is noticed. Debits count at once, credits once they are folded.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ordu_api::{ApiKey, RequestId, ReturnCode, UserId};
+use ordu_core::holds::Holds;
 use ordu_core::ledger::{Account as LedgerAccount, Entry, Event, Reason};
 use ordu_core::standing;
 use ordu_core::{Kudos, Millis, Role, Roles, Standing, Timestamp};
@@ -272,13 +272,6 @@ struct Copy {
     read: Timestamp,
 }
 
-/// What requests under way may still cost, by request, with the sum for each user.
-#[derive(Default)]
-struct Holds {
-    by_request: BTreeMap<RequestId, (UserId, Kudos)>,
-    by_user: BTreeMap<UserId, Kudos>,
-}
-
 impl Accounts {
     pub(crate) fn new(store: Arc<Store>, secret: Secret, clock: Clock) -> Self {
         Self {
@@ -387,11 +380,7 @@ impl Accounts {
 
     /// Promises kudos of a user to a request.
     pub(crate) fn hold(&self, request: RequestId, user: UserId, amount: Kudos) {
-        if amount > Kudos::ZERO {
-            let mut holds = self.holds.lock().unwrap_or_else(PoisonError::into_inner);
-            holds.by_request.insert(request, (user, amount));
-            *holds.by_user.entry(user).or_default() += amount;
-        }
+        self.holds().hold(request, user, amount);
     }
 
     /// What was promised and is paid now, or `None` for all that is left, is no longer promised,
@@ -401,26 +390,15 @@ impl Accounts {
             Some(amount) => self.shared_keys.charge(request, amount),
             None => self.shared_keys.release(request),
         }
-        let mut holds = self.holds.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some((user, left)) = holds.by_request.get(&request).copied() else {
-            return;
-        };
-        let released = paid.map_or(left, |paid| paid.min(left));
-        if released == left {
-            holds.by_request.remove(&request);
-        } else {
-            holds.by_request.insert(request, (user, left - released));
-        }
-        let sum = holds.by_user.entry(user).or_default();
-        *sum -= released;
-        if *sum == Kudos::ZERO {
-            holds.by_user.remove(&user);
-        }
+        self.holds().release(request, paid);
     }
 
     /// What is promised of a user's kudos.
     pub(crate) fn held(&self, user: UserId) -> Kudos {
-        let holds = self.holds.lock().unwrap_or_else(PoisonError::into_inner);
-        holds.by_user.get(&user).copied().unwrap_or_default()
+        self.holds().held(user)
+    }
+
+    fn holds(&self) -> MutexGuard<'_, Holds> {
+        self.holds.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

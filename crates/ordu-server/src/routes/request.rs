@@ -139,7 +139,6 @@ pub(crate) async fn ask<W: Wish>(
         let message = "Change the client agent: this one is the sample of a tutorial";
         return Err(ApiError::refused(ReturnCode::BannedClientAgent, message));
     }
-    let price = work.base_price(&app.reference);
     let full_price = work.full_price(&app.reference);
     let id = RequestId::from_uuid(Uuid::new_v4());
     let promise = payer.promise(app, id, work.most_cost(&app.reference), downgrade)?;
@@ -148,6 +147,8 @@ pub(crate) async fn ask<W: Wish>(
     if claims.dry_run {
         return Ok(Answer::Price(full_price));
     }
+    // Of what will be made: `afford` may have shrunk it.
+    let price = work.base_price(&app.reference);
     sources::keep(app, id, &mut work).await?;
     let now = app.clock.now();
     let request = Request {
