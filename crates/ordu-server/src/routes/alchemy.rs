@@ -117,7 +117,7 @@ async fn form_status(app: &App, view: FormView) -> FormStatus {
         FormState::Done(job, mut found) => {
             let uploaded = found.get(&view.name).and_then(Value::as_str) == Some(UPLOADED);
             if uploaded && makes_picture(&view.name) {
-                let link = sources::result_link(app, job).await;
+                let link = sources::result_link(app, job);
                 found.insert(view.name.clone(), Value::String(link));
             }
             result = Some(found).filter(|found| !found.is_empty());

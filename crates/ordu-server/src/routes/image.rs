@@ -160,7 +160,7 @@ enum Delivery {
 
 async fn generation(app: &App, view: GenerationView, delivery: Delivery) -> Generation {
     let img = match delivery {
-        Delivery::Link => sources::result_link(app, view.job).await,
+        Delivery::Link => sources::result_link(app, view.job),
         Delivery::Inline => match app.blobs.get(&blobs::result_name(view.job)).await {
             Ok(bytes) => STANDARD.encode(bytes),
             Err(_) => sources::GONE.to_owned(),

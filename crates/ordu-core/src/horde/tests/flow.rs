@@ -389,3 +389,28 @@ fn paused_workers_are_kept_busy() {
          worker w1 seen=0s uptime=0s done=1 dropped=0 (0 lately) kudos=7.6+0 paused decoys=1",
     );
 }
+
+#[test]
+fn a_request_is_never_real_to_a_worker_that_got_a_decoy_of_it() {
+    check(
+        "request r1 n=3
+         request r2 n=3
+         request r3 n=3
+         worker w1
+         worker w2
+         checkin w1
+         pause w1
+         pop w1
+         pop w1
+         pop w1
+         work w1
+         pop w1
+         pop w2",
+        "w1: store
+         w1: r1 j1 sd 150s
+         w1: r2 j2 sd 150s
+         w1: r3 j3 sd 150s
+         w1: nothing
+         w2: r1 j4 sd 150s",
+    );
+}
