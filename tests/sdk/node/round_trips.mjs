@@ -1,0 +1,211 @@
+// Round trips of the published npm package `@zeldafan0225/ai_horde` against a running server.
+//
+//     node round_trips.mjs http://127.0.0.1:7001 FOLDER
+//
+// FOLDER is where the package is installed. The server must mint test users
+// (`ORDU_TEST_APIKEYS=1`), and nobody else may use it. The package is used as published: its option
+// `api_route` points it here. Each trip leaves the queues empty.
+
+import assert from "node:assert/strict";
+import { createRequire } from "node:module";
+import { join } from "node:path";
+
+const url = process.argv[2].replace(/\/$/, "");
+const { AIHorde, APIError } = createRequire(join(process.argv[3], "package.json"))(
+  "@zeldafan0225/ai_horde",
+);
+
+const MODEL = "stable_diffusion";
+const IMAGE_AGENT = "AI Horde Worker reGen:10.0.0:https://example.org";
+const NOBODY = "00000000-0000-4000-8000-000000000000";
+// A red square of 64 pixels.
+const WEBP = Buffer.from("UklGRiIAAABXRUJQVlA4TBUAAAAvP8APAAcQ/Y/+B4CE8P+9FtH/1A8A", "base64");
+
+const asker = await mint("npm asker");
+const owner = await mint("npm owner");
+const horde = new AIHorde({
+  api_route: `${url}/api/v2`,
+  default_token: asker,
+  client_agent: "ordu-round-trips:v1:https://example.org",
+});
+const asWorker = { token: owner };
+// The package keeps answers for a while unless told otherwise.
+const fresh = { force: true };
+
+/** Makes a trusted user and returns its key. */
+async function mint(name) {
+  const user = { username: name, oauth_id: name, trusted: true, moderator: false, kudos: 20000 };
+  const answer = await fetch(`${url}/api/v2/dev/test-user`, {
+    method: "POST",
+    headers: { "Content-Type": "application/json" },
+    body: JSON.stringify(user),
+  });
+  assert.ok(answer.ok, `no test user: ${answer.status}`);
+  return (await answer.json()).api_key;
+}
+
+/** A call that is refused with a status and a code. */
+async function refused(call, status, code) {
+  await assert.rejects(call, (error) => {
+    assert.ok(error instanceof APIError, String(error));
+    assert.equal(error.status, status);
+    assert.equal(error.rawError.rc, code);
+    assert.ok(error.rawError.message);
+    return true;
+  });
+}
+
+async function upload(link) {
+  const headers = { "Content-Type": "image/webp" };
+  const answer = await fetch(link, { method: "PUT", headers, body: WEBP });
+  assert.equal(answer.status, 200);
+}
+
+async function picture(link) {
+  const answer = await fetch(link);
+  assert.equal(answer.status, 200);
+  return Buffer.from(await answer.arrayBuffer());
+}
+
+// Images.
+
+const askImage = (changes = {}) =>
+  horde.postAsyncImageGenerate({
+    prompt: "a red square",
+    models: [MODEL],
+    params: { width: 512, height: 512, steps: 20, sampler_name: "k_euler", n: 1 },
+    r2: true,
+    ...changes,
+  });
+
+const popImage = (options = asWorker) =>
+  horde.postImageGenerationPop(
+    {
+      name: "npm dreamer",
+      models: [MODEL],
+      bridge_agent: IMAGE_AGENT,
+      bridge_version: 10,
+      max_pixels: 1024 * 1024,
+      nsfw: true,
+      threads: 1,
+    },
+    options,
+  );
+
+async function deliverImage(job) {
+  assert.equal(job.r2_uploads.length, 1);
+  await upload(job.r2_uploads[0]);
+  const submit = { id: job.id, generation: "R2", seed: Number(job.payload.seed), state: "ok" };
+  assert.ok((await horde.postImageGenerationSubmit(submit, asWorker)).reward > 0);
+}
+
+const trips = {
+  async "image: a picture is asked, popped, uploaded, submitted and fetched"() {
+    const asked = await askImage();
+    assert.ok(asked.id && asked.kudos > 1);
+    const waiting = await horde.getImageGenerationCheck(asked.id, fresh);
+    assert.deepEqual([waiting.waiting, waiting.done], [1, false]);
+
+    const job = await popImage();
+    assert.equal(job.model, MODEL);
+    assert.equal(job.payload.prompt, "a red square");
+    await deliverImage(job);
+
+    const status = await horde.getImageGenerationStatus(asked.id, fresh);
+    assert.equal(status.done, true);
+    const [generation] = status.generations;
+    assert.equal(generation.state, "ok");
+    assert.equal(generation.censored, false);
+    assert.equal(generation.seed, job.payload.seed);
+    assert.deepEqual(await picture(generation.img), WEBP);
+  },
+
+  async "image: without r2 the worker still uploads, and the requester gets base64"() {
+    const asked = await askImage({ r2: false });
+    await deliverImage(await popImage());
+    const { generations } = await horde.getImageGenerationStatus(asked.id, fresh);
+    assert.deepEqual(Buffer.from(generations[0].img, "base64"), WEBP);
+  },
+
+  async "image: the source picture reaches the worker with the job"() {
+    const source_image = WEBP.toString("base64");
+    await askImage({ source_image, source_processing: "img2img" });
+    const job = await popImage();
+    assert.equal(job.source_processing, "img2img");
+    assert.equal((await picture(job.source_image)).subarray(8, 12).toString(), "WEBP");
+    await deliverImage(job);
+  },
+
+  async "image: a deleted request is not handed out, and an idle pop has a null id"() {
+    const asked = await askImage();
+    await horde.deleteImageGenerationRequest(asked.id);
+    const idle = await popImage();
+    assert.deepEqual([idle.id, idle.ids, idle.model], [null, [], null]);
+    assert.equal(typeof idle.payload, "object");
+    assert.equal(idle.skipped.models, 0);
+  },
+
+  async "image: masked answers have the asked fields only"() {
+    const asked = await askImage();
+    const fields = ["done", "waiting"];
+    const masked = await horde.getImageGenerationCheck(asked.id, { ...fresh, fields });
+    assert.deepEqual(masked, { done: false, waiting: 1 });
+    const job = await popImage({ ...asWorker, fields: ["id", "r2_uploads", "payload"] });
+    assert.deepEqual(Object.keys(job).sort(), ["id", "payload", "r2_uploads"]);
+    await deliverImage(job);
+  },
+
+  async "user: the key finds its user, who is found by number too"() {
+    const user = await horde.findUser({ token: asker });
+    assert.equal(user.username, `npm asker#${user.id}`);
+    const details = await horde.getUserDetails(user.id, { ...fresh, fields: ["username"] });
+    assert.deepEqual(details, { username: user.username });
+  },
+
+  async "status: heartbeat, performance, models, workers and modes"() {
+    assert.equal(await horde.getHeartbeat(), true);
+    assert.equal((await horde.getPerformance(fresh)).queued_requests, 0);
+    assert.ok(Array.isArray(await horde.getModels(fresh)));
+    const [model] = await horde.getModel(MODEL, fresh);
+    assert.ok(model.count >= 1);
+    assert.ok(Array.isArray(await horde.getWorkers(fresh)));
+    // A key that is no moderator's may not look.
+    await refused(horde.getModes({ ...fresh, token: asker }), 403, "NotModerator");
+  },
+
+  async "errors: refusals carry a code, faults in the payload name the field"() {
+    const request = { prompt: "x", models: [MODEL] };
+    const unknown = { token: "unknown-unknown-unknow" };
+    await refused(horde.postAsyncImageGenerate(request, unknown), 401, "InvalidAPIKey");
+    await refused(popImage({ token: "0000000000" }), 403, "AnonForbiddenWorker");
+    await refused(horde.getImageGenerationCheck(NOBODY, fresh), 404, "RequestNotFound");
+    await refused(deliverNothing(), 404, "InvalidJobID");
+    await assert.rejects(askImage({ params: { width: 500 } }), (error) => {
+      assert.equal(error.status, 400);
+      assert.deepEqual(Object.keys(error.errors), ["params.width"]);
+      return true;
+    });
+  },
+};
+
+const deliverNothing = () =>
+  horde.postImageGenerationSubmit({ id: NOBODY, generation: "R2", seed: 1 }, asWorker);
+
+let failed = 0;
+for (const [name, trip] of Object.entries(trips)) {
+  try {
+    await trip();
+    console.log(`ok node ${name}`);
+  } catch (fault) {
+    failed += 1;
+    console.log(`FAILED node ${name}\n    ${where(fault)}\n    ${fault}`);
+  }
+}
+console.log(`node: ${Object.keys(trips).length - failed} passed, ${failed} failed`);
+// The package's caches keep timers running.
+process.exit(failed ? 1 : 0);
+
+/** The line of this file that failed. */
+function where(fault) {
+  return (fault.stack ?? "").split("\n").find((line) => line.includes("round_trips.mjs")) ?? "";
+}
