@@ -16,7 +16,9 @@ const { AIHorde, APIError } = createRequire(join(process.argv[3], "package.json"
 );
 
 const MODEL = "stable_diffusion";
+const TEXT_MODEL = "koboldcpp/tiny-1b";
 const IMAGE_AGENT = "AI Horde Worker reGen:10.0.0:https://example.org";
+const TEXT_AGENT = "KoboldCppEmbedWorker:2:https://example.org";
 const NOBODY = "00000000-0000-4000-8000-000000000000";
 // A red square of 64 pixels.
 const WEBP = Buffer.from("UklGRiIAAABXRUJQVlA4TBUAAAAvP8APAAcQ/Y/+B4CE8P+9FtH/1A8A", "base64");
@@ -99,6 +101,33 @@ async function deliverImage(job) {
   assert.ok((await horde.postImageGenerationSubmit(submit, asWorker)).reward > 0);
 }
 
+// Text.
+
+const askText = () =>
+  horde.postAsyncTextGenerate({
+    prompt: "Once upon a time",
+    models: [TEXT_MODEL],
+    params: { max_length: 16, max_context_length: 1024, n: 1 },
+  });
+
+const popText = () =>
+  horde.postTextGenerationPop(
+    {
+      name: "npm scribe",
+      models: [TEXT_MODEL],
+      bridge_agent: TEXT_AGENT,
+      bridge_version: 2,
+      max_length: 128,
+      max_context_length: 2048,
+      nsfw: true,
+      threads: 1,
+    },
+    asWorker,
+  );
+
+const submitText = (id) =>
+  horde.postTextGenerationSubmit({ id, generation: " there was a horde.", state: "ok" }, asWorker);
+
 const trips = {
   async "image: a picture is asked, popped, uploaded, submitted and fetched"() {
     const asked = await askImage();
@@ -153,6 +182,28 @@ const trips = {
     const job = await popImage({ ...asWorker, fields: ["id", "r2_uploads", "payload"] });
     assert.deepEqual(Object.keys(job).sort(), ["id", "payload", "r2_uploads"]);
     await deliverImage(job);
+  },
+
+  async "text: a text is asked, popped, submitted and fetched"() {
+    const asked = await askText();
+    const job = await popText();
+    assert.deepEqual(job.ids, [job.id]);
+    assert.equal(job.payload.prompt, "Once upon a time");
+    assert.ok((await submitText(job.id)).reward > 0);
+    await refused(submitText(job.id), 400, "DuplicateGen");
+    const status = await horde.getTextGenerationStatus(asked.id, fresh);
+    assert.equal(status.done, true);
+    assert.equal(status.generations[0].text, " there was a horde.");
+    assert.equal(status.generations[0].state, "ok");
+    assert.equal("id" in status.generations[0], false);
+  },
+
+  async "text: a deleted request is not handed out, and an idle pop has a null id"() {
+    const asked = await askText();
+    await horde.deleteTextGenerationRequest(asked.id);
+    const idle = await popText();
+    assert.deepEqual([idle.id, idle.ids, idle.model], [null, [], null]);
+    assert.equal(typeof idle.payload, "object");
   },
 
   async "user: the key finds its user, who is found by number too"() {

@@ -13,9 +13,10 @@ import traceback
 from pathlib import Path
 
 import image
+import text
 import views
 
-TRIPS = image.TRIPS + views.TRIPS
+TRIPS = image.TRIPS + text.TRIPS + views.TRIPS
 HERE = Path(__file__).parent
 
 
