@@ -20,6 +20,8 @@ const TEXT_MODEL = "koboldcpp/tiny-1b";
 const IMAGE_AGENT = "AI Horde Worker reGen:10.0.0:https://example.org";
 const TEXT_AGENT = "KoboldCppEmbedWorker:2:https://example.org";
 const NOBODY = "00000000-0000-4000-8000-000000000000";
+// Between trips, in milliseconds: an address may ask ten times a second at most.
+const PAUSE = 200;
 // A red square of 64 pixels.
 const WEBP = Buffer.from("UklGRiIAAABXRUJQVlA4TBUAAAAvP8APAAcQ/Y/+B4CE8P+9FtH/1A8A", "base64");
 
@@ -244,6 +246,7 @@ const deliverNothing = () =>
 
 let failed = 0;
 for (const [name, trip] of Object.entries(trips)) {
+  await new Promise((done) => setTimeout(done, PAUSE));
   try {
     await trip();
     console.log(`ok node ${name}`);

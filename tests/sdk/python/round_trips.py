@@ -9,6 +9,7 @@ documentation is its name; it leaves the queues empty.
 """
 
 import sys
+import time
 import traceback
 from pathlib import Path
 
@@ -18,6 +19,8 @@ import views
 
 TRIPS = image.TRIPS + text.TRIPS + views.TRIPS
 HERE = Path(__file__).parent
+# Between trips, in seconds: an address may ask ten times a second at most.
+PAUSE = 0.2
 
 
 def where(fault: Exception) -> str:
@@ -35,6 +38,7 @@ def main() -> int:
     chosen = [(name, trip) for name, trip in named if word in name]
     failed = 0
     for name, trip in chosen:
+        time.sleep(PAUSE)
         try:
             trip()
             print(f"ok python {name}", flush=True)
