@@ -130,6 +130,22 @@ const popText = () =>
 const submitText = (id) =>
   horde.postTextGenerationSubmit({ id, generation: " there was a horde.", state: "ok" }, asWorker);
 
+// Alchemy.
+
+const askAlchemy = (...names) =>
+  horde.postAsyncInterrogate({
+    forms: names.map((name) => ({ name })),
+    source_image: WEBP.toString("base64"),
+  });
+
+const popForms = (...forms) =>
+  horde.postInterrogationPop(
+    { name: "npm alchemist", forms, amount: forms.length, bridge_version: 1, threads: 1 },
+    asWorker,
+  );
+
+const submitForm = (id, result) => horde.postInterrogationSubmit({ id, result }, asWorker);
+
 const trips = {
   async "image: a picture is asked, popped, uploaded, submitted and fetched"() {
     const asked = await askImage();
@@ -206,6 +222,40 @@ const trips = {
     const idle = await popText();
     assert.deepEqual([idle.id, idle.ids, idle.model], [null, [], null]);
     assert.equal(typeof idle.payload, "object");
+  },
+
+  async "alchemy: two forms are asked, popped, submitted and fetched"() {
+    const interrogation = { tags: [{ text: "a square", confidence: 0.5 }], sites: [] };
+    const results = { caption: { caption: "a red square" }, interrogation: { interrogation } };
+    const asked = await askAlchemy(...Object.keys(results));
+    const waiting = await horde.getInterrogationStatus(asked.id, fresh);
+    for (const form of waiting.forms) assert.deepEqual(Object.keys(form), ["form", "state"]);
+
+    const { forms } = await popForms(...Object.keys(results));
+    assert.equal(forms.length, 2);
+    for (const form of forms) {
+      assert.equal((await picture(form.source_image)).subarray(8, 12).toString(), "WEBP");
+      assert.ok((await submitForm(form.id, results[form.form])).reward > 0);
+    }
+    const status = await horde.getInterrogationStatus(asked.id, fresh);
+    assert.equal(status.state, "done");
+    for (const form of status.forms) assert.deepEqual(form.result, results[form.form]);
+  },
+
+  async "alchemy: an upscaled picture is uploaded and comes back as a link"() {
+    const asked = await askAlchemy("RealESRGAN_x4plus");
+    const [form] = (await popForms("RealESRGAN_x4plus")).forms;
+    await upload(form.r2_upload);
+    await submitForm(form.id, { RealESRGAN_x4plus: "R2" });
+    const status = await horde.getInterrogationStatus(asked.id, fresh);
+    assert.deepEqual(await picture(status.forms[0].result.RealESRGAN_x4plus), WEBP);
+  },
+
+  async "alchemy: a deleted request is not handed out, and an idle pop has null forms"() {
+    const asked = await askAlchemy("caption");
+    const deleted = await horde.deleteInterrogationRequest(asked.id);
+    assert.equal(deleted.forms[0].state, "cancelled");
+    assert.equal((await popForms("caption")).forms, null);
   },
 
   async "user: the key finds its user, who is found by number too"() {

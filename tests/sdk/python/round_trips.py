@@ -13,11 +13,13 @@ import time
 import traceback
 from pathlib import Path
 
+import alchemy
 import image
 import text
+import together
 import views
 
-TRIPS = image.TRIPS + text.TRIPS + views.TRIPS
+TRIPS = image.TRIPS + text.TRIPS + alchemy.TRIPS + together.TRIPS + views.TRIPS
 HERE = Path(__file__).parent
 # Between trips, in seconds: an address may ask ten times a second at most.
 PAUSE = 0.2
