@@ -37,8 +37,8 @@ const asWorker = { token: owner };
 const fresh = { force: true };
 
 /** Makes a trusted user and returns its key. */
-async function mint(name) {
-  const user = { username: name, oauth_id: name, trusted: true, moderator: false, kudos: 20000 };
+async function mint(name, moderator = false) {
+  const user = { username: name, oauth_id: name, trusted: true, moderator, kudos: 20000 };
   const answer = await fetch(`${url}/api/v2/dev/test-user`, {
     method: "POST",
     headers: { "Content-Type": "application/json" },
@@ -263,6 +263,26 @@ const trips = {
     assert.equal(user.username, `npm asker#${user.id}`);
     const details = await horde.getUserDetails(user.id, { ...fresh, fields: ["username"] });
     assert.deepEqual(details, { username: user.username });
+  },
+
+  async "worker: maintenance shows in a refused pop, and ends"() {
+    await popImage();
+    const { worker_ids } = await horde.findUser(asWorker);
+    for (const id of worker_ids) {
+      const changed = await horde.updateWorker({ maintenance: true }, id, asWorker);
+      assert.equal(changed.maintenance, true);
+    }
+    await refused(popImage(), 403, "WorkerMaintenance");
+    for (const id of worker_ids) await horde.updateWorker({ maintenance: false }, id, asWorker);
+    assert.equal((await popImage()).id, null);
+  },
+
+  async "filters: a moderator tries a prompt, others may not"() {
+    const moderator = { token: await mint("npm moderator", true) };
+    const tried = await horde.postFilters({ prompt: "a red square" }, moderator);
+    assert.deepEqual([tried.suspicion, tried.matches], ["0", []]);
+    assert.ok(Array.isArray(await horde.getFilters({}, moderator)));
+    await refused(horde.postFilters({ prompt: "x" }, asWorker), 403, "NotModerator");
   },
 
   async "status: heartbeat, performance, models, workers and modes"() {

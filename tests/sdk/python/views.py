@@ -1,12 +1,14 @@
 """What is read beside requests: accounts, workers, the horde's state, refusals."""
 
 import image
-from horde import ANONYMOUS, ASKER, CLIENT, NOBODY, SIMPLE, UNKNOWN_KEY, call, refused, wire
+from horde import ANONYMOUS, ASKER, CLIENT, NOBODY, OWNER, SIMPLE, UNKNOWN_KEY, call, refused, wire
 from horde_sdk.ai_horde_api.apimodels import (
     AIHordeHeartbeatRequest,
     AIHordeHeartbeatResponse,
     AllWorkersDetailsRequest,
     AllWorkersDetailsResponse,
+    DeleteWorkerRequest,
+    DeleteWorkerResponse,
     FindUserRequest,
     HordePerformanceRequest,
     HordePerformanceResponse,
@@ -17,6 +19,8 @@ from horde_sdk.ai_horde_api.apimodels import (
     ImageGenerateStatusRequest,
     ImageGenerateStatusResponse,
     ImageGenerationInputPayload,
+    ModifyWorkerRequest,
+    ModifyWorkerResponse,
     SingleUserDetailsRequest,
     SingleWorkerDetailsRequest,
     SingleWorkerDetailsResponse,
@@ -44,6 +48,31 @@ def worker_details() -> None:
     assert by_id.name == "sdk dreamer" and by_id.models == [image.MODEL]
     # A list may be minutes old, so that the worker need not be in it.
     call(AllWorkersDetailsRequest(), AllWorkersDetailsResponse)
+
+
+def worker_in_maintenance() -> None:
+    """worker: maintenance shows in a refused pop, and ends"""
+    assert image.pop().id_ is None
+    worker = SIMPLE.worker_details_by_name("sdk dreamer").id_
+    request = ModifyWorkerRequest(apikey=OWNER, worker_id=worker, maintenance=True)
+    assert call(request, ModifyWorkerResponse).maintenance is True
+    # Details may be half a minute old: only the pop tells. Workers look for these words.
+    message = refused(image.pop_request(), ImageGenerateJobPopResponse, "WorkerMaintenance")
+    assert "maintenance mode" in message.lower()
+    request = ModifyWorkerRequest(apikey=OWNER, worker_id=worker, maintenance=False)
+    assert call(request, ModifyWorkerResponse).maintenance is False
+    assert image.pop().id_ is None
+
+
+def worker_deleted() -> None:
+    """worker: who has a job in hand cannot be deleted, who has done its work can"""
+    call(image.request(), ImageGenerateAsyncResponse)
+    job = image.pop()
+    worker = SIMPLE.worker_details_by_name("sdk dreamer").id_
+    request = DeleteWorkerRequest(apikey=OWNER, worker_id=worker)
+    refused(request, DeleteWorkerResponse, "Locked")
+    image.deliver(job)
+    assert call(request, DeleteWorkerResponse).deleted_name == "sdk dreamer"
 
 
 def status_views() -> None:
@@ -95,6 +124,8 @@ def error_answers() -> None:
 TRIPS = [
     user_details,
     worker_details,
+    worker_in_maintenance,
+    worker_deleted,
     status_views,
     error_answers,
 ]
