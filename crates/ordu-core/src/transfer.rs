@@ -170,15 +170,19 @@ mod tests {
         }
     }
 
-    /// Each case breaks one rule and every rule after it.
-    #[test]
-    fn the_first_broken_rule_wins() {
-        let bad = Party {
+    fn bad() -> Party {
+        Party {
             roles: [Role::Flagged, Role::Education].into_iter().collect(),
             deleted: true,
             suspicious: true,
             ..party(1)
-        };
+        }
+    }
+
+    /// Each case breaks one rule and every rule after it.
+    #[test]
+    fn the_first_broken_rule_wins() {
+        let bad = bad();
         let worst = Transfer {
             source: Party {
                 user: UserId::ANONYMOUS,
@@ -231,6 +235,12 @@ mod tests {
         for (transfer, code) in cases {
             assert_eq!(transfer.check().unwrap_err().code, code, "{transfer:?}");
         }
+    }
+
+    /// Each case breaks one rule and every rule after it.
+    #[test]
+    fn the_first_broken_rule_wins_between_accounts() {
+        let bad = bad();
         let to = |source, target, amount| Transfer {
             source,
             target: Target::Account(target),

@@ -411,8 +411,8 @@ impl Movement {
         })
     }
 
-    /// Sorts a movement into the buckets of giver and receiver. A move between the accounts of one
-    /// user is neither.
+    /// Sorts a movement into the buckets of giver and receiver. What is earned counts when it can
+    /// be spent: escrow is nobody's yet.
     fn count_kudos(
         &mut self,
         line: &Posting,
@@ -420,7 +420,7 @@ impl Movement {
         target: Account,
         holders: &BTreeMap<i64, Holder>,
     ) {
-        let (from, to) = (holder(source), holder(target));
+        let (from, to) = (spender(source), spender(target));
         if from == to {
             return;
         }
@@ -512,10 +512,11 @@ fn scaled(usage: i64, multiplier: f64) -> i64 {
     (usage as f64 * multiplier).round() as i64
 }
 
-const fn holder(account: Account) -> Option<UserId> {
+/// Who can spend what lies here.
+const fn spender(account: Account) -> Option<UserId> {
     match account {
-        Account::Mint => None,
-        Account::Spendable(user) | Account::Escrow(user) => Some(user),
+        Account::Mint | Account::Escrow(_) => None,
+        Account::Spendable(user) => Some(user),
     }
 }
 
@@ -541,14 +542,15 @@ fn spent_as(reason: &str, to_education: bool) -> Option<Bucket> {
 
 fn earned_as(reason: &str) -> Option<Bucket> {
     match reason {
-        "generation" | "activation" | "uptime" | "rating" => Some(Bucket::Accumulated),
+        "generation" | "activation" | "uptime" | "rating" | "promotion" => {
+            Some(Bucket::Accumulated)
+        }
         "transfer" => Some(Bucket::Received),
         "admin" => Some(Bucket::Admin),
         "recurring" => Some(Bucket::Recurring),
         "award" => Some(Bucket::Awarded),
         "style" => Some(Bucket::Styled),
-        // Promotions move nothing between users; floors are forgiven and balances that are set
-        // from outside are there, neither is earned.
+        // Floors are forgiven and balances that are set from outside are there: neither is earned.
         _ => None,
     }
 }

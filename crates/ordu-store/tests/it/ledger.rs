@@ -168,8 +168,18 @@ async fn the_fold_moves_balances_and_buckets(database: &Database) {
     assert_eq!(totals[&giver].kudos(Bucket::Admin), Kudos::new(1000));
     assert_eq!(totals[&giver].kudos(Bucket::Accumulated), Kudos::new(-3));
     assert_eq!(totals[&taker].kudos(Bucket::Received), Kudos::new(100));
-    assert_eq!(totals[&taker].kudos(Bucket::Accumulated), Kudos::new(7));
+    assert_eq!(totals[&taker].kudos(Bucket::Accumulated), Kudos::ZERO);
     assert_eq!(totals[&school].kudos(Bucket::Received), Kudos::new(40));
+    let freed = event(vec![Entry {
+        from: Account::Escrow(taker),
+        to: Account::Spendable(taker),
+        amount: Kudos::new(7),
+        reason: Reason::Promotion,
+    }]);
+    store.record(&freed).await.unwrap();
+    store.fold(100, NOW).await.unwrap();
+    let totals = store.totals(&[taker]).await.unwrap();
+    assert_eq!(totals[&taker].kudos(Bucket::Accumulated), Kudos::new(7));
     assert_books_balance(&store).await;
 }
 
