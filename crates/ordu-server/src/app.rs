@@ -19,10 +19,13 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::error::{ApiError, ApiResult};
 use crate::guard::Guard;
+use crate::limits::Limits;
+use crate::passkeys::Passkeys;
 use crate::pictures::Pictures;
 use crate::registry::Registry;
 use crate::reservation::Reservations;
 use crate::secret::Secret;
+use crate::trusted::TrustedAddresses;
 use crate::watch::Watch;
 
 /// The most connections at the same time.
@@ -38,6 +41,9 @@ pub(crate) struct App {
     pub(crate) pictures: Pictures,
     pub(crate) accounts: Accounts,
     pub(crate) guard: Guard,
+    pub(crate) passkeys: Passkeys,
+    pub(crate) trusted: TrustedAddresses,
+    pub(crate) limits: Limits,
     pub(crate) registry: Registry,
     pub(crate) watch: Watch,
     pub(crate) reservations: Reservations,

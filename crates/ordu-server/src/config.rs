@@ -24,6 +24,8 @@ pub struct Config {
     pub public_url: Option<Url>,
     /// Peers whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<IpAddr>,
+    /// Whether request limits are enforced.
+    pub rate_limits: bool,
     /// Salts stored keys and signs links.
     pub secret: Secret,
     /// Accounts with the rights of an admin.
@@ -54,7 +56,7 @@ pub enum BlobPlace {
 }
 
 impl Config {
-    /// A server that keeps everything in memory, for tests.
+    /// A server that keeps everything in memory and limits nobody, for tests.
     pub fn in_memory() -> Self {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
@@ -62,6 +64,7 @@ impl Config {
             blobs: BlobPlace::Memory,
             public_url: None,
             trusted_proxies: Vec::new(),
+            rate_limits: false,
             secret: Secret::new("only for tests"),
             admins: Vec::new(),
             test_users: true,

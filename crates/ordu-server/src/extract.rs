@@ -1,10 +1,10 @@
 //! What handlers take out of a request: its body, its key, its address.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::body::{Body, to_bytes};
-use axum::extract::{ConnectInfo, FromRequest, FromRequestParts, Request};
+use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
 use ordu_api::schema::Schema;
@@ -12,6 +12,7 @@ use ordu_api::{ApiKey, UNKNOWN_AGENT};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use crate::address::Client;
 use crate::app::App;
 use crate::error::{ApiError, ApiResult};
 
@@ -157,34 +158,14 @@ impl<S: Sync> FromRequestParts<S> for ClientAgent {
     }
 }
 
-/// The address that a request comes from.
-///
-/// The socket's peer, or what the right-most hop of `X-Forwarded-For` says when the peer is a proxy
-/// that the operator trusts.
+/// The effective address that a request comes from; see [`Client`].
 pub(crate) struct Peer(pub(crate) IpAddr);
 
 impl FromRequestParts<Arc<App>> for Peer {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> ApiResult<Self> {
-        let peer = socket_peer(parts)?;
-        if !app.config.trusted_proxies.contains(&peer) {
-            return Ok(Self(peer));
-        }
-        let forwarded = parts
-            .headers
-            .get("x-forwarded-for")
-            .and_then(|hops| hops.to_str().ok());
-        let last = forwarded.and_then(|hops| hops.rsplit(',').next());
-        Ok(Self(
-            last.and_then(|hop| hop.trim().parse().ok()).unwrap_or(peer),
-        ))
+        let client = Client::from_request_parts(parts, app).await?;
+        Ok(Self(client.ip))
     }
-}
-
-/// The other end of the socket, whatever any header says.
-pub(crate) fn socket_peer(parts: &Parts) -> ApiResult<IpAddr> {
-    let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>();
-    peer.map(|peer| peer.0.ip().to_canonical())
-        .ok_or_else(|| ApiError::Internal("a connection without a peer".to_owned()))
 }

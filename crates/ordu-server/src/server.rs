@@ -24,12 +24,16 @@ use crate::blobs::{BlobError, Blobs};
 use crate::config::{BlobPlace, Config};
 use crate::fetch::Fetcher;
 use crate::guard::Guard;
+use crate::limits::Limits;
+use crate::passkeys::Passkeys;
 use crate::pictures::Pictures;
 use crate::rebuild::Rebuilder;
 use crate::registry::{self, Known, Registry};
 use crate::reservation::Reservations;
 use crate::secret::{NoRandomness, Secret, random_bytes};
 use crate::tasks::Tasks;
+use crate::traffic::TrafficCounters;
+use crate::trusted::TrustedAddresses;
 use crate::watch::Watch;
 use crate::{router, tasks};
 
@@ -128,6 +132,11 @@ impl Server {
         &self.app.secret
     }
 
+    /// What happened around requests so far.
+    pub fn traffic(&self) -> TrafficCounters {
+        self.app.traffic()
+    }
+
     /// Lets everything happen once that happens by itself, and writes what waits to be written: for
     /// tests that move the clock instead of waiting.
     pub async fn settle_down(&self) -> Result<(), ordu_store::Error> {
@@ -177,6 +186,9 @@ async fn open(config: Config, address: SocketAddr, url: &str) -> Result<App, Sta
     let node = HeaderValue::from_str(&format!("{}:{}:{version}", address.ip(), address.port()));
     Ok(App {
         accounts: Accounts::new(Arc::clone(&store), secret.clone(), clock.clone()),
+        passkeys: Passkeys::new(secret.clone()),
+        trusted: TrustedAddresses::new(&config.guard.service_addresses),
+        limits: Limits::new(config.rate_limits),
         pictures: Pictures::new(Fetcher::new(Vec::new())?),
         guard: Guard::new(&config.guard)?,
         registry: Registry::default(),
@@ -238,6 +250,8 @@ async fn restore(app: &App) -> Result<(), StartError> {
     let requests = app.store.list_live().await?;
     app.load_modes().await?;
     app.load_guard().await?;
+    app.passkeys.refresh(&app.store).await?;
+    app.trusted.load(&app.store).await?;
     for worker in &workers {
         app.registry.put(Known::from_stored(worker));
         app.live().horde.restore_worker(registry::record(worker));

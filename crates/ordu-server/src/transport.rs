@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::body::{Body, to_bytes};
-use axum::extract::{Request, State};
+use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -15,8 +15,10 @@ use serde_json::Value;
 use tracing::Instrument;
 use uuid::Uuid;
 
+use crate::address::Client;
 use crate::app::App;
 use crate::error::ApiError;
+use crate::limits::{Call, Gauge, TooMany};
 
 const METHODS: HeaderValue = HeaderValue::from_static("POST, GET, OPTIONS, PUT, DELETE, PATCH");
 const HEADERS: HeaderValue = HeaderValue::from_static(
@@ -38,13 +40,53 @@ pub(crate) async fn wrap(State(app): State<Arc<App>>, request: Request, next: Ne
     );
     let _active = app.count_active();
     let started = tokio::time::Instant::now();
-    let response = answer(request, next).instrument(span.clone()).await;
+    let response = answer(&app, request, next).instrument(span.clone()).await;
     let duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
     span.in_scope(|| tracing::debug!(status = response.status().as_u16(), duration_ms, "answered"));
     with_headers(response, &app, id)
 }
 
-async fn answer(request: Request, next: Next) -> Response {
+/// Limits come first: who asks too often is not even read.
+async fn answer(app: &App, mut request: Request, next: Next) -> Response {
+    let client = match Client::of(app, request.extensions(), request.headers()) {
+        Ok(client) => client,
+        Err(error) => return error.into_response(),
+    };
+    request.extensions_mut().insert(client);
+    let gauge = match admit(app, &request, client) {
+        Ok(gauge) => gauge,
+        Err(too_many) => return too_many.into_response(),
+    };
+    let mut response = masked(request, next).await;
+    if let Some(gauge) = gauge {
+        gauge.mark(&mut response);
+    }
+    response
+}
+
+fn admit(app: &App, request: &Request, client: Client) -> Result<Option<Gauge>, TooMany> {
+    let pattern = request.extensions().get::<MatchedPath>();
+    let Some(pattern) = pattern.filter(|_| request.method() != Method::OPTIONS) else {
+        return Ok(None);
+    };
+    let method = match *request.method() {
+        // The same work without the body.
+        Method::HEAD => &Method::GET,
+        _ => request.method(),
+    };
+    let now = app.clock.now();
+    let call = Call {
+        method,
+        pattern: pattern.as_str(),
+        path: request.uri().path(),
+        network: client.network(),
+        api_key: request.headers().get("apikey").map(HeaderValue::as_bytes),
+        trusted: app.trusted.contains(client, now),
+    };
+    app.limits.admit(&call, now)
+}
+
+async fn masked(request: Request, next: Next) -> Response {
     let mask = match read_mask(request.headers()) {
         Ok(mask) => mask,
         Err(error) => return error.into_response(),

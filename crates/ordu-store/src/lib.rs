@@ -12,6 +12,7 @@ mod filter;
 mod job;
 mod ledger;
 mod notice;
+mod passkey;
 mod request;
 mod setting;
 mod stats;

@@ -97,6 +97,10 @@ pub(crate) struct Server {
     )]
     pub(crate) trusted_proxy: Vec<IpAddr>,
 
+    /// Enforce no request limits. For load tests, or where a proxy limits.
+    #[arg(long, env = "ORDU_NO_RATE_LIMITS", value_parser = clap::builder::FalseyValueParser::new())]
+    pub(crate) no_rate_limits: bool,
+
     /// The secret that salts stored keys and signs links, instead of the one in the data folder.
     #[arg(
         long,
@@ -136,6 +140,7 @@ impl Server {
             blobs: None,
             public_url: None,
             trusted_proxy: Vec::new(),
+            no_rate_limits: false,
             secret_key: None,
             admins: Vec::new(),
             model_reference: None,

@@ -22,6 +22,7 @@ use ordu_core::{Refusal, Standing};
 
 use super::job::{self, Popped};
 use super::request::{self, Accepted, Answer, Asked, Claims, Wish};
+use crate::address::Client;
 use crate::app::App;
 use crate::blobs::{self, Permission};
 use crate::error::{ApiError, ApiResult};
@@ -69,7 +70,7 @@ pub(crate) async fn async_generate(
     State(app): State<Arc<App>>,
     key: OptionalKey,
     ClientAgent(agent): ClientAgent,
-    Peer(peer): Peer,
+    client: Client,
     Checked(request): Checked<ImageRequest>,
 ) -> ApiResult<Response> {
     let account = app.accounts.by_key(&key.require()?).await?;
@@ -77,7 +78,7 @@ pub(crate) async fn async_generate(
     let asked = Asked {
         request,
         agent,
-        ip: Some(peer),
+        client,
     };
     match request::ask(&app, &account, asked).await? {
         Answer::Accepted(accepted) => {

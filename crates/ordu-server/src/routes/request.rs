@@ -1,7 +1,6 @@
 //! The client's half that all kinds of work share: into the queue, look, cancel.
 
 use std::future::Future;
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use ordu_api::image::{DryRun, Progress};
@@ -16,6 +15,7 @@ use ordu_store::{Activity, NewRequest};
 use uuid::Uuid;
 
 use crate::accounts::Account;
+use crate::address::Client;
 use crate::app::App;
 use crate::error::{ApiError, ApiResult};
 use crate::guard::Asker;
@@ -63,7 +63,7 @@ pub(crate) struct Claims<'a> {
 pub(crate) struct Asked<W> {
     pub(crate) request: W,
     pub(crate) agent: String,
-    pub(crate) ip: Option<IpAddr>,
+    pub(crate) client: Client,
 }
 
 /// What comes of asking.
@@ -109,6 +109,7 @@ pub(crate) async fn ask<W: Wish>(
     let standing = account.standing(app.accounts.held(account.user.id));
     let claims = asked.request.claims();
     check_requester(app, account, &claims)?;
+    app.trusted.note(account, asked.client, app.clock.now());
     asked.request.precheck(&standing)?;
     check_workers(app, &claims)?;
     let reservation = reserve_slots(app, account, &claims)?;
@@ -145,7 +146,7 @@ pub(crate) async fn ask<W: Wish>(
         request,
         hold,
         agent: asked.agent,
-        ip: asked.ip.map(|ip| ip.to_string()),
+        ip: Some(asked.client.ip.to_string()),
         reservation,
     };
     activate(app, account, entry).await?;
@@ -163,11 +164,12 @@ async fn admit<W: Wish>(
     standing: &Standing,
     asked: &mut Asked<W>,
 ) -> ApiResult<Address> {
-    app.check_shut_out(asked.ip)?;
+    let client = asked.client;
+    app.check_shut_out(Some(client.ip))?;
     let asker = Asker {
         account,
-        address: asked.ip,
-        proxy: None,
+        address: Some(client.ip),
+        proxy: client.proxy.map(|proxy| proxy.ip),
     };
     // A price does not depend on the prompt: asking for it neither tells nor costs anything.
     if !asked.request.claims().dry_run {

@@ -20,6 +20,7 @@ use ordu_core::{Refusal, Standing, text};
 
 use super::job;
 use super::request::{self, Answer, Asked, Claims, Wish};
+use crate::address::Client;
 use crate::app::App;
 use crate::error::{ApiError, ApiResult};
 use crate::extract::{Checked, ClientAgent, OptionalKey, Peer};
@@ -60,14 +61,14 @@ pub(crate) async fn async_generate(
     State(app): State<Arc<App>>,
     key: OptionalKey,
     ClientAgent(agent): ClientAgent,
-    Peer(peer): Peer,
+    client: Client,
     Checked(request): Checked<TextRequest>,
 ) -> ApiResult<Response> {
     let account = app.accounts.by_key(&key.require()?).await?;
     let asked = Asked {
         request,
         agent,
-        ip: Some(peer),
+        client,
     };
     match request::ask(&app, &account, asked).await? {
         Answer::Accepted(accepted) => {

@@ -3,8 +3,10 @@
 mod balances;
 mod expiry;
 mod guard;
+mod passkeys;
 mod pictures;
 mod reachability;
+mod trusted;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -87,6 +89,16 @@ const TASKS: &[Task] = &[
         name: "balances",
         pause: balances::PAUSE,
         run: |app| Box::pin(balances::run(app)),
+    },
+    Task {
+        name: "passkeys",
+        pause: passkeys::PAUSE,
+        run: |app| Box::pin(passkeys::run(app)),
+    },
+    Task {
+        name: "trusted",
+        pause: trusted::PAUSE,
+        run: |app| Box::pin(trusted::run(app)),
     },
     Task {
         name: "pictures",

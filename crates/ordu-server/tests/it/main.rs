@@ -10,8 +10,10 @@
     reason = "tests say what they skip and how a replay went"
 )]
 
+mod address;
 mod blobs;
 mod guard;
+mod limits;
 mod page;
 mod refusals;
 mod replay;

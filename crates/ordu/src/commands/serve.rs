@@ -50,6 +50,7 @@ pub(crate) fn config(options: &Options, data: &DataFolder) -> Result<Config> {
         blobs: blobs(options, data)?,
         public_url: options.public_url.clone(),
         trusted_proxies: options.trusted_proxy.clone(),
+        rate_limits: !options.no_rate_limits,
         secret,
         admins: admins(&options.admins)?,
         test_users: options.test_apikeys,
