@@ -27,6 +27,7 @@ use crate::reservation::Reservations;
 use crate::secret::Secret;
 use crate::trusted::TrustedAddresses;
 use crate::watch::Watch;
+use crate::webhooks::Webhooks;
 
 /// The most connections at the same time.
 pub(crate) const MAX_CONNECTIONS: u64 = 10_000;
@@ -44,6 +45,7 @@ pub(crate) struct App {
     pub(crate) passkeys: Passkeys,
     pub(crate) trusted: TrustedAddresses,
     pub(crate) limits: Limits,
+    pub(crate) webhooks: Webhooks,
     pub(crate) registry: Registry,
     pub(crate) watch: Watch,
     pub(crate) reservations: Reservations,

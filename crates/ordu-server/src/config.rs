@@ -26,6 +26,8 @@ pub struct Config {
     pub trusted_proxies: Vec<IpAddr>,
     /// Whether request limits are enforced.
     pub rate_limits: bool,
+    /// Private addresses that sources and webhooks may lead to all the same.
+    pub private_addresses: Vec<IpAddr>,
     /// Salts stored keys and signs links.
     pub secret: Secret,
     /// Accounts with the rights of an admin.
@@ -65,6 +67,7 @@ impl Config {
             public_url: None,
             trusted_proxies: Vec::new(),
             rate_limits: false,
+            private_addresses: Vec::new(),
             secret: Secret::new("only for tests"),
             admins: Vec::new(),
             test_users: true,

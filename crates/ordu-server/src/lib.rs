@@ -38,6 +38,7 @@ mod traffic;
 mod transport;
 mod trusted;
 mod watch;
+mod webhooks;
 
 pub use clock::Clock;
 pub use config::{BlobPlace, Config};

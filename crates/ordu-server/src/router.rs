@@ -10,7 +10,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::app::App;
 use crate::routes::{
-    blob, filter, health, image, job, operation, page, status, text, user, worker,
+    blob, filter, health, image, job, operation, page, status, text, user, webhook, worker,
 };
 use crate::transport;
 
@@ -88,5 +88,6 @@ fn api() -> Router<Arc<App>> {
         .route("/operations/notices", get(operation::notices))
         .route("/find_user", get(user::find))
         .route("/users/{id}", get(user::by_id))
+        .route("/webhooks/secret", get(webhook::secret))
         .route("/dev/test-user", post(user::test_user))
 }

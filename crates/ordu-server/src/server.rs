@@ -35,6 +35,7 @@ use crate::tasks::Tasks;
 use crate::traffic::TrafficCounters;
 use crate::trusted::TrustedAddresses;
 use crate::watch::Watch;
+use crate::webhooks::Webhooks;
 use crate::{router, tasks};
 
 /// How long requests in flight may take to end.
@@ -180,6 +181,7 @@ async fn open(config: Config, address: SocketAddr, url: &str) -> Result<App, Sta
     let store = Arc::new(Store::open(&database, &Options::default(), clock.now()).await?);
     let blobs = open_blobs(&config.blobs, &secret, url)?;
     let reference = Arc::new(read_reference(&config)?);
+    let fetcher = Fetcher::new(config.private_addresses.clone())?;
     let horde = Horde::new(Arc::clone(&reference), Policy::default());
     let dice = ChaCha12Rng::from_seed(random_bytes()?);
     let version = env!("CARGO_PKG_VERSION");
@@ -189,8 +191,9 @@ async fn open(config: Config, address: SocketAddr, url: &str) -> Result<App, Sta
         passkeys: Passkeys::new(secret.clone()),
         trusted: TrustedAddresses::new(&config.guard.service_addresses),
         limits: Limits::new(config.rate_limits),
-        pictures: Pictures::new(Fetcher::new(Vec::new())?),
         guard: Guard::new(&config.guard)?,
+        pictures: Pictures::new(fetcher.clone()),
+        webhooks: Webhooks::new(fetcher),
         registry: Registry::default(),
         watch: Watch::default(),
         reservations: Reservations::default(),

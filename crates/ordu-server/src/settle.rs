@@ -72,9 +72,14 @@ impl App {
                 worker_kudos: statistics.worker_kudos,
                 style_owner: None,
             }),
+            webhook: self.message(settlement),
         };
+        let tells = row.webhook.is_some();
         match self.store.settle(&row).await? {
             Settled::Now => {
+                if tells {
+                    self.webhooks.wake();
+                }
                 tracing::info!(
                     job.id = %settlement.job,
                     worker.id = %statistics.worker,

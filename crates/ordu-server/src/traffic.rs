@@ -9,6 +9,12 @@ pub struct TrafficCounters {
     pub limited: u64,
     /// Clients whose use of a limit was forgotten too early because there were too many of them.
     pub limits_forgotten: u64,
+    /// Webhook messages that reached their receiver.
+    pub webhooks_delivered: u64,
+    /// Attempts to deliver one that failed.
+    pub webhooks_failed: u64,
+    /// Webhook messages that were given up after a day.
+    pub webhooks_dropped: u64,
 }
 
 impl App {
@@ -17,6 +23,9 @@ impl App {
         TrafficCounters {
             limited: self.limits.refused(),
             limits_forgotten: self.limits.forgotten(),
+            webhooks_delivered: self.webhooks.delivered(),
+            webhooks_failed: self.webhooks.failed(),
+            webhooks_dropped: self.webhooks.dropped(),
         }
     }
 }

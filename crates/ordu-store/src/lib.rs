@@ -18,6 +18,7 @@ mod setting;
 mod stats;
 mod suspicion;
 mod user;
+mod webhook;
 mod worker;
 
 mod fold;
@@ -45,4 +46,5 @@ pub use stats::{Activity, Bucket, Record, Totals};
 pub use store::Store;
 pub use suspicion::Suspicion;
 pub use user::{NewUser, Roles, User, UserChange, UserSort};
+pub use webhook::{Due, NewWebhook};
 pub use worker::{CheckIn, NewWorker, Worker, WorkerChange};

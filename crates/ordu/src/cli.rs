@@ -101,6 +101,15 @@ pub(crate) struct Server {
     #[arg(long, env = "ORDU_NO_RATE_LIMITS", value_parser = clap::builder::FalseyValueParser::new())]
     pub(crate) no_rate_limits: bool,
 
+    /// A private address that source images and webhooks may lead to all the same. Repeatable.
+    #[arg(
+        long,
+        env = "ORDU_PRIVATE_ADDRESS",
+        value_name = "IP",
+        value_delimiter = ','
+    )]
+    pub(crate) private_address: Vec<IpAddr>,
+
     /// The secret that salts stored keys and signs links, instead of the one in the data folder.
     #[arg(
         long,
@@ -141,6 +150,7 @@ impl Server {
             public_url: None,
             trusted_proxy: Vec::new(),
             no_rate_limits: false,
+            private_address: Vec::new(),
             secret_key: None,
             admins: Vec::new(),
             model_reference: None,

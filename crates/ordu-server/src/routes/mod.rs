@@ -7,6 +7,7 @@ pub(crate) mod text;
 
 pub(crate) mod status;
 pub(crate) mod user;
+pub(crate) mod webhook;
 pub(crate) mod worker;
 
 pub(crate) mod blob;

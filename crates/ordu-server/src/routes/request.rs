@@ -185,12 +185,8 @@ fn check_requester(app: &App, account: &Account, claims: &Claims<'_>) -> ApiResu
         let message = "The horde is in maintenance mode: no new requests for now";
         return Err(ApiError::refused(ReturnCode::MaintenanceMode, message));
     }
-    if claims
-        .webhook
-        .is_some_and(|url| !url.starts_with("https://"))
-    {
-        let message = "The webhook must start with https://";
-        return Err(ApiError::refused(ReturnCode::BadRequest, message));
+    if let Some(url) = claims.webhook {
+        app.webhooks.check(url)?;
     }
     if claims.proxied_account.is_some() && !account.user.roles.service {
         let message = "Only service accounts may send `proxied_account`";

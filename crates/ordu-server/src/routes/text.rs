@@ -7,7 +7,7 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use ordu_api::RequestId;
-use ordu_api::image::Reward;
+use ordu_api::image::{Metadata, Reward};
 use ordu_api::text::{
     AcceptedText, TextGeneration, TextJob, TextPayload, TextPop, TextRequest, TextStatus,
     TextSubmit,
@@ -101,14 +101,19 @@ async fn read_status(app: &Arc<App>, id: RequestId) -> ApiResult<TextStatus> {
     })
 }
 
-fn generation(view: GenerationView) -> TextGeneration {
-    let state = if view.metadata.iter().any(is_csam) {
+/// How a result is called, by what its worker said about it.
+pub(crate) fn state(censored: bool, remarks: &[Metadata]) -> &'static str {
+    if remarks.iter().any(is_csam) {
         "csam"
-    } else if view.censored {
+    } else if censored {
         "censored"
     } else {
         "ok"
-    };
+    }
+}
+
+fn generation(view: GenerationView) -> TextGeneration {
+    let state = state(view.censored, &view.metadata);
     TextGeneration {
         text: match view.content {
             Content::Text(text) => text,

@@ -7,6 +7,7 @@ mod passkeys;
 mod pictures;
 mod reachability;
 mod trusted;
+mod webhooks;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -135,6 +136,9 @@ pub(crate) fn start_all(tasks: &mut Tasks, app: &Arc<App>) {
     }
     let posting = post_notices(Arc::clone(app), tasks.shutdown.clone());
     tasks.start("notices", posting);
+    // It is woken as well, and must not be in the middle of something when the server ends.
+    let sender = webhooks::run(Arc::clone(app), tasks.shutdown.clone());
+    tasks.start("webhooks", sender);
 }
 
 /// One round of everything that happens by itself, in the order of the table.
@@ -142,4 +146,5 @@ pub(crate) async fn run_all(app: &Arc<App>) {
     for task in TASKS {
         (task.run)(Arc::clone(app)).await;
     }
+    webhooks::send_due(app).await;
 }

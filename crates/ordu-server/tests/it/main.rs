@@ -23,5 +23,7 @@ mod transport;
 mod trips;
 mod views;
 mod walk;
+mod webhooks;
 
+mod receiver;
 mod support;

@@ -38,4 +38,5 @@ mod request;
 mod schema;
 mod setting;
 mod user;
+mod webhook;
 mod worker;

@@ -116,6 +116,7 @@ pub(crate) fn settlement(request: RequestId, job: JobId, owner: UserId) -> Settl
             worker_kudos: Kudos::new(12),
             style_owner: None,
         }),
+        webhook: None,
     }
 }
 

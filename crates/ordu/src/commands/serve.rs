@@ -51,6 +51,7 @@ pub(crate) fn config(options: &Options, data: &DataFolder) -> Result<Config> {
         public_url: options.public_url.clone(),
         trusted_proxies: options.trusted_proxy.clone(),
         rate_limits: !options.no_rate_limits,
+        private_addresses: options.private_address.clone(),
         secret,
         admins: admins(&options.admins)?,
         test_users: options.test_apikeys,
