@@ -15,6 +15,7 @@ pub mod filter;
 pub mod image;
 pub mod mask;
 pub mod operation;
+pub mod rating;
 pub mod status;
 pub mod text;
 pub mod user;

@@ -18,6 +18,7 @@ pub mod ledger;
 pub mod model_reference;
 pub mod pricing;
 pub mod profanity;
+pub mod rating;
 pub mod standing;
 pub mod suspicion;
 pub mod text;

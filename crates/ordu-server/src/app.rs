@@ -22,6 +22,7 @@ use crate::guard::Guard;
 use crate::limits::Limits;
 use crate::passkeys::Passkeys;
 use crate::pictures::Pictures;
+use crate::ratings::Ratings;
 use crate::registry::Registry;
 use crate::reservation::Reservations;
 use crate::secret::Secret;
@@ -46,6 +47,7 @@ pub(crate) struct App {
     pub(crate) trusted: TrustedAddresses,
     pub(crate) limits: Limits,
     pub(crate) webhooks: Webhooks,
+    pub(crate) ratings: Ratings,
     pub(crate) registry: Registry,
     pub(crate) watch: Watch,
     pub(crate) reservations: Reservations,

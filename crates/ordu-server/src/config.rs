@@ -28,6 +28,10 @@ pub struct Config {
     pub rate_limits: bool,
     /// Private addresses that sources and webhooks may lead to all the same.
     pub private_addresses: Vec<IpAddr>,
+    /// The service that collects ratings; none are collected if `None`.
+    pub ratings_url: Option<Url>,
+    /// Whether results may go to the public dataset.
+    pub share_results: bool,
     /// Salts stored keys and signs links.
     pub secret: Secret,
     /// Accounts with the rights of an admin.
@@ -68,6 +72,8 @@ impl Config {
             trusted_proxies: Vec::new(),
             rate_limits: false,
             private_addresses: Vec::new(),
+            ratings_url: None,
+            share_results: false,
             secret: Secret::new("only for tests"),
             admins: Vec::new(),
             test_users: true,

@@ -64,6 +64,10 @@ impl Input for ordu_api::text::TextSubmit {
     const SCHEMA: Schema = ordu_api::text::SUBMIT_SCHEMA;
 }
 
+impl Input for ordu_api::rating::RatingForm {
+    const SCHEMA: Schema = ordu_api::rating::RATING_SCHEMA;
+}
+
 /// A body that passed its table.
 pub(crate) struct Checked<T>(pub(crate) T);
 

@@ -10,7 +10,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::app::App;
 use crate::routes::{
-    blob, filter, health, image, job, operation, page, status, text, user, webhook, worker,
+    blob, filter, health, image, job, operation, page, rating, status, text, user, webhook, worker,
 };
 use crate::transport;
 
@@ -46,6 +46,7 @@ fn api() -> Router<Arc<App>> {
             get(image::status).delete(image::cancel),
         )
         .route("/generate/pop", post(image::pop))
+        .route("/generate/rate/{id}", post(rating::rate))
         .route("/generate/progress", post(job::progress))
         .route("/generate/submit", post(image::submit))
         .route("/generate/text/async", post(text::async_generate))

@@ -27,6 +27,7 @@ use crate::guard::Guard;
 use crate::limits::Limits;
 use crate::passkeys::Passkeys;
 use crate::pictures::Pictures;
+use crate::ratings::Ratings;
 use crate::rebuild::Rebuilder;
 use crate::registry::{self, Known, Registry};
 use crate::reservation::Reservations;
@@ -194,6 +195,7 @@ async fn open(config: Config, address: SocketAddr, url: &str) -> Result<App, Sta
         guard: Guard::new(&config.guard)?,
         pictures: Pictures::new(fetcher.clone()),
         webhooks: Webhooks::new(fetcher),
+        ratings: Ratings::new(config.ratings_url.as_ref())?,
         registry: Registry::default(),
         watch: Watch::default(),
         reservations: Reservations::default(),

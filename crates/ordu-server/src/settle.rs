@@ -41,6 +41,7 @@ impl App {
         if let Some(sanction) = confirmed.sanction {
             self.store_sanction(&sanction).await;
         }
+        self.share(&settlement).await;
         Ok(settlement.reward)
     }
 

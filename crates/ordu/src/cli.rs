@@ -110,6 +110,14 @@ pub(crate) struct Server {
     )]
     pub(crate) private_address: Vec<IpAddr>,
 
+    /// The service that collects ratings of shared pictures.
+    #[arg(long, env = "ORDU_RATINGS_URL", value_name = "URL")]
+    pub(crate) ratings_url: Option<url::Url>,
+
+    /// Let requests share their results: copies stay, with prompt and parameters.
+    #[arg(long, env = "ORDU_SHARE_RESULTS", value_parser = clap::builder::FalseyValueParser::new())]
+    pub(crate) share_results: bool,
+
     /// The secret that salts stored keys and signs links, instead of the one in the data folder.
     #[arg(
         long,
@@ -151,6 +159,8 @@ impl Server {
             trusted_proxy: Vec::new(),
             no_rate_limits: false,
             private_address: Vec::new(),
+            ratings_url: None,
+            share_results: false,
             secret_key: None,
             admins: Vec::new(),
             model_reference: None,

@@ -35,6 +35,15 @@ impl Work {
         }
     }
 
+    /// Lets its results go to the public dataset.
+    pub fn share(&mut self) {
+        match self {
+            Self::Image(spec) => Arc::make_mut(spec).shared = true,
+            // There is no dataset of texts.
+            Self::Text(_) => {}
+        }
+    }
+
     /// How many results are wanted.
     pub fn asked(&self) -> u32 {
         match self {

@@ -28,6 +28,7 @@ use crate::blobs::{self, Permission};
 use crate::error::{ApiError, ApiResult};
 use crate::extract::{Checked, ClientAgent, OptionalKey, Peer};
 use crate::guard::Asker;
+use crate::sharing::Sharing;
 use crate::sources;
 
 impl Wish for ImageRequest {
@@ -41,6 +42,7 @@ impl Wish for ImageRequest {
             proxied_account: self.proxied_account.as_deref(),
             dry_run: self.dry_run,
             allow_downgrade: self.allow_downgrade,
+            sharing: sharing(self),
         }
     }
 
@@ -62,6 +64,16 @@ impl Wish for ImageRequest {
     fn check(&self, standing: &Standing, reference: &ModelReference) -> Result<Work, Refusal> {
         let spec = image::check(self, standing, reference)?;
         Ok(Work::Image(Arc::new(spec)))
+    }
+}
+
+/// What began with somebody's picture is never shared.
+fn sharing(request: &ImageRequest) -> Sharing {
+    let brings_pictures = request.source_image.is_some() || !request.extra_source_images.is_empty();
+    match request.shared {
+        _ if brings_pictures => Sharing::Never,
+        true => Sharing::Wanted,
+        false => Sharing::Unasked,
     }
 }
 
@@ -130,14 +142,15 @@ pub(crate) async fn status(
 
 pub(crate) async fn read_status(app: &Arc<App>, id: RequestId) -> ApiResult<RequestStatus> {
     let progress = request::progress(app, id, WorkKind::Image).await?;
-    let (views, delivery) = {
+    let (views, delivery, shared) = {
         let live = app.live();
         let work = live.horde.request(id).map(|request| &request.work);
-        let delivery = match work {
-            Some(Work::Image(spec)) if !spec.r2 => Delivery::Inline,
-            _ => Delivery::Link,
+        let (delivery, shared) = match work {
+            Some(Work::Image(spec)) if !spec.r2 => (Delivery::Inline, spec.shared),
+            Some(Work::Image(spec)) => (Delivery::Link, spec.shared),
+            _ => (Delivery::Link, false),
         };
-        (live.horde.generations(id), delivery)
+        (live.horde.generations(id), delivery, shared)
     };
     let mut generations = Vec::with_capacity(views.len());
     for view in views {
@@ -145,7 +158,7 @@ pub(crate) async fn read_status(app: &Arc<App>, id: RequestId) -> ApiResult<Requ
     }
     Ok(RequestStatus {
         progress,
-        shared: false,
+        shared,
         generations,
     })
 }

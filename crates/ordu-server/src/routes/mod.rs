@@ -2,6 +2,7 @@
 
 pub(crate) mod image;
 pub(crate) mod job;
+pub(crate) mod rating;
 pub(crate) mod request;
 pub(crate) mod text;
 

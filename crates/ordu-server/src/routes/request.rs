@@ -21,6 +21,7 @@ use crate::error::{ApiError, ApiResult};
 use crate::guard::Asker;
 use crate::rebuild::Rebuilder;
 use crate::reservation::{Full, Reservation};
+use crate::sharing::Sharing;
 use crate::sources;
 
 /// The agent of a sample program that everybody copied without changing it.
@@ -57,6 +58,7 @@ pub(crate) struct Claims<'a> {
     pub(crate) proxied_account: Option<&'a str>,
     pub(crate) dry_run: bool,
     pub(crate) allow_downgrade: bool,
+    pub(crate) sharing: Sharing,
 }
 
 /// What somebody asks for, and with which program from where.
@@ -116,6 +118,9 @@ pub(crate) async fn ask<W: Wish>(
     let address = admit(app, account, &standing, &mut asked).await?;
     let claims = asked.request.claims();
     let mut work = asked.request.check(&standing, &app.reference)?;
+    if app.shares(claims.sharing, &standing) {
+        work.share();
+    }
     if claims.kind == WorkKind::Image && asked.agent == BANNED_AGENT {
         let message = "Change the client agent: this one is the sample of a tutorial";
         return Err(ApiError::refused(ReturnCode::BannedClientAgent, message));

@@ -25,6 +25,7 @@ use crate::app::App;
 use crate::error::{ApiError, ApiResult};
 use crate::extract::{Checked, ClientAgent, OptionalKey, Peer};
 use crate::guard::Asker;
+use crate::sharing::Sharing;
 
 impl Wish for TextRequest {
     fn claims(&self) -> Claims<'_> {
@@ -37,6 +38,7 @@ impl Wish for TextRequest {
             proxied_account: self.proxied_account.as_deref(),
             dry_run: self.dry_run,
             allow_downgrade: self.allow_downgrade,
+            sharing: Sharing::Never,
         }
     }
 

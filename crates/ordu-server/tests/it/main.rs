@@ -15,6 +15,7 @@ mod blobs;
 mod guard;
 mod limits;
 mod page;
+mod rating;
 mod refusals;
 mod replay;
 mod restart;

@@ -36,6 +36,7 @@ pub(crate) struct Posted {
 pub(crate) enum Planned {
     Answer(u16, &'static str),
     Redirect(u16, String),
+    Silence,
 }
 
 #[derive(Clone)]
@@ -99,6 +100,7 @@ async fn take(State(desk): State<Desk>, uri: Uri, headers: HeaderMap, text: Stri
     desk.posted.send(posted).ok();
     match answer.unwrap_or(Planned::Answer(200, "")) {
         Planned::Answer(status, body) => (status_code(status), body).into_response(),
+        Planned::Silence => std::future::pending().await,
         Planned::Redirect(status, to) => (status_code(status), [("location", to)]).into_response(),
     }
 }

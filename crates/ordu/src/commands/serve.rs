@@ -52,6 +52,8 @@ pub(crate) fn config(options: &Options, data: &DataFolder) -> Result<Config> {
         trusted_proxies: options.trusted_proxy.clone(),
         rate_limits: !options.no_rate_limits,
         private_addresses: options.private_address.clone(),
+        ratings_url: options.ratings_url.clone(),
+        share_results: options.share_results,
         secret,
         admins: admins(&options.admins)?,
         test_users: options.test_apikeys,
