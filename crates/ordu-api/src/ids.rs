@@ -67,6 +67,10 @@ id! {
     TeamId,
     /// A style or a collection of styles.
     StyleId,
+    /// A set of styles.
+    CollectionId,
+    /// A message to workers.
+    MessageId,
     /// A key with its own budget that spends its owner's kudos.
     SharedKeyId,
 }

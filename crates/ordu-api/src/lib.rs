@@ -11,18 +11,25 @@ pub mod error;
 pub mod ids;
 pub mod schema;
 
+pub mod alchemy;
 pub mod filter;
 pub mod image;
+pub mod kudos;
 pub mod mask;
+pub mod message;
 pub mod operation;
 pub mod rating;
+pub mod shared_key;
 pub mod status;
 pub mod text;
 pub mod user;
 pub mod worker;
 
 pub use codes::ReturnCode;
-pub use ids::{ApiKey, JobId, RequestId, SharedKeyId, StyleId, TeamId, UserId, WorkerId};
+pub use ids::{
+    ApiKey, CollectionId, JobId, MessageId, RequestId, SharedKeyId, StyleId, TeamId, UserId,
+    WorkerId,
+};
 
 /// The path under which every operation of the protocol lives.
 pub const BASE_PATH: &str = "/api/v2";

@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{RequestId, UserId, WorkerId};
+use crate::ids::{RequestId, SharedKeyId, UserId, WorkerId};
+use crate::schema::{Field, Kind, Schema};
 
 /// An account as seen by the public, by itself or by a moderator.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -24,7 +25,7 @@ pub struct UserView {
     pub worker_ids: Option<Vec<WorkerId>>,
     pub styles: Vec<StyleLink>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub sharedkey_ids: Option<Vec<String>>,
+    pub sharedkey_ids: Option<Vec<SharedKeyId>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub active_generations: Option<ActiveGenerations>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -162,6 +163,158 @@ pub struct TestUser {
     pub trusted: bool,
     pub moderator: bool,
     pub created: bool,
+}
+
+/// The farthest that a balance is moved at once, in kudos.
+const MAX_MOVE: i64 = 1_000_000_000_000;
+
+/// The table of [`UserInput`].
+pub const INPUT_SCHEMA: Schema = Schema {
+    name: "UserInput",
+    fields: &[
+        Field::optional(
+            "kudos",
+            Kind::number(-1e12, 1e12),
+            "Added to the balance; admins only.",
+        ),
+        Field::optional(
+            "monthly_kudos",
+            Kind::integer(-MAX_MOVE, MAX_MOVE),
+            "Added to what it gets each month; admins only.",
+        ),
+        Field::optional(
+            "usage_multiplier",
+            Kind::number(0.1, 10.0),
+            "Scales its recorded usage; admins only.",
+        ),
+        Field::optional("moderator", Kind::Bool, "Keeps order; admins only."),
+        Field::optional(
+            "concurrency",
+            Kind::integer(0, 500),
+            "How many results it may have waiting; moderators only.",
+        ),
+        Field::optional(
+            "worker_invited",
+            Kind::integer(0, UserId::MAX),
+            "How many workers it may have by invitation; moderators only.",
+        ),
+        Field::optional("trusted", Kind::Bool, "Proved itself; moderators only."),
+        Field::optional("flagged", Kind::Bool, "Misbehaved; moderators only."),
+        Field::optional(
+            "customizer",
+            Kind::Bool,
+            "May serve any model; moderators only.",
+        ),
+        Field::optional("vpn", Kind::Bool, "May work from a proxy; moderators only."),
+        Field::optional(
+            "service",
+            Kind::Bool,
+            "Speaks for users of its own; moderators only.",
+        ),
+        Field::optional("education", Kind::Bool, "A school; moderators only."),
+        Field::optional(
+            "special",
+            Kind::Bool,
+            "May use special models; moderators only.",
+        ),
+        Field::optional(
+            "reset_suspicion",
+            Kind::Bool,
+            "Forgets what it was suspected of; moderators only.",
+        ),
+        Field::optional(
+            "admin_comment",
+            Kind::text(5, 500),
+            "A note among moderators; moderators only.",
+        ),
+        Field::optional(
+            "public_workers",
+            Kind::Bool,
+            "Whether everybody sees its workers.",
+        ),
+        Field::optional("username", Kind::text(3, 100), "Its name before the `#`."),
+        Field::optional("contact", Kind::text(5, 500), "How to reach it."),
+        Field::optional(
+            "generate_proxy_passkey",
+            Kind::Bool,
+            "Makes a passkey for a service; service accounts only.",
+        ),
+        Field::optional("undelete", Kind::Bool, "Takes its deletion back."),
+    ],
+};
+
+/// What to change about an account; what is `None` stays.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+#[expect(missing_docs, reason = "the wire names; `INPUT_SCHEMA` documents each")]
+pub struct UserInput {
+    pub kudos: Option<f64>,
+    pub monthly_kudos: Option<i64>,
+    pub usage_multiplier: Option<f64>,
+    pub moderator: Option<bool>,
+    pub concurrency: Option<i64>,
+    pub worker_invited: Option<i64>,
+    pub trusted: Option<bool>,
+    pub flagged: Option<bool>,
+    pub customizer: Option<bool>,
+    pub vpn: Option<bool>,
+    pub service: Option<bool>,
+    pub education: Option<bool>,
+    pub special: Option<bool>,
+    pub reset_suspicion: Option<bool>,
+    pub admin_comment: Option<String>,
+    pub public_workers: Option<bool>,
+    pub username: Option<String>,
+    pub contact: Option<String>,
+    pub generate_proxy_passkey: Option<bool>,
+    pub undelete: Option<bool>,
+}
+
+/// What was changed about an account, and nothing else.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+#[expect(missing_docs, reason = "the wire names of `community.md` § 2.7")]
+pub struct UserChanged {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub new_kudos: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub monthly_kudos: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub usage_multiplier: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub moderator: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub concurrency: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub worker_invited: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trusted: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub flagged: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub customizer: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub vpn: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub service: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub education: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub special: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub new_suspicion: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub admin_comment: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub public_workers: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub username: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub contact: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub proxy_passkey: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub undeleted: Option<bool>,
 }
 
 /// The answer of `GET /webhooks/secret`: what signs the messages about an account's requests.

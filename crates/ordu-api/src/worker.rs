@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{TeamId, UserId, WorkerId};
+use crate::message::MessageView;
+use crate::schema::{Field, Kind, Schema};
 
 /// Reason → how many waiting requests a pop passed over for it.
 pub type Skipped = BTreeMap<String, u64>;
@@ -122,7 +124,7 @@ pub struct WorkerView {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub owner: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub messages: Option<Vec<WorkerMessage>>,
+    pub messages: Option<Vec<MessageView>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub paused: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -167,4 +169,78 @@ pub enum Privilege {
     Owner(UserId),
     /// Moderators.
     Moderator,
+}
+
+/// The table of [`WorkerInput`].
+pub const INPUT_SCHEMA: Schema = Schema {
+    name: "WorkerInput",
+    fields: &[
+        Field::optional(
+            "maintenance",
+            Kind::Bool,
+            "Whether it serves its owner only.",
+        ),
+        Field::optional(
+            "maintenance_msg",
+            Kind::text(0, 300),
+            "Why, for whoever runs it.",
+        ),
+        Field::optional(
+            "paused",
+            Kind::Bool,
+            "Whether it gets no jobs; moderators only.",
+        ),
+        Field::optional("info", Kind::text(0, 1000), "What its owner says about it."),
+        Field::optional("name", Kind::text(5, 100), "Its new name."),
+        Field::optional(
+            "team",
+            Kind::text(0, 36),
+            "The id of its team; empty to leave it.",
+        ),
+    ],
+};
+
+/// What to change about a worker; what is `None` stays.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+#[expect(missing_docs, reason = "the wire names; `INPUT_SCHEMA` documents each")]
+pub struct WorkerInput {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub maintenance: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub maintenance_msg: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub paused: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub info: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub team: Option<String>,
+}
+
+/// What was changed about a worker, and nothing else; the team by its name.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+#[expect(missing_docs, reason = "the members of `WorkerInput`")]
+pub struct WorkerChanged {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub maintenance: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub paused: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub info: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub team: Option<String>,
+}
+
+/// The answer to the deletion of a worker.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkerDeleted {
+    /// Its id.
+    pub deleted_id: WorkerId,
+    /// Its name.
+    pub deleted_name: String,
 }

@@ -28,6 +28,7 @@
 #![warn(missing_docs, clippy::missing_errors_doc, clippy::indexing_slicing)]
 
 mod address;
+mod alchemy;
 mod error;
 mod fetch;
 mod files;

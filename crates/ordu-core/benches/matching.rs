@@ -125,7 +125,9 @@ fn matching_pop(criterion: &mut Criterion) {
                     |offer| {
                         horde.check_in(offer, NOW);
                         let found = horde.pop(WORKER, &mut dice, NOW).expect("a match");
-                        horde.release(&found.ids());
+                        for batch in &found {
+                            horde.release(&batch.ids());
+                        }
                         found
                     },
                     BatchSize::SmallInput,

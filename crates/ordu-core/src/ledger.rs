@@ -48,6 +48,8 @@ pub enum Reason {
     Rating,
     /// What the floor of an account forgave.
     Floor,
+    /// A balance set from outside, which nobody earned or spent.
+    Reconciliation,
 }
 
 impl Reason {
@@ -65,6 +67,7 @@ impl Reason {
             Self::Style => "style",
             Self::Rating => "rating",
             Self::Floor => "floor",
+            Self::Reconciliation => "reconciliation",
         }
     }
 }

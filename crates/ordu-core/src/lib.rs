@@ -11,18 +11,25 @@ pub mod time;
 
 pub mod address;
 pub mod agent;
+pub mod alchemy;
 pub mod asking;
 pub mod filter;
+pub mod grant;
 pub mod image;
 pub mod ledger;
 pub mod model_reference;
+pub mod permission;
 pub mod pricing;
 pub mod profanity;
 pub mod rating;
+pub mod shared_key;
 pub mod standing;
+pub mod style;
 pub mod suspicion;
 pub mod text;
 pub mod text_models;
+pub mod transfer;
+pub mod trust;
 
 pub mod horde;
 

@@ -16,6 +16,7 @@ use uuid::Uuid;
 use crate::clock::Clock;
 use crate::error::{ApiError, ApiResult};
 use crate::secret::{KeyHash, NoRandomness, Secret, new_api_key};
+use crate::shared_keys::SharedKeys;
 
 /// How long a copy counts as the truth.
 const FRESH_FOR: Millis = Millis::from_seconds(10);
@@ -85,31 +86,38 @@ impl Account {
 
     /// The roles as the rules see them.
     pub(crate) fn roles(&self) -> Roles {
-        let roles = &self.user.roles;
-        let granted = [
-            (roles.trusted, Role::Trusted),
-            (roles.special, Role::Special),
-            (roles.education, Role::Education),
-            (roles.service, Role::Service),
-            (roles.flagged, Role::Flagged),
-            (roles.moderator, Role::Moderator),
-            (roles.customizer, Role::Customizer),
-            (roles.vpn, Role::Vpn),
-            (self.is_pseudonymous(), Role::Pseudonymous),
-        ];
-        granted
-            .into_iter()
-            .filter_map(|(has, role)| has.then_some(role))
-            .collect()
+        roles_of(&self.user)
     }
 
     /// Whether nobody vouches for who it is.
     pub(crate) fn is_pseudonymous(&self) -> bool {
-        self.user
-            .subject
-            .as_ref()
-            .is_some_and(|subject| Uuid::try_parse(subject).is_ok())
+        is_pseudonymous(&self.user)
     }
+}
+
+/// The roles of a user as the rules see them.
+pub(crate) fn roles_of(user: &User) -> Roles {
+    let roles = &user.roles;
+    let granted = [
+        (roles.trusted, Role::Trusted),
+        (roles.special, Role::Special),
+        (roles.education, Role::Education),
+        (roles.service, Role::Service),
+        (roles.flagged, Role::Flagged),
+        (roles.moderator, Role::Moderator),
+        (roles.customizer, Role::Customizer),
+        (roles.vpn, Role::Vpn),
+        (is_pseudonymous(user), Role::Pseudonymous),
+    ];
+    granted
+        .into_iter()
+        .filter_map(|(has, role)| has.then_some(role))
+        .collect()
+}
+
+fn is_pseudonymous(user: &User) -> bool {
+    let subject = user.subject.as_ref();
+    subject.is_some_and(|subject| Uuid::try_parse(subject).is_ok())
 }
 
 /// Finds an account with what it can spend.
@@ -169,13 +177,24 @@ pub async fn grant(
     amount: Kudos,
     now: Timestamp,
 ) -> Result<(), ordu_store::Error> {
+    move_balance(store, user, amount, Reason::Admin, now).await
+}
+
+/// The same for another reason than a correction.
+pub(crate) async fn move_balance(
+    store: &Store,
+    user: UserId,
+    amount: Kudos,
+    reason: Reason,
+    now: Timestamp,
+) -> Result<(), ordu_store::Error> {
     if amount == Kudos::ZERO {
         return Ok(());
     }
     let entry = if amount > Kudos::ZERO {
-        Entry::reward(user, amount, Reason::Admin)
+        Entry::reward(user, amount, reason)
     } else {
-        Entry::burn(user, -amount, Reason::Admin)
+        Entry::burn(user, -amount, reason)
     };
     let event = Event {
         id: Uuid::new_v4(),
@@ -202,6 +221,27 @@ pub async fn new_key(store: &Store, secret: &Secret, user: UserId) -> Result<Api
     Ok(key)
 }
 
+/// Whose activity a movement shows: who pays for work, and whose worker is paid for work or for
+/// being there. What the anonymous account does is nobody's activity.
+///
+/// # Source
+/// `community.md` § 2.7.
+fn active_by(entry: &Entry) -> Option<UserId> {
+    let paid_for = matches!(
+        entry.reason,
+        Reason::Activation | Reason::Generation | Reason::Uptime
+    );
+    let account = if entry.from == LedgerAccount::Mint {
+        entry.to
+    } else {
+        entry.from
+    };
+    let (LedgerAccount::Spendable(user) | LedgerAccount::Escrow(user)) = account else {
+        return None;
+    };
+    (paid_for && user != UserId::ANONYMOUS).then_some(user)
+}
+
 /// The accounts at hand, and what is promised of their kudos.
 pub(crate) struct Accounts {
     store: Arc<Store>,
@@ -210,6 +250,7 @@ pub(crate) struct Accounts {
     by_key: Cache<KeyHash, UserId>,
     by_id: Cache<UserId, Copy>,
     holds: Mutex<Holds>,
+    shared_keys: SharedKeys,
 }
 
 /// A copy of an account and when it was read.
@@ -229,6 +270,7 @@ struct Holds {
 impl Accounts {
     pub(crate) fn new(store: Arc<Store>, secret: Secret, clock: Clock) -> Self {
         Self {
+            shared_keys: SharedKeys::new(Arc::clone(&store), clock.clone()),
             store,
             secret,
             clock,
@@ -236,6 +278,11 @@ impl Accounts {
             by_id: Cache::new(KEPT),
             holds: Mutex::default(),
         }
+    }
+
+    /// The keys by which others spend the kudos of an account.
+    pub(crate) const fn shared_keys(&self) -> &SharedKeys {
+        &self.shared_keys
     }
 
     /// Who presents this key.
@@ -302,9 +349,12 @@ impl Accounts {
         self.by_id.remove(&id);
     }
 
-    /// Takes committed debits off the copies.
+    /// Takes committed debits off the copies, and notes who was active.
     pub(crate) fn apply(&self, event: &Event) {
         for entry in &event.entries {
+            if let Some(user) = active_by(entry) {
+                self.store.active_later(user, event.at);
+            }
             let LedgerAccount::Spendable(user) = entry.from else {
                 continue;
             };
@@ -332,8 +382,13 @@ impl Accounts {
         }
     }
 
-    /// What was promised and is paid now, or `None` for all that is left, is no longer promised.
+    /// What was promised and is paid now, or `None` for all that is left, is no longer promised,
+    /// neither by the account nor by a shared key.
     pub(crate) fn release(&self, request: RequestId, paid: Option<Kudos>) {
+        match paid {
+            Some(amount) => self.shared_keys.charge(request, amount),
+            None => self.shared_keys.release(request),
+        }
         let mut holds = self.holds.lock().unwrap_or_else(PoisonError::into_inner);
         let Some((user, left)) = holds.by_request.get(&request).copied() else {
             return;

@@ -20,12 +20,14 @@ use crate::config::Config;
 use crate::error::{ApiError, ApiResult};
 use crate::guard::Guard;
 use crate::limits::Limits;
+use crate::messages::Messages;
 use crate::passkeys::Passkeys;
 use crate::pictures::Pictures;
 use crate::ratings::Ratings;
 use crate::registry::Registry;
 use crate::reservation::Reservations;
 use crate::secret::Secret;
+use crate::styles::Styles;
 use crate::trusted::TrustedAddresses;
 use crate::watch::Watch;
 use crate::webhooks::Webhooks;
@@ -51,6 +53,8 @@ pub(crate) struct App {
     pub(crate) registry: Registry,
     pub(crate) watch: Watch,
     pub(crate) reservations: Reservations,
+    pub(crate) styles: Styles,
+    pub(crate) messages: Messages,
     pub(crate) reference: Arc<ModelReference>,
     pub(crate) live: Mutex<Live>,
     /// What must be completed although nobody waits for the answer any more.

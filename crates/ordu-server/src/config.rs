@@ -36,6 +36,8 @@ pub struct Config {
     pub secret: Secret,
     /// Accounts with the rights of an admin.
     pub admins: Vec<UserId>,
+    /// Accounts that may thank others with kudos from nowhere.
+    pub awarders: Vec<UserId>,
     /// Whether loopback clients may mint users for tests.
     pub test_users: bool,
     /// A JSON document of image models, instead of the built-in one.
@@ -76,6 +78,7 @@ impl Config {
             share_results: false,
             secret: Secret::new("only for tests"),
             admins: Vec::new(),
+            awarders: UserId::new(1).into_iter().collect(),
             test_users: true,
             model_reference: None,
             text_model_reference: None,

@@ -22,6 +22,9 @@ pub(crate) const MAX_JSON_BYTES: usize = 1 << 20;
 /// The largest body that may carry a long prompt: a million tokens of context, in bytes.
 pub(crate) const MAX_TEXT_JSON_BYTES: usize = 8 << 20;
 
+/// The largest body that may carry what came of a form, such as a vector drawing, in bytes.
+pub(crate) const MAX_RESULT_JSON_BYTES: usize = 4 << 20;
+
 /// The largest body that may carry pictures as base64, in bytes.
 pub(crate) const MAX_PICTURE_JSON_BYTES: usize = 64 << 20;
 
@@ -31,6 +34,20 @@ pub(crate) trait Input: DeserializeOwned {
     const SCHEMA: Schema;
     /// The largest body, in bytes.
     const MAX_BYTES: usize = MAX_JSON_BYTES;
+    /// What is made of a body that is no JSON object at all.
+    const FORMLESS: Formless = Formless::Refused;
+}
+
+/// What is made of a body that is no JSON object at all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Formless {
+    /// It is refused for that.
+    Refused,
+    /// It counts as empty, so that the first missing member is complained about.
+    ///
+    /// # Source
+    /// `observed.md` 2.
+    Empty,
 }
 
 impl Input for ordu_api::image::ImageRequest {
@@ -68,6 +85,37 @@ impl Input for ordu_api::rating::RatingForm {
     const SCHEMA: Schema = ordu_api::rating::RATING_SCHEMA;
 }
 
+impl Input for ordu_api::alchemy::AlchemyRequest {
+    const SCHEMA: Schema = ordu_api::alchemy::REQUEST_SCHEMA;
+    const MAX_BYTES: usize = MAX_PICTURE_JSON_BYTES;
+}
+
+impl Input for ordu_api::alchemy::AlchemyPop {
+    const SCHEMA: Schema = ordu_api::alchemy::POP_SCHEMA;
+}
+
+impl Input for ordu_api::alchemy::AlchemySubmit {
+    const SCHEMA: Schema = ordu_api::alchemy::SUBMIT_SCHEMA;
+    const MAX_BYTES: usize = MAX_RESULT_JSON_BYTES;
+    const FORMLESS: Formless = Formless::Empty;
+}
+
+impl Input for ordu_api::message::MessageInput {
+    const SCHEMA: Schema = ordu_api::message::SCHEMA;
+}
+
+impl Input for ordu_api::user::UserInput {
+    const SCHEMA: Schema = ordu_api::user::INPUT_SCHEMA;
+}
+
+impl Input for ordu_api::worker::WorkerInput {
+    const SCHEMA: Schema = ordu_api::worker::INPUT_SCHEMA;
+}
+
+impl Input for ordu_api::shared_key::SharedKeyInput {
+    const SCHEMA: Schema = ordu_api::shared_key::SCHEMA;
+}
+
 /// A body that passed its table.
 pub(crate) struct Checked<T>(pub(crate) T);
 
@@ -76,11 +124,49 @@ impl<S: Sync, T: Input> FromRequest<S> for Checked<T> {
 
     async fn from_request(request: Request, _: &S) -> ApiResult<Self> {
         let (parts, body) = request.into_parts();
-        let mut value = read_json(&parts.headers, body, T::MAX_BYTES).await?;
+        let mut value = match (
+            read_json(&parts.headers, body, T::MAX_BYTES).await,
+            T::FORMLESS,
+        ) {
+            (Ok(value), Formless::Refused) => value,
+            (Ok(value), Formless::Empty) if value.is_object() => value,
+            (Err(error), Formless::Refused) => return Err(error),
+            (_, Formless::Empty) => Value::Object(serde_json::Map::new()),
+        };
         T::SCHEMA.check(&mut value)?;
         let input = serde_json::from_value(value)
             .map_err(|error| ApiError::plain(StatusCode::BAD_REQUEST, error.to_string()))?;
         Ok(Self(input))
+    }
+}
+
+/// A body that passed its table, or none at all, which counts as an empty object. Nobody looks at
+/// its content type.
+pub(crate) struct Loose<T>(pub(crate) T);
+
+impl<S: Sync, T: Input> FromRequest<S> for Loose<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, _: &S) -> ApiResult<Self> {
+        let bytes = read_bytes(request.into_body(), T::MAX_BYTES).await?;
+        let mut value = if bytes.is_empty() {
+            Value::Object(serde_json::Map::new())
+        } else {
+            parse_json(&bytes)?
+        };
+        T::SCHEMA.check(&mut value)?;
+        let input = serde_json::from_value(value)
+            .map_err(|error| ApiError::plain(StatusCode::BAD_REQUEST, error.to_string()))?;
+        Ok(Self(input))
+    }
+}
+
+/// The members of a body whose form nobody looks at: what is no object has none.
+pub(crate) async fn read_loosely(body: Body) -> ApiResult<serde_json::Map<String, Value>> {
+    let bytes = read_bytes(body, MAX_JSON_BYTES).await?;
+    match serde_json::from_slice(&bytes) {
+        Ok(Value::Object(members)) => Ok(members),
+        _ => Ok(serde_json::Map::new()),
     }
 }
 
@@ -89,11 +175,18 @@ async fn read_json(headers: &HeaderMap, body: Body, max_bytes: usize) -> ApiResu
         let message = "The body must be JSON: send `Content-Type: application/json`";
         return Err(ApiError::plain(StatusCode::BAD_REQUEST, message));
     }
-    let bytes = to_bytes(body, max_bytes).await.map_err(|_| {
+    parse_json(&read_bytes(body, max_bytes).await?)
+}
+
+async fn read_bytes(body: Body, max_bytes: usize) -> ApiResult<bytes::Bytes> {
+    to_bytes(body, max_bytes).await.map_err(|_| {
         let message = format!("The body could not be read or is larger than {max_bytes} bytes");
         ApiError::plain(StatusCode::PAYLOAD_TOO_LARGE, message)
-    })?;
-    serde_json::from_slice(&bytes).map_err(|error| {
+    })
+}
+
+fn parse_json(bytes: &[u8]) -> ApiResult<Value> {
+    serde_json::from_slice(bytes).map_err(|error| {
         ApiError::plain(
             StatusCode::BAD_REQUEST,
             format!("The body is not valid JSON: {error}"),

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use image::{DynamicImage, ImageReader, Limits};
 use ordu_api::ReturnCode;
 use ordu_core::Refusal;
+use ordu_core::alchemy::{MAX_TILES, TILE, is_link};
 use tokio::sync::Semaphore;
 
 use crate::fetch::{FetchError, Fetcher};
@@ -33,6 +34,9 @@ const DECODE_DEADLINE: Duration = Duration::from_secs(20);
 /// The WebP quality that source pictures are kept in.
 const SOURCE_QUALITY: f32 = 50.0;
 
+/// The WebP quality that pictures for alchemy are kept in.
+const FINE_QUALITY: f32 = 95.0;
+
 /// Turns what clients and workers send into pictures.
 pub(crate) struct Pictures {
     fetcher: Fetcher,
@@ -46,6 +50,18 @@ pub(crate) enum Keep {
     Picture,
     /// A mask: every pixel counts.
     Mask,
+    /// What is worked on as it is: hardly lossy, and as large as alchemists take.
+    Fine,
+}
+
+impl Keep {
+    /// The most pixels.
+    const fn max_pixels(self) -> u64 {
+        match self {
+            Self::Picture | Self::Mask => MAX_SOURCE_PIXELS,
+            Self::Fine => MAX_TILES * TILE as u64 * TILE as u64,
+        }
+    }
 }
 
 impl Pictures {
@@ -58,15 +74,22 @@ impl Pictures {
 
     /// Reads a URL or base64 text, and gives the picture back as WebP.
     pub(crate) async fn read(&self, source: &str, keep: Keep) -> Result<Source, Refusal> {
-        let bytes = if source.starts_with("http") {
-            self.fetcher
-                .fetch(source)
-                .await
-                .map_err(|error| refuse_fetch(&error))?
+        let bytes = if is_link(source) {
+            self.fetch(source).await?
         } else {
             decode_base64(source)?
         };
         self.recode(bytes, keep).await
+    }
+
+    /// Fetches a picture only to look how large it is: width and height in pixels.
+    pub(crate) async fn measure(&self, url: &str) -> Result<(u32, u32), Refusal> {
+        dimensions(&self.fetch(url).await?)
+    }
+
+    async fn fetch(&self, url: &str) -> Result<Bytes, Refusal> {
+        let fetched = self.fetcher.fetch(url).await;
+        fetched.map_err(|error| refuse_fetch(&error))
     }
 
     async fn recode(&self, bytes: Bytes, keep: Keep) -> Result<Source, Refusal> {
@@ -87,10 +110,14 @@ impl Pictures {
 pub(crate) struct Source {
     pub(crate) webp: Bytes,
     pub(crate) has_alpha: bool,
+    /// In pixels.
+    pub(crate) width: u32,
+    /// In pixels.
+    pub(crate) height: u32,
 }
 
 fn recode(bytes: &[u8], keep: Keep) -> Result<Source, Refusal> {
-    let picture = decode(bytes)?;
+    let picture = decode(bytes, keep.max_pixels())?;
     let has_alpha = picture.color().has_alpha();
     let (width, height) = (picture.width(), picture.height());
     let (rgb, rgba);
@@ -104,32 +131,43 @@ fn recode(bytes: &[u8], keep: Keep) -> Result<Source, Refusal> {
     let encoded = match keep {
         Keep::Picture => encoder.encode_simple(false, SOURCE_QUALITY),
         Keep::Mask => encoder.encode_simple(true, 100.0),
+        Keep::Fine => encoder.encode_simple(false, FINE_QUALITY),
     };
     let encoded =
         encoded.map_err(|error| unreadable(&format!("WebP cannot hold it: {error:?}")))?;
     Ok(Source {
         webp: Bytes::copy_from_slice(&encoded),
         has_alpha,
+        width,
+        height,
     })
 }
 
+fn reader(bytes: &[u8]) -> Result<ImageReader<Cursor<&[u8]>>, Refusal> {
+    let reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format();
+    reader.map_err(|error| unreadable(&error.to_string()))
+}
+
+/// Width and height in pixels, by the header.
+fn dimensions(bytes: &[u8]) -> Result<(u32, u32), Refusal> {
+    let size = reader(bytes)?.into_dimensions();
+    size.map_err(|error| unreadable(&error.to_string()))
+}
+
 /// Decodes within bounds; the header decides first.
-fn decode(bytes: &[u8]) -> Result<DynamicImage, Refusal> {
-    let reader = || ImageReader::new(Cursor::new(bytes)).with_guessed_format();
-    let (width, height) = reader()
-        .map_err(|error| unreadable(&error.to_string()))?
-        .into_dimensions()
-        .map_err(|error| unreadable(&error.to_string()))?;
-    if u64::from(width) * u64::from(height) > MAX_SOURCE_PIXELS || width.max(height) > MAX_SIDE {
+fn decode(bytes: &[u8], max_pixels: u64) -> Result<DynamicImage, Refusal> {
+    let (width, height) = dimensions(bytes)?;
+    if u64::from(width) * u64::from(height) > max_pixels || width.max(height) > MAX_SIDE {
         let message = format!(
-            "The picture is {width}x{height}: at most {MAX_SOURCE_PIXELS} pixels are allowed"
+            "The picture is {width}x{height}: at most {max_pixels} pixels are allowed, {MAX_SIDE} \
+             a side"
         );
         return Err(Refusal::new(
             ReturnCode::SourceImageResolutionExceeded,
             message,
         ));
     }
-    let mut limited = reader().map_err(|error| unreadable(&error.to_string()))?;
+    let mut limited = reader(bytes)?;
     let mut limits = Limits::default();
     limits.max_alloc = Some(MAX_DECODED_BYTES);
     limited.limits(limits);

@@ -69,6 +69,7 @@ impl Rebuilder<'_> {
         Ok(Job {
             id: row.id,
             request: row.request,
+            slot: row.slot,
             worker: row.worker,
             worker_name: known
                 .as_ref()

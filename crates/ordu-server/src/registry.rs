@@ -72,6 +72,14 @@ impl Registry {
         self.tables().by_id.get(&id).cloned()
     }
 
+    /// Forgets a worker that was deleted.
+    pub(crate) fn remove(&self, id: WorkerId) {
+        let mut tables = self.tables();
+        if let Some(known) = tables.by_id.remove(&id) {
+            tables.by_name.remove(&known.name);
+        }
+    }
+
     /// Whether there is such a worker.
     pub(crate) fn contains(&self, id: WorkerId) -> bool {
         self.tables().by_id.contains_key(&id)

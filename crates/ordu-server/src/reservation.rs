@@ -7,16 +7,20 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ordu_api::UserId;
+use ordu_api::worker::WorkKind;
 
-/// Promised slots by user.
+/// Slots are promised to a user for one kind of work.
+type Whose = (UserId, WorkKind);
+
+/// Promised slots.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Reservations(Arc<Mutex<BTreeMap<UserId, u64>>>);
+pub(crate) struct Reservations(Arc<Mutex<BTreeMap<Whose, u64>>>);
 
 /// Slots that are promised until this is dropped.
 #[derive(Debug)]
 pub(crate) struct Reservation {
     all: Reservations,
-    user: UserId,
+    whose: Whose,
     slots: u64,
 }
 
@@ -25,7 +29,7 @@ pub(crate) struct Reservation {
 pub(crate) struct Full(pub(crate) u64);
 
 impl Reservations {
-    fn slots(&self) -> MutexGuard<'_, BTreeMap<UserId, u64>> {
+    fn slots(&self) -> MutexGuard<'_, BTreeMap<Whose, u64>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -33,21 +37,21 @@ impl Reservations {
     /// while nobody else can reserve: what just moved from here into the queue is seen once.
     pub(crate) fn reserve(
         &self,
-        user: UserId,
+        whose: Whose,
         slots: u64,
         limit: u64,
         open: impl FnOnce() -> u64,
     ) -> Result<Reservation, Full> {
         let mut promised = self.slots();
-        let here = promised.get(&user).copied().unwrap_or(0);
+        let here = promised.get(&whose).copied().unwrap_or(0);
         let taken = open().saturating_add(here);
         if taken.saturating_add(slots) > limit {
             return Err(Full(taken));
         }
-        *promised.entry(user).or_default() += slots;
+        *promised.entry(whose).or_default() += slots;
         Ok(Reservation {
             all: self.clone(),
-            user,
+            whose,
             slots,
         })
     }
@@ -56,10 +60,10 @@ impl Reservations {
 impl Drop for Reservation {
     fn drop(&mut self) {
         let mut promised = self.all.slots();
-        if let Some(slots) = promised.get_mut(&self.user) {
+        if let Some(slots) = promised.get_mut(&self.whose) {
             *slots = slots.saturating_sub(self.slots);
             if *slots == 0 {
-                promised.remove(&self.user);
+                promised.remove(&self.whose);
             }
         }
     }
@@ -72,7 +76,7 @@ mod tests {
     #[test]
     fn what_is_promised_counts_until_it_is_dropped() {
         let all = Reservations::default();
-        let user = UserId::ANONYMOUS;
+        let user = (UserId::ANONYMOUS, WorkKind::Image);
         let first = all.reserve(user, 2, 4, || 1).unwrap();
         assert_eq!(all.reserve(user, 2, 4, || 1).unwrap_err(), Full(3));
         let second = all.reserve(user, 1, 4, || 1).unwrap();

@@ -10,7 +10,8 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::app::App;
 use crate::routes::{
-    blob, filter, health, image, job, operation, page, rating, status, text, user, webhook, worker,
+    alchemy, blob, filter, health, image, job, kudos, message, operation, page, rating, shared_key,
+    status, text, user, user_edit, webhook, worker, worker_edit,
 };
 use crate::transport;
 
@@ -56,13 +57,35 @@ fn api() -> Router<Arc<App>> {
         )
         .route("/generate/text/pop", post(text::pop))
         .route("/generate/text/submit", post(text::submit))
+        .route("/interrogate/async", post(alchemy::async_interrogate))
+        .route(
+            "/interrogate/status/{id}",
+            get(alchemy::status).delete(alchemy::cancel),
+        )
+        .route("/interrogate/pop", post(alchemy::pop))
+        .route("/interrogate/submit", post(alchemy::submit))
         .route("/status/heartbeat", get(health::heartbeat))
         .route("/status/models", get(status::models))
         .route("/status/models/{name}", get(status::model))
         .route("/status/performance", get(status::performance))
         .route("/status/modes", get(status::modes).put(status::set_modes))
         .route("/workers", get(worker::list))
-        .route("/workers/{id}", get(worker::by_id))
+        .route(
+            "/workers/{id}",
+            get(worker::by_id)
+                .put(worker_edit::update)
+                .delete(worker_edit::delete),
+        )
+        .route(
+            "/workers/messages",
+            get(message::list)
+                .post(message::send)
+                .put(message::unknown_worker),
+        )
+        .route(
+            "/workers/messages/{id}",
+            get(message::by_id).delete(message::delete),
+        )
         .route("/workers/name/{name}", get(worker::by_name))
         .route(
             "/filters",
@@ -88,7 +111,21 @@ fn api() -> Router<Arc<App>> {
         )
         .route("/operations/notices", get(operation::notices))
         .route("/find_user", get(user::find))
-        .route("/users/{id}", get(user::by_id))
         .route("/webhooks/secret", get(webhook::secret))
+        .route(
+            "/users/{id}",
+            get(user::by_id)
+                .put(user_edit::update)
+                .delete(user_edit::delete),
+        )
+        .route("/kudos/transfer", post(kudos::transfer))
+        .route("/kudos/award", post(kudos::award))
+        .route("/sharedkeys", put(shared_key::create))
+        .route(
+            "/sharedkeys/{id}",
+            get(shared_key::by_id)
+                .patch(shared_key::update)
+                .delete(shared_key::delete),
+        )
         .route("/dev/test-user", post(user::test_user))
 }

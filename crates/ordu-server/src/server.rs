@@ -25,6 +25,7 @@ use crate::config::{BlobPlace, Config};
 use crate::fetch::Fetcher;
 use crate::guard::Guard;
 use crate::limits::Limits;
+use crate::messages::Messages;
 use crate::passkeys::Passkeys;
 use crate::pictures::Pictures;
 use crate::ratings::Ratings;
@@ -32,6 +33,7 @@ use crate::rebuild::Rebuilder;
 use crate::registry::{self, Known, Registry};
 use crate::reservation::Reservations;
 use crate::secret::{NoRandomness, Secret, random_bytes};
+use crate::styles::Styles;
 use crate::tasks::Tasks;
 use crate::traffic::TrafficCounters;
 use crate::trusted::TrustedAddresses;
@@ -199,6 +201,8 @@ async fn open(config: Config, address: SocketAddr, url: &str) -> Result<App, Sta
         registry: Registry::default(),
         watch: Watch::default(),
         reservations: Reservations::default(),
+        styles: Styles::default(),
+        messages: Messages::default(),
         live: Mutex::new(Live { horde, dice }),
         tracker: TaskTracker::new(),
         node: node.unwrap_or(HeaderValue::from_static("ordu")),
@@ -249,6 +253,24 @@ fn read_reference(config: &Config) -> Result<ModelReference, StartError> {
     Ok(image.with_text(text))
 }
 
+/// What a request may still cost is held and promised again.
+fn restore_promises(app: &App, row: &ordu_store::Request) {
+    let Some(work) = app
+        .live()
+        .horde
+        .request(row.id)
+        .map(|request| request.work.clone())
+    else {
+        return;
+    };
+    let charged = row.consumed - work.activation_tax();
+    app.accounts.hold(row.id, row.owner, row.hold - charged);
+    if let Some(key) = row.shared_key {
+        let left = work.most_cost(&app.reference) - row.consumed;
+        app.accounts.shared_keys().restore(key, row.id, left);
+    }
+}
+
 /// Workers, waiting requests and modes come back as they were.
 async fn restore(app: &App) -> Result<(), StartError> {
     let workers = app.store.list_workers().await?;
@@ -257,6 +279,7 @@ async fn restore(app: &App) -> Result<(), StartError> {
     app.load_guard().await?;
     app.passkeys.refresh(&app.store).await?;
     app.trusted.load(&app.store).await?;
+    app.load_messages().await?;
     for worker in &workers {
         app.registry.put(Known::from_stored(worker));
         app.live().horde.restore_worker(registry::record(worker));
@@ -268,7 +291,7 @@ async fn restore(app: &App) -> Result<(), StartError> {
     let mut restored = 0_usize;
     for request in &requests {
         if rebuilder.restore(&mut app.live().horde, request) {
-            app.accounts.hold(request.id, request.owner, request.hold);
+            restore_promises(app, request);
             restored += 1;
         }
     }

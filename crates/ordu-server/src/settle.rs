@@ -1,6 +1,6 @@
 //! Settlements on their way into the database and back into the live horde.
 
-use ordu_core::horde::{Delivery, Effect, Settlement};
+use ordu_core::horde::{Aftermath, Delivery, Effect, Settlement};
 use ordu_core::{Kudos, Timestamp};
 use ordu_store::{Activity, Fault, Faulted, Settled};
 
@@ -13,12 +13,12 @@ impl App {
         let (job, request) = (settlement.job, settlement.request);
         let stored = match &settlement.effect {
             Effect::Nothing => return Ok(settlement.reward),
-            Effect::Faulted => {
+            Effect::Faulted(aftermath) => {
                 let fault = Fault {
                     job,
                     request,
                     at: now,
-                    how: Faulted::Retry,
+                    how: how(*aftermath),
                 };
                 self.store.fault(&fault).await.map(|_| ())
             }
@@ -96,5 +96,13 @@ impl App {
             Settled::Unknown => tracing::warn!(job.id = %settlement.job, "a job is not stored"),
         }
         Ok(())
+    }
+}
+
+/// What is stored of a fault.
+pub(crate) const fn how(aftermath: Aftermath) -> Faulted {
+    match aftermath {
+        Aftermath::Reopened => Faulted::Retry,
+        Aftermath::GivenUp => Faulted::GiveUpSlot,
     }
 }

@@ -4,9 +4,10 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use ordu_api::image::{ExtraSourceImage, SourceProcessing};
-use ordu_api::{RequestId, ReturnCode};
+use ordu_api::{JobId, RequestId, ReturnCode};
 use ordu_core::Timestamp;
 use ordu_core::agent::Agent;
+use ordu_core::alchemy::{self, AlchemySpec};
 use ordu_core::horde::Work;
 use ordu_core::image::ImageSpec;
 
@@ -23,6 +24,10 @@ pub(crate) async fn keep(app: &App, id: RequestId, work: &mut Work) -> ApiResult
             keep_of_image(app, id, spec).await
         }
         Work::Text(_) => Ok(()),
+        Work::Alchemy(spec) => {
+            let spec = std::sync::Arc::make_mut(spec);
+            keep_of_alchemy(app, id, spec).await
+        }
     }
 }
 
@@ -54,6 +59,34 @@ async fn keep_of_image(app: &App, id: RequestId, spec: &mut ImageSpec) -> ApiRes
         extra.image = name;
     }
     Ok(())
+}
+
+/// Measures the picture that forms are about. What lies elsewhere stays there.
+async fn keep_of_alchemy(app: &App, id: RequestId, spec: &mut AlchemySpec) -> ApiResult<()> {
+    if spec.is_linked() {
+        let (width, height) = app.pictures.measure(&spec.source_image).await?;
+        spec.tiles = alchemy::tiles(width, height)?;
+        return Ok(());
+    }
+    let picture = app.pictures.read(&spec.source_image, Keep::Fine).await?;
+    spec.tiles = alchemy::tiles(picture.width, picture.height)?;
+    let name = blobs::source_name(id, SourcePart::Image);
+    put(app, &name, picture.webp).await?;
+    spec.source_image = name;
+    Ok(())
+}
+
+/// What a result reads when its picture is gone.
+pub(crate) const GONE: &str = "N/A";
+
+/// A fresh link to the picture that a job made.
+pub(crate) async fn result_link(app: &App, job: JobId) -> String {
+    let name = blobs::result_name(job);
+    if app.blobs.contains(&name).await {
+        app.blobs.link(&name, Permission::Download, app.clock.now())
+    } else {
+        GONE.to_owned()
+    }
 }
 
 /// Keeps a picture under a name.

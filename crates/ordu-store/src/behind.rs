@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
-use ordu_api::{UserId, WorkerId};
+use ordu_api::{CollectionId, StyleId, UserId, WorkerId};
 use ordu_core::Timestamp;
 use serde::Serialize;
 
@@ -12,17 +12,20 @@ use crate::counters::Tally;
 use crate::error::Result;
 use crate::json;
 use crate::pool::{Dialect, Pool, args};
+use crate::style::{self, UseRow};
 use crate::user::{WRITE_ACTIVE_POSTGRES, WRITE_ACTIVE_SQLITE};
 use crate::worker::{CheckIn, WRITE_CHECK_INS_POSTGRES, WRITE_CHECK_INS_SQLITE};
 
 /// Rows that one statement writes at most.
 const BITE: usize = 500;
 
-/// What waits to be written. Bounded by the number of workers and users.
+/// What waits to be written. Bounded by the number of workers, users, styles and collections.
 #[derive(Debug, Default)]
 struct Waiting {
     check_ins: BTreeMap<WorkerId, CheckIn>,
     active: BTreeMap<UserId, Timestamp>,
+    style_uses: BTreeMap<StyleId, i64>,
+    collection_uses: BTreeMap<CollectionId, i64>,
 }
 
 #[derive(Debug)]
@@ -60,6 +63,15 @@ impl Behind {
         });
     }
 
+    pub(crate) fn style_used(&self, style: StyleId, collection: Option<CollectionId>) {
+        self.with(|waiting| {
+            *waiting.style_uses.entry(style).or_default() += 1;
+            if let Some(collection) = collection {
+                *waiting.collection_uses.entry(collection).or_default() += 1;
+            }
+        });
+    }
+
     /// Forgets a worker that is being deleted.
     pub(crate) fn forget(&self, worker: WorkerId) {
         self.with(|waiting| {
@@ -69,8 +81,8 @@ impl Behind {
 
     /// Writes what waits; what cannot be written waits on, unless something newer came.
     pub(crate) async fn flush(&self) -> Result<()> {
-        let taken = self.with(std::mem::take);
-        let done = self.write(&taken).await;
+        let mut taken = self.with(std::mem::take);
+        let done = self.write(&mut taken).await;
         if done.is_err() {
             self.with(|waiting| {
                 for (worker, check_in) in taken.check_ins {
@@ -79,12 +91,18 @@ impl Behind {
                 for (user, at) in taken.active {
                     waiting.active.entry(user).or_insert(at);
                 }
+                for (style, uses) in taken.style_uses {
+                    *waiting.style_uses.entry(style).or_default() += uses;
+                }
+                for (collection, uses) in taken.collection_uses {
+                    *waiting.collection_uses.entry(collection).or_default() += uses;
+                }
             });
         }
         done
     }
 
-    async fn write(&self, taken: &Waiting) -> Result<()> {
+    async fn write(&self, taken: &mut Waiting) -> Result<()> {
         let (check_ins_sql, active_sql) = match self.pool.dialect() {
             Dialect::Sqlite => (WRITE_CHECK_INS_SQLITE, WRITE_ACTIVE_SQLITE),
             Dialect::Postgres => (WRITE_CHECK_INS_POSTGRES, WRITE_ACTIVE_POSTGRES),
@@ -96,7 +114,29 @@ impl Behind {
             at: at.0,
         });
         let active: Vec<_> = active.collect();
-        self.write_rows(active_sql, &active).await
+        self.write_rows(active_sql, &active).await?;
+        self.write_uses(taken).await
+    }
+
+    /// Counts are added, not replaced: what is written must not be written again.
+    async fn write_uses(&self, taken: &mut Waiting) -> Result<()> {
+        let row = |id: uuid::Uuid, uses: i64| UseRow {
+            id: json::hex(id),
+            uses,
+        };
+        let styles = taken.style_uses.iter();
+        let styles: Vec<_> = styles.map(|(id, uses)| row(id.uuid(), *uses)).collect();
+        let sql = style::count_style_uses(self.pool.dialect());
+        self.write_rows(sql, &styles).await?;
+        taken.style_uses.clear();
+        let collections = taken.collection_uses.iter();
+        let collections: Vec<_> = collections
+            .map(|(id, uses)| row(id.uuid(), *uses))
+            .collect();
+        let sql = style::count_collection_uses(self.pool.dialect());
+        self.write_rows(sql, &collections).await?;
+        taken.collection_uses.clear();
+        Ok(())
     }
 
     async fn write_rows(&self, sql: &'static str, rows: &[impl Serialize]) -> Result<()> {

@@ -16,7 +16,7 @@ use uuid::Uuid;
 use crate::error::Result;
 use crate::pool::{Connection, Dialect, args};
 use crate::stats::{Bucket, Record};
-use crate::{Store, json, ledger};
+use crate::{Store, json, ledger, shared_key};
 
 /// Names the fold among PostgreSQL's advisory locks.
 const LOCK: &str = "SELECT 1 FROM (SELECT pg_advisory_xact_lock(7093116401)) AS held";
@@ -68,6 +68,7 @@ struct Holder {
     subject: Option<String>,
     education: bool,
     spendable: i64,
+    usage_multiplier: f64,
 }
 
 /// How one user's balances change.
@@ -117,9 +118,9 @@ const UNFOLDED_ACTIVITIES: &str = "
     LIMIT $1";
 
 /// A statement that takes a JSON array of rows as `$1`, in both spellings.
-struct Bulk {
-    sqlite: &'static str,
-    postgres: &'static str,
+pub(crate) struct Bulk {
+    pub(crate) sqlite: &'static str,
+    pub(crate) postgres: &'static str,
 }
 
 impl Bulk {
@@ -133,11 +134,11 @@ impl Bulk {
 
 const HOLDERS: Bulk = Bulk {
     sqlite: "
-    SELECT id, subject, education, spendable
+    SELECT id, subject, education, spendable, usage_multiplier
     FROM users
     WHERE id IN (SELECT value FROM json_each($1))",
     postgres: "
-    SELECT id, subject, education, spendable
+    SELECT id, subject, education, spendable, usage_multiplier
     FROM users
     WHERE id IN (SELECT CAST(id AS BIGINT)
                  FROM json_array_elements_text(CAST($1 AS JSON)) AS list (id))",
@@ -217,7 +218,7 @@ const ADD_TO_WORKERS: Bulk = Bulk {
     WHERE w.id = i.id",
 };
 
-const INSERT_FLOORS: Bulk = Bulk {
+const INSERT_ENTRIES: Bulk = Bulk {
     sqlite: ledger::INSERT_ENTRIES_SQLITE,
     postgres: "
     INSERT INTO ledger (event, reason, line, source, target, amount, kind, happened_at)
@@ -246,19 +247,26 @@ impl Store {
     }
 }
 
-async fn fold(connection: &mut Connection, limit: i64, now: Timestamp) -> Result<Folded> {
+/// Waits until nobody else folds, or changes what a fold changes.
+pub(crate) async fn lock(connection: &mut Connection) -> Result<()> {
+    // On SQLite only one transaction writes at a time anyway.
     if connection.dialect() == Dialect::Postgres {
         connection.execute(LOCK, args![]).await?;
     }
+    Ok(())
+}
+
+async fn fold(connection: &mut Connection, limit: i64, now: Timestamp) -> Result<Folded> {
+    lock(connection).await?;
     let mut lines: Vec<Posting> = connection.all(UNFOLDED_LINES, args![limit]).await?;
     let activities: Vec<ActivityLine> = connection.all(UNFOLDED_ACTIVITIES, args![limit]).await?;
-    let holders = holders(connection, &lines).await?;
+    let holders = holders(connection, &lines, &activities).await?;
     let mut movement = Movement::default();
     for line in &lines {
         movement.add_line(line, &holders)?;
     }
     for activity in &activities {
-        movement.add_activity(activity);
+        movement.add_activity(activity, &holders);
     }
     let folded_lines = lines.len();
     let floors = movement.floors(&holders);
@@ -267,6 +275,7 @@ async fn fold(connection: &mut Connection, limit: i64, now: Timestamp) -> Result
     }
     mark(connection, &lines, &activities).await?;
     movement.write(connection).await?;
+    shared_key::fold_charges(connection, limit).await?;
     Ok(Folded {
         lines: folded_lines,
         activities: activities.len(),
@@ -274,18 +283,24 @@ async fn fold(connection: &mut Connection, limit: i64, now: Timestamp) -> Result
     })
 }
 
-/// The users whose accounts the lines name.
-async fn holders(connection: &mut Connection, lines: &[Posting]) -> Result<BTreeMap<i64, Holder>> {
+/// The users whose accounts the lines name, and those who asked for something.
+async fn holders(
+    connection: &mut Connection,
+    lines: &[Posting],
+    activities: &[ActivityLine],
+) -> Result<BTreeMap<i64, Holder>> {
     let accounts = lines.iter().flat_map(|line| [line.source, line.target]);
+    let requesters = activities.iter().filter_map(|activity| activity.requester);
     let users: BTreeSet<i64> = accounts
         .filter(|number| *number >= 0)
         .map(|number| number / 2)
+        .chain(requesters)
         .collect();
     let rows: Vec<Holder> = bulk(connection, &HOLDERS, &users).await?;
     Ok(rows.into_iter().map(|holder| (holder.id, holder)).collect())
 }
 
-async fn bulk<T: crate::pool::AnyRow>(
+pub(crate) async fn bulk<T: crate::pool::AnyRow>(
     connection: &mut Connection,
     statement: &Bulk,
     rows: &impl Serialize,
@@ -294,7 +309,7 @@ async fn bulk<T: crate::pool::AnyRow>(
     connection.all(sql, args![json::object(rows)?]).await
 }
 
-async fn write_bulk(
+pub(crate) async fn write_bulk(
     connection: &mut Connection,
     statement: &Bulk,
     rows: &[impl Serialize],
@@ -304,6 +319,14 @@ async fn write_bulk(
     }
     let sql = statement.sql(connection.dialect());
     connection.execute(sql, args![json::object(&rows)?]).await?;
+    Ok(())
+}
+
+/// Adds the entries of an event to the ledger, inside a transaction that decided on them.
+pub(crate) async fn insert_entries(connection: &mut Connection, event: &Event) -> Result<()> {
+    let rows = ledger::entry_rows(event.id, std::slice::from_ref(event))?;
+    let sql = INSERT_ENTRIES.sql(connection.dialect());
+    connection.execute(sql, args![format!("[{rows}]")]).await?;
     Ok(())
 }
 
@@ -318,9 +341,7 @@ async fn insert_floors(
         kind: None,
         entries: floors.to_vec(),
     };
-    let rows = ledger::entry_rows(event.id, std::slice::from_ref(&event))?;
-    let sql = INSERT_FLOORS.sql(connection.dialect());
-    connection.execute(sql, args![format!("[{rows}]")]).await?;
+    insert_entries(connection, &event).await?;
     let line = |(number, entry): (i64, &Entry)| Posting {
         event: event.id,
         reason: entry.reason.name().to_owned(),
@@ -420,14 +441,16 @@ impl Movement {
         }
     }
 
-    fn add_activity(&mut self, activity: &ActivityLine) {
+    fn add_activity(&mut self, activity: &ActivityLine, holders: &BTreeMap<i64, Holder>) {
         let Ok(kind) = activity.kind.parse() else {
             tracing::error!(kind = activity.kind, "an activity of an unknown kind");
             return;
         };
         if let Some(user) = activity.requester {
             self.add_total(user, Record::Request.name(kind), 1);
-            self.add_total(user, Record::Usage.name(kind), activity.usage);
+            let multiplier = holders.get(&user).map_or(1.0, |user| user.usage_multiplier);
+            let usage = scaled(activity.usage, multiplier);
+            self.add_total(user, Record::Usage.name(kind), usage);
         }
         if let Some(user) = activity.owner {
             self.add_total(user, Record::Fulfillment.name(kind), 1);
@@ -479,6 +502,16 @@ impl Movement {
     }
 }
 
+/// Usage as it counts; scales the statistic only, never a price.
+#[expect(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    reason = "work is far below 2^53 units, and `as` saturates"
+)]
+fn scaled(usage: i64, multiplier: f64) -> i64 {
+    (usage as f64 * multiplier).round() as i64
+}
+
 const fn holder(account: Account) -> Option<UserId> {
     match account {
         Account::Mint => None,
@@ -514,7 +547,8 @@ fn earned_as(reason: &str) -> Option<Bucket> {
         "recurring" => Some(Bucket::Recurring),
         "award" => Some(Bucket::Awarded),
         "style" => Some(Bucket::Styled),
-        // Promotions move nothing between users, floors are forgiven, not earned.
+        // Promotions move nothing between users; floors are forgiven and balances that are set
+        // from outside are there, neither is earned.
         _ => None,
     }
 }

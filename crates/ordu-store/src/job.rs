@@ -110,6 +110,8 @@ pub enum Faulted {
     Retry,
     /// The slot goes to another worker; the failure does not count: it never began, or was lost.
     Release,
+    /// The slot is given up: what was asked for there failed too often, the rest goes on.
+    GiveUpSlot,
     /// The request is given up with it.
     GiveUp,
 }
@@ -340,6 +342,11 @@ pub(crate) const SETTLE: Statements = Statements {
             i.hook_payload, i.at, i.at
         FROM won JOIN i ON i.job = won.id
         WHERE i.hook_url IS NOT NULL
+    ), charges AS (
+        INSERT INTO shared_key_charges (event, shared_key, amount, happened_at)
+        SELECT i.job, r.shared_key, i.consumed, i.at
+        FROM won JOIN i ON i.job = won.id JOIN requests AS r ON r.id = i.request
+            JOIN shared_keys AS k ON k.id = r.shared_key AND k.owner = r.owner
     )
     SELECT id FROM won",
     sqlite: "
@@ -369,6 +376,14 @@ pub(crate) const SETTLE: Statements = Statements {
         (Part::First, ledger::INSERT_ENTRIES_SQLITE),
         (Part::Second, INSERT_ACTIVITY_SQLITE),
         (Part::Row, webhook::INSERT_SQLITE),
+        (
+            Part::Row,
+            "
+    INSERT INTO shared_key_charges (event, shared_key, amount, happened_at)
+    SELECT unhex(i.value ->> 'job'), r.shared_key, i.value ->> 'consumed', i.value ->> 'at'
+    FROM json_each($1) AS i JOIN requests AS r ON r.id = unhex(i.value ->> 'request')
+        JOIN shared_keys AS k ON k.id = r.shared_key AND k.owner = r.owner",
+        ),
     ],
     parts: 3,
 };
@@ -380,16 +395,20 @@ struct FaultRow<'a> {
     at: i64,
     state: &'a str,
     faults: i64,
+    /// How many slots open again: 0 or 1.
+    reopened: i64,
     request_state: &'a str,
 }
 
-/// Rows: [`FaultRow`]. A request that is live takes its slot back, unless it was cancelled.
+/// Rows: [`FaultRow`]. A request that is live takes its slot back, unless it was cancelled or the
+/// slot is given up; a request of which nothing is left to do is finished.
 pub(crate) const FAULT: Statements = Statements {
     postgres: "
     WITH i AS (
-        SELECT job, request, at, state, faults, request_state
+        SELECT job, request, at, state, faults, reopened, request_state
         FROM json_to_recordset(CAST($1 AS JSON)) AS i (
-            job UUID, request UUID, at BIGINT, state TEXT, faults BIGINT, request_state TEXT)
+            job UUID, request UUID, at BIGINT, state TEXT, faults BIGINT, reopened BIGINT,
+            request_state TEXT)
     ), held AS (
         SELECT r.id
         FROM requests AS r
@@ -407,9 +426,10 @@ pub(crate) const FAULT: Statements = Statements {
         SET running = r.running - 1,
             faults = r.faults + i.faults,
             open = CASE WHEN r.state <> 'live' OR r.cancelled OR i.request_state <> 'live' THEN 0
-                        ELSE r.open + 1 END,
+                        ELSE r.open + i.reopened END,
             state = CASE WHEN r.state <> 'live' THEN r.state
                          WHEN r.cancelled AND r.running = 1 THEN 'finished'
+                         WHEN i.reopened = 0 AND r.open = 0 AND r.running = 1 THEN 'finished'
                          ELSE i.request_state END
         FROM won JOIN i ON i.job = won.id
         WHERE r.id = i.request
@@ -429,9 +449,10 @@ pub(crate) const FAULT: Statements = Statements {
     SET running = running - 1,
         faults = faults + (i.value ->> 'faults'),
         open = CASE WHEN state <> 'live' OR cancelled OR i.value ->> 'request_state' <> 'live' THEN 0
-                    ELSE open + 1 END,
+                    ELSE open + (i.value ->> 'reopened') END,
         state = CASE WHEN state <> 'live' THEN state
                      WHEN cancelled AND running = 1 THEN 'finished'
+                     WHEN i.value ->> 'reopened' = 0 AND open = 0 AND running = 1 THEN 'finished'
                      ELSE i.value ->> 'request_state' END
     FROM json_each($1) AS i
     WHERE requests.id = unhex(i.value ->> 'request')",
@@ -536,10 +557,11 @@ impl Store {
     /// Notes that a job failed and gives its slot back, once for a job. Says whether it did.
     pub async fn fault(&self, fault: &Fault) -> Result<bool> {
         let token = fault.job.uuid();
-        let (state, faults, request_state) = match fault.how {
-            Faulted::Retry => ("faulted", 1, "live"),
-            Faulted::Release => ("aborted", 0, "live"),
-            Faulted::GiveUp => ("faulted", 1, "faulted"),
+        let (state, faults, reopened, request_state) = match fault.how {
+            Faulted::Retry => ("faulted", 1, 1, "live"),
+            Faulted::Release => ("aborted", 0, 1, "live"),
+            Faulted::GiveUpSlot => ("faulted", 1, 0, "live"),
+            Faulted::GiveUp => ("faulted", 1, 1, "faulted"),
         };
         let row = FaultRow {
             job: json::hex(token),
@@ -547,6 +569,7 @@ impl Store {
             at: fault.at.0,
             state,
             faults,
+            reopened,
             request_state,
         };
         let write = Write {

@@ -7,7 +7,7 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use crate::error::{Error, Result};
-use crate::pool::args;
+use crate::pool::{Connection, args};
 use crate::writer::{Kind, Part, Statements, Write};
 use crate::{Store, json};
 
@@ -222,6 +222,22 @@ const AUDIT: &str = "
         OR u.escrow <> u.opening_escrow + COALESCE(e.amount, 0)
     ORDER BY u.id";
 
+/// What a user has, as this connection sees it.
+pub(crate) async fn read_balance(connection: &mut Connection, user: UserId) -> Result<Balance> {
+    let spendable = account_number(Account::Spendable(user));
+    let escrow = account_number(Account::Escrow(user));
+    let values = args![user.get(), spendable, escrow];
+    let row: Option<(i64, i64, i64, i64, i64)> = connection.one(BALANCE, values).await?;
+    let (spendable, escrow, credit, debit, escrow_change) = row.ok_or(Error::NotFound)?;
+    Ok(Balance {
+        spendable: Kudos::from_milli(spendable),
+        escrow: Kudos::from_milli(escrow),
+        unfolded_credit: Kudos::from_milli(credit),
+        unfolded_debit: Kudos::from_milli(debit),
+        unfolded_escrow: Kudos::from_milli(escrow_change),
+    })
+}
+
 impl Store {
     /// Writes the movements of an event, once for its id and reason.
     ///
@@ -287,20 +303,7 @@ impl Store {
     /// # Errors
     /// [`Error::NotFound`] when there is no such user.
     pub async fn balance(&self, user: UserId) -> Result<Balance> {
-        let spendable = account_number(Account::Spendable(user));
-        let escrow = account_number(Account::Escrow(user));
-        let row: Option<(i64, i64, i64, i64, i64)> = self
-            .pool
-            .one(BALANCE, args![user.get(), spendable, escrow])
-            .await?;
-        let (spendable, escrow, credit, debit, escrow_change) = row.ok_or(Error::NotFound)?;
-        Ok(Balance {
-            spendable: Kudos::from_milli(spendable),
-            escrow: Kudos::from_milli(escrow),
-            unfolded_credit: Kudos::from_milli(credit),
-            unfolded_debit: Kudos::from_milli(debit),
-            unfolded_escrow: Kudos::from_milli(escrow_change),
-        })
+        read_balance(&mut self.pool.reader().await?, user).await
     }
 
     /// The sum over all accounts, the mint included, beyond their opening balances: zero, or the

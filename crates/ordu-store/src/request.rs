@@ -222,6 +222,13 @@ pub(crate) const INSERT: Statements = Statements {
             owner BIGINT, worker UUID, things BIGINT, worker_kudos BIGINT, style_owner BIGINT)
         JOIN won ON won.id = a.token
         ON CONFLICT (event) DO NOTHING
+    ), charges AS (
+        INSERT INTO shared_key_charges (event, shared_key, amount, happened_at)
+        SELECT i.id, i.shared_key, i.consumed, i.created
+        FROM json_to_recordset(CAST($1 AS JSON)) AS i (
+            id UUID, owner BIGINT, created BIGINT, shared_key UUID, consumed BIGINT)
+        JOIN won ON won.id = i.id
+        JOIN shared_keys AS k ON k.id = i.shared_key AND k.owner = i.owner
     )
     SELECT id FROM won",
     sqlite: "
@@ -239,6 +246,14 @@ pub(crate) const INSERT: Statements = Statements {
     sqlite_then: &[
         (Part::First, ledger::INSERT_ENTRIES_SQLITE),
         (Part::Second, INSERT_ACTIVITY_SQLITE),
+        (
+            Part::Row,
+            "
+    INSERT INTO shared_key_charges (event, shared_key, amount, happened_at)
+    SELECT unhex(i.value ->> 'id'), k.id, i.value ->> 'consumed', i.value ->> 'created'
+    FROM json_each($1) AS i JOIN shared_keys AS k
+        ON k.id = unhex(i.value ->> 'shared_key') AND k.owner = i.value ->> 'owner'",
+        ),
     ],
     parts: 3,
 };

@@ -23,7 +23,7 @@ pub struct Activity {
     pub kind: WorkKind,
     /// Whose `request` record grows by one and whose `usage` by `usage`.
     pub requester: Option<UserId>,
-    /// Things requested times the requester's multiplier (pixelsteps, tokens).
+    /// Things requested (pixelsteps, tokens); the fold scales them by the requester's multiplier.
     pub usage: i64,
     /// Whose `fulfillment` record grows by one and whose `contribution` by `things`.
     pub owner: Option<UserId>,

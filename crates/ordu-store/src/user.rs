@@ -6,7 +6,7 @@ use sqlx::FromRow;
 
 use crate::Store;
 use crate::error::{Error, Result};
-use crate::pool::{Pool, args};
+use crate::pool::{Connection, Pool, Value, args};
 use crate::worker::found;
 
 /// Users on one page of the list.
@@ -200,6 +200,13 @@ const FIND_BY_SUBJECT: &str = select_users!("AND subject = $1");
 const LIST_BY_KUDOS: &str = select_users!("ORDER BY spendable DESC, id LIMIT $1 OFFSET $2");
 const LIST_BY_AGE: &str = select_users!("ORDER BY created, id LIMIT $1 OFFSET $2");
 
+const LIST_GRANTS: &str = select_users!(
+    "AND (monthly_kudos > 0 OR moderator)
+        AND (monthly_received IS NULL OR monthly_received <= $1)
+    ORDER BY id
+    LIMIT $2"
+);
+
 const ENSURE_ANONYMOUS: &str = "
     INSERT INTO users
         (id, username, subject, concurrency, public_workers, created, last_active)
@@ -258,6 +265,15 @@ const WIPE_PROBLEM_JOBS: &str = "
     DELETE FROM problem_jobs
     WHERE owner = $1";
 
+const WIPE_SHARED_KEYS: &str = "
+    DELETE FROM shared_keys
+    WHERE owner = $1";
+
+const DETACH_SHARED_KEYS: &str = "
+    UPDATE styles
+    SET shared_key = NULL
+    WHERE shared_key IN (SELECT id FROM shared_keys WHERE owner = $1)";
+
 pub(crate) const WRITE_ACTIVE_SQLITE: &str = "
     UPDATE users
     SET last_active = MAX(last_active, i.value ->> 'at')
@@ -275,6 +291,42 @@ pub(crate) async fn ensure_anonymous(pool: &Pool, now: Timestamp) -> Result<()> 
     let values = args![ANONYMOUS_SUBJECT, ANONYMOUS_CONCURRENCY, now.0];
     pool.execute(ENSURE_ANONYMOUS, values).await?;
     Ok(())
+}
+
+/// Changes an account as part of a transaction.
+pub(crate) async fn update(
+    connection: &mut Connection,
+    id: UserId,
+    change: &UserChange,
+) -> Result<()> {
+    let values = update_values(id, change);
+    found(connection.execute(UPDATE, values).await?)
+}
+
+fn update_values(id: UserId, change: &UserChange) -> Vec<Value> {
+    args![
+        id.get(),
+        change.username.clone(),
+        change.key_hash.clone(),
+        change.moderator,
+        change.trusted,
+        change.flagged,
+        change.customizer,
+        change.vpn,
+        change.service,
+        change.education,
+        change.special,
+        change.deleted,
+        change.public_workers,
+        change.contact.clone(),
+        change.admin_comment.clone(),
+        change.proxy_passkey.clone(),
+        change.concurrency,
+        change.worker_invited,
+        change.usage_multiplier,
+        change.monthly_kudos.map(Kudos::milli),
+        change.monthly_received.map(|at| at.0),
+    ]
 }
 
 impl Store {
@@ -334,38 +386,24 @@ impl Store {
         rows.into_iter().map(UserRow::into_user).collect()
     }
 
+    /// Some of those who are given something each month and got the last of it by `before`, or
+    /// never.
+    pub async fn list_grants(&self, before: Timestamp, limit: u32) -> Result<Vec<User>> {
+        let values = args![before.0, i64::from(limit)];
+        let rows = self.pool.all(LIST_GRANTS, values).await?;
+        rows.into_iter().map(UserRow::into_user).collect()
+    }
+
     /// Changes an account, all of it at once.
     ///
     /// # Errors
     /// [`Error::NotFound`], or [`Error::Taken`] when another account has the key.
     pub async fn update_user(&self, id: UserId, change: &UserChange) -> Result<()> {
-        let values = args![
-            id.get(),
-            change.username.clone(),
-            change.key_hash.clone(),
-            change.moderator,
-            change.trusted,
-            change.flagged,
-            change.customizer,
-            change.vpn,
-            change.service,
-            change.education,
-            change.special,
-            change.deleted,
-            change.public_workers,
-            change.contact.clone(),
-            change.admin_comment.clone(),
-            change.proxy_passkey.clone(),
-            change.concurrency,
-            change.worker_invited,
-            change.usage_multiplier,
-            change.monthly_kudos.map(Kudos::milli),
-            change.monthly_received.map(|at| at.0),
-        ];
-        found(self.pool.execute(UPDATE, values).await?)
+        found(self.pool.execute(UPDATE, update_values(id, change)).await?)
     }
 
-    /// Removes everything personal from an account and deletes its workers, for good. The history
+    /// Removes everything personal from an account and deletes its workers and shared keys, for
+    /// good. The history
     /// of its kudos stays.
     ///
     /// # Errors
@@ -374,7 +412,14 @@ impl Store {
         let mut connection = self.pool.begin().await?;
         let wiped = async {
             found(connection.execute(WIPE, args![id.get()]).await?)?;
-            for sql in [WIPE_WORKERS, WIPE_SUSPICIONS, WIPE_PROBLEM_JOBS] {
+            let all = [
+                WIPE_WORKERS,
+                WIPE_SUSPICIONS,
+                WIPE_PROBLEM_JOBS,
+                DETACH_SHARED_KEYS,
+                WIPE_SHARED_KEYS,
+            ];
+            for sql in all {
                 connection.execute(sql, args![id.get()]).await?;
             }
             Ok(())

@@ -271,6 +271,10 @@ const DELETE_PROBLEM_JOBS: &str = "
     DELETE FROM problem_jobs
     WHERE worker = $1";
 
+const DELETE_MESSAGES: &str = "
+    DELETE FROM worker_messages
+    WHERE worker = $1";
+
 impl Store {
     /// Writes a new worker.
     ///
@@ -367,6 +371,9 @@ impl Store {
                 connection.execute(DELETE_SUSPICIONS, suspicions).await?;
                 connection
                     .execute(DELETE_PROBLEM_JOBS, args![id.uuid()])
+                    .await?;
+                connection
+                    .execute(DELETE_MESSAGES, args![id.uuid()])
                     .await?;
             }
             Ok(deleted)

@@ -131,6 +131,16 @@ pub(crate) struct Server {
     #[arg(long, env = "ORDU_ADMINS", value_name = "ALIAS", value_delimiter = ',')]
     pub(crate) admins: Vec<String>,
 
+    /// An account that may thank others with kudos, as `name#id`. Repeatable.
+    #[arg(
+        long,
+        env = "ORDU_AWARDERS",
+        value_name = "ALIAS",
+        value_delimiter = ',',
+        default_value = "1"
+    )]
+    pub(crate) awarders: Vec<String>,
+
     /// A JSON file of image models, instead of the built-in list.
     #[arg(long, env = "ORDU_MODEL_REFERENCE", value_name = "FILE")]
     pub(crate) model_reference: Option<PathBuf>,
@@ -138,6 +148,10 @@ pub(crate) struct Server {
     /// A JSON file of text models, instead of the built-in list.
     #[arg(long, env = "ORDU_TEXT_MODEL_REFERENCE", value_name = "FILE")]
     pub(crate) text_model_reference: Option<PathBuf>,
+
+    /// Kudos in escrow above which a worker's owner becomes trusted by itself; never if not given.
+    #[arg(long, env = "ORDU_TRUST_THRESHOLD", value_name = "KUDOS")]
+    pub(crate) trust_threshold: Option<u32>,
 
     /// Allow loopback clients to mint users at `/api/v2/dev/test-user`. For tests only.
     #[arg(long, env = "ORDU_TEST_APIKEYS", hide = true, value_parser = clap::builder::FalseyValueParser::new())]
@@ -163,8 +177,10 @@ impl Server {
             share_results: false,
             secret_key: None,
             admins: Vec::new(),
+            awarders: Vec::new(),
             model_reference: None,
             text_model_reference: None,
+            trust_threshold: None,
             test_apikeys: false,
             guard: Guard::default(),
         }

@@ -19,6 +19,7 @@ use crate::cli::Cli;
 const ALIASES: &[(&str, &str)] = &[
     ("HORDE_URL", "public_url"),
     ("ADMINS", "admins"),
+    ("KUDOS_TRUST_THRESHOLD", "trust_threshold"),
     ("secret_key", "secret_key"),
     ("HORDE_TEST_APIKEYS", "test_apikeys"),
     ("IP_CHECKER", "ip_check_url"),

@@ -1,5 +1,6 @@
 //! What a worker says at a pop, of whatever kind.
 
+use ordu_api::alchemy::AlchemyPop;
 use ordu_api::image::ImagePop;
 use ordu_api::text::TextPop;
 use ordu_api::worker::WorkKind;
@@ -12,6 +13,8 @@ pub enum Declared {
     Image(Box<ImagePop>),
     /// A text worker's pop.
     Text(Box<TextPop>),
+    /// An alchemist's pop.
+    Alchemy(Box<AlchemyPop>),
 }
 
 /// The part of a pop that all kinds have in common.
@@ -23,7 +26,7 @@ pub struct Common<'a> {
     pub agent: &'a str,
     /// Aliases of users to serve first.
     pub priority_usernames: &'a [String],
-    /// What it serves: models.
+    /// What it serves: models, or forms.
     pub models: &'a [String],
     /// Jobs at the same time.
     pub threads: u32,
@@ -39,6 +42,7 @@ impl Declared {
         match self {
             Self::Image(_) => WorkKind::Image,
             Self::Text(_) => WorkKind::Text,
+            Self::Alchemy(_) => WorkKind::Interrogation,
         }
     }
 
@@ -63,6 +67,15 @@ impl Declared {
                 amount: pop.amount,
                 nsfw: pop.nsfw,
             },
+            Self::Alchemy(pop) => Common {
+                name: &pop.name,
+                agent: &pop.bridge_agent,
+                priority_usernames: &pop.priority_usernames,
+                models: &pop.forms,
+                threads: pop.threads,
+                amount: pop.amount,
+                nsfw: false,
+            },
         }
     }
 
@@ -71,6 +84,7 @@ impl Declared {
         match self {
             Self::Image(pop) => pop.name = name,
             Self::Text(pop) => pop.name = name,
+            Self::Alchemy(pop) => pop.name = name,
         }
     }
 
@@ -78,7 +92,7 @@ impl Declared {
     pub const fn image(&self) -> Option<&ImagePop> {
         match self {
             Self::Image(pop) => Some(pop),
-            Self::Text(_) => None,
+            Self::Text(_) | Self::Alchemy(_) => None,
         }
     }
 
@@ -86,7 +100,7 @@ impl Declared {
     pub const fn text(&self) -> Option<&TextPop> {
         match self {
             Self::Text(pop) => Some(pop),
-            Self::Image(_) => None,
+            Self::Image(_) | Self::Alchemy(_) => None,
         }
     }
 
@@ -95,7 +109,8 @@ impl Declared {
     pub fn from_json(kind: WorkKind, text: &str) -> Self {
         match kind {
             WorkKind::Image => Self::Image(Box::new(read(text))),
-            WorkKind::Text | WorkKind::Interrogation => Self::Text(Box::new(read(text))),
+            WorkKind::Text => Self::Text(Box::new(read(text))),
+            WorkKind::Interrogation => Self::Alchemy(Box::new(read(text))),
         }
     }
 
@@ -104,6 +119,7 @@ impl Declared {
         let text = match self {
             Self::Image(pop) => serde_json::to_string(pop),
             Self::Text(pop) => serde_json::to_string(pop),
+            Self::Alchemy(pop) => serde_json::to_string(pop),
         };
         // Nothing in a pop can fail to be written: its keys are texts, its numbers are finite.
         text.unwrap_or_default()
@@ -119,6 +135,12 @@ impl From<ImagePop> for Declared {
 impl From<TextPop> for Declared {
     fn from(pop: TextPop) -> Self {
         Self::Text(Box::new(pop))
+    }
+}
+
+impl From<AlchemyPop> for Declared {
+    fn from(pop: AlchemyPop) -> Self {
+        Self::Alchemy(Box::new(pop))
     }
 }
 

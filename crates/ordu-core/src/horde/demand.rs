@@ -13,7 +13,7 @@ use crate::Role;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Demand {
     pub(super) needs: Needs,
-    /// The number of its set of models in the queue; `None` for any model.
+    /// The number of its set of models, or of open forms, in the queue; `None` for any model.
     pub(super) models: Option<usize>,
     /// The number of its list of workers in the queue; `None` for any worker.
     pub(super) list: Option<usize>,
@@ -25,7 +25,7 @@ pub(super) struct Demand {
 /// How large a request is, or may be.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Size {
-    /// In the unit of its kind: pixels, tokens of the context.
+    /// In the unit of its kind: pixels, tokens of the context, tiles.
     pub(super) extent: u64,
     /// Of a text: its tokens. Of other kinds nothing.
     pub(super) length: u64,

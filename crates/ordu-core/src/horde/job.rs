@@ -1,9 +1,11 @@
 //! What is under way: one result of a request, given to one worker.
 
+use ordu_api::alchemy::AlchemySubmit;
 use ordu_api::image::{ImageSubmit, Metadata, SubmitState};
 use ordu_api::text::TextSubmit;
 use ordu_api::{JobId, RequestId, UserId, WorkerId};
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use super::Work;
 use crate::{Kudos, Timestamp};
@@ -15,13 +17,15 @@ pub struct Job {
     pub id: JobId,
     /// What it is part of.
     pub request: RequestId,
+    /// Which form of the request it is; `None` where results are alike.
+    pub slot: Option<u32>,
     /// Who does it.
     pub worker: WorkerId,
     /// The worker's name when it took the job.
     pub worker_name: String,
     /// Who earns by it.
     pub owner: UserId,
-    /// The model that is used.
+    /// The model that is used, or the name of the form.
     pub model: String,
     /// What it is worth before agent and burn; `None` if only the result will tell.
     pub kudos: Option<Kudos>,
@@ -62,6 +66,10 @@ pub enum Content {
     Uploaded,
     /// A text.
     Text(String),
+    /// What came of a form, by its name.
+    Form(Map<String, Value>),
+    /// Nothing: its requester gave it up while a worker had it. Paid for all the same.
+    Withdrawn,
 }
 
 /// A result and what its worker said about it.
@@ -119,6 +127,34 @@ impl Outcome {
         }
     }
 
+    /// Reads a submit of a form.
+    pub fn form(submit: &AlchemySubmit) -> Self {
+        let censored = match submit.state {
+            SubmitState::Faulted => return Self::Faulted,
+            SubmitState::Censored | SubmitState::Csam => true,
+            SubmitState::Ok => false,
+        };
+        Self::Delivered {
+            content: Content::Form(submit.result.clone()),
+            seed: 0,
+            censored,
+            metadata: Vec::new(),
+        }
+    }
+
+    /// A form that its requester gave up while a worker had it: settled as if it were delivered.
+    ///
+    /// # Source
+    /// `generation.md` § 5.2.
+    pub const fn withdrawn() -> Self {
+        Self::Delivered {
+            content: Content::Withdrawn,
+            seed: 0,
+            censored: false,
+            metadata: Vec::new(),
+        }
+    }
+
     /// Reads a submit of a text: censored by its state or by a remark; the state `csam` leaves a
     /// remark.
     ///
@@ -158,11 +194,11 @@ pub fn is_csam(remark: &Metadata) -> bool {
 pub struct Assignment {
     /// What they are part of.
     pub request: RequestId,
-    /// The jobs, at least one; all of the same model, kudos and deadline.
+    /// The jobs, at least one; all of the same model, kudos and deadline, unless they are forms.
     pub jobs: Vec<Job>,
     /// What to do.
     pub work: Work,
-    /// Which model to use.
+    /// Which model to use; of forms the first.
     pub model: String,
     /// The seed of the batch.
     pub seed: u32,

@@ -9,8 +9,8 @@ use super::demand::Demand;
 use super::queue::Ticket;
 use super::rank::Place;
 use super::{
-    CheckIn, Entry, Horde, Job, JobState, MAX_FAULTS, Offer, REQUEST_LIFETIME, Request, Sanction,
-    WorkerRecord,
+    Aftermath, CheckIn, Entry, Horde, Job, JobState, Offer, REQUEST_LIFETIME, Request, Sanction,
+    Slots, WorkerRecord,
 };
 use crate::{Kudos, Timestamp};
 
@@ -50,7 +50,7 @@ pub struct Cancelled {
 /// Something that time brought about, and that must be stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Lapse {
-    /// A job took too long: it faulted, its slot is open again.
+    /// A job took too long: it faulted.
     JobFaulted {
         /// Which job.
         job: JobId,
@@ -58,6 +58,8 @@ pub enum Lapse {
         request: RequestId,
         /// Results of the request that no worker has, from now on.
         open: u32,
+        /// What becomes of its slot.
+        aftermath: Aftermath,
         /// What the horde did to the worker, if this was one drop too many.
         sanction: Option<Sanction>,
     },
@@ -100,12 +102,18 @@ impl Horde {
         self.sequence += 1;
         let request = stored.request;
         let place = Place::new(request.priority, request.created, self.sequence);
-        let demand: Demand = self.queues.of_mut(request.work.kind()).hold(&request);
+        let open = if stored.faulted {
+            Slots::none(&request.work)
+        } else {
+            Slots::restored(&request.work, stored.open, &stored.jobs)
+        };
+        let queue = self.queues.of_mut(request.work.kind());
+        let demand: Demand = queue.hold(&request, &open);
         let mut entry = Entry {
             place,
             demand,
             base_price: request.work.base_price(&self.reference),
-            open: if stored.faulted { 0 } else { stored.open },
+            open,
             asked: stored.asked,
             jobs: Vec::new(),
             running: 0,
@@ -115,6 +123,7 @@ impl Horde {
             expires: stored.expires,
             faulted: stored.faulted,
             verdict: None,
+            counted: 0,
             request,
         };
         for job in stored.jobs {
@@ -129,9 +138,10 @@ impl Horde {
             entry.jobs.push(job.id);
             self.jobs.insert(job.id, job);
         }
-        if entry.faults as usize >= MAX_FAULTS && !entry.faulted {
+        if entry.is_hopeless() {
             self.hopeless.insert(id);
         }
+        entry.asked -= entry.given_up(&self.jobs);
         self.expiries.insert((entry.expires, id));
         self.requests.insert(id, entry);
         self.requeue(id);
@@ -187,7 +197,7 @@ impl Horde {
     /// Stops giving a request away: what runs may end, nothing new begins. Harmless when repeated.
     pub fn cancel(&mut self, request: RequestId) -> Option<Cancelled> {
         let entry = self.requests.get_mut(&request)?;
-        entry.open = 0;
+        entry.open.close();
         entry.asked = entry.finished;
         let cancelled = Cancelled {
             request,
@@ -196,6 +206,12 @@ impl Horde {
         };
         self.requeue(request);
         Some(cancelled)
+    }
+
+    /// Forgets a request and its jobs at once, without settlement: whoever still works on one is
+    /// told that nobody knows it.
+    pub fn forget_request(&mut self, request: RequestId) {
+        self.remove(request);
     }
 
     /// Lets time pass: jobs time out, requests are given up or expire. Reports at most
@@ -229,11 +245,16 @@ impl Horde {
                 self.jobs.remove(&id);
                 continue;
             }
+            let aftermath = self.aftermath(job);
             let sanction = self.fault(id, now);
             lapses.push(Lapse::JobFaulted {
                 job: id,
                 request,
-                open: self.requests.get(&request).map_or(0, |entry| entry.open),
+                open: self
+                    .requests
+                    .get(&request)
+                    .map_or(0, |entry| entry.open.count()),
+                aftermath,
                 sanction,
             });
         }
@@ -248,7 +269,7 @@ impl Horde {
                 continue;
             };
             entry.faulted = true;
-            entry.open = 0;
+            entry.open.close();
             self.requeue(request);
             lapses.push(Lapse::RequestFaulted { request });
         }
@@ -286,6 +307,7 @@ impl Horde {
         let queue = self.queues.of_mut(entry.request.work.kind());
         queue.remove(&ticket(&entry));
         queue.let_go(entry.demand);
+        queue.count(entry.request.requester.user, 0, entry.counted);
         let mut running = Vec::new();
         for id in entry.jobs {
             let Some(job) = self.jobs.remove(&id) else {
@@ -313,10 +335,20 @@ impl Horde {
 
     /// Tells the queue how much of a request waits now.
     pub(super) fn requeue(&mut self, request: RequestId) {
-        if let Some(entry) = self.requests.get(&request) {
-            let queue = self.queues.of_mut(entry.request.work.kind());
-            queue.set(&ticket(entry), entry.load());
+        let Some(entry) = self.requests.get_mut(&request) else {
+            return;
+        };
+        let queue = self.queues.of_mut(entry.request.work.kind());
+        if let Slots::Forms(_) = entry.open {
+            // Which forms are open decides who can serve it.
+            queue.remove(&ticket(entry));
+            queue.let_go(entry.demand);
+            entry.demand = queue.hold(&entry.request, &entry.open);
         }
+        let load = entry.load();
+        queue.set(&ticket(entry), load);
+        queue.count(entry.request.requester.user, load.jobs, entry.counted);
+        entry.counted = load.jobs;
     }
 }
 

@@ -15,12 +15,13 @@ use uuid::Uuid;
 
 use super::demand::Demand;
 use super::needs::{Needs, Reason, Reasons, Switch, Tally};
-use super::offer::{Capacity, Pace};
+use super::offer::{Capacity, Offer, Pace};
 use super::queue::{Group, Queue};
 use super::rank::Place;
 use super::workers::Worker;
 use super::{
-    Assignment, EXTRA_SLOW_LIFETIME, Entry, Horde, Job, JobState, REQUEST_LIFETIME, Request, kinds,
+    Assignment, EXTRA_SLOW_LIFETIME, Entry, Horde, Job, JobState, REQUEST_LIFETIME, Request, Work,
+    kinds,
 };
 use crate::agent::Agent;
 use crate::{Millis, Refusal, Role, Timestamp};
@@ -58,7 +59,8 @@ struct Found {
 }
 
 impl Horde {
-    /// Gives the first request that the worker can serve to it, as far as one batch reaches.
+    /// Gives the first request that the worker can serve to it, as far as one batch reaches; to an
+    /// alchemist, forms of as many requests as it takes. Answers at least one assignment.
     /// The worker must have [checked in](Self::check_in) for this very pop.
     ///
     /// # Errors
@@ -66,6 +68,39 @@ impl Horde {
     pub fn pop(
         &mut self,
         worker: WorkerId,
+        dice: &mut impl Rng,
+        now: Timestamp,
+    ) -> Result<Vec<Assignment>, Idle> {
+        let Some(mut room) = self.room_for_forms(worker) else {
+            return Ok(vec![self.pop_one(worker, u32::MAX, dice, now)?]);
+        };
+        let mut assignments = Vec::new();
+        while room > 0 {
+            match self.pop_one(worker, room, dice, now) {
+                Ok(assignment) => {
+                    let taken = u32::try_from(assignment.jobs.len()).unwrap_or(u32::MAX);
+                    room = room.saturating_sub(taken);
+                    assignments.push(assignment);
+                }
+                Err(idle) if assignments.is_empty() => return Err(idle),
+                Err(_) => break,
+            }
+        }
+        Ok(assignments)
+    }
+
+    /// How many forms an alchemist takes at once, at least one; `None` for other workers.
+    fn room_for_forms(&self, worker: WorkerId) -> Option<u32> {
+        let worker = self.workers.get(worker)?;
+        let amount = worker.capacity.as_ref()?.amount.max(1);
+        (worker.record.kind == WorkKind::Interrogation).then_some(amount)
+    }
+
+    /// The first request that the worker can serve, at most `room` results of it.
+    fn pop_one(
+        &mut self,
+        worker: WorkerId,
+        room: u32,
         dice: &mut impl Rng,
         now: Timestamp,
     ) -> Result<Assignment, Idle> {
@@ -89,9 +124,10 @@ impl Horde {
                 worker,
                 request: found.request,
                 model: pick(&models, dice).cloned().unwrap_or_default(),
+                room,
             };
             return self
-                .assign(choice, dice, now)
+                .assign(&choice, dice, now)
                 .ok_or_else(|| Idle::Skipped(tally.skipped(kind)));
         }
         match &record.record.maintenance {
@@ -123,7 +159,7 @@ impl Horde {
             if let Some(entry) = self.requests.get_mut(&job.request) {
                 entry.jobs.retain(|other| other != id);
                 entry.running = entry.running.saturating_sub(1);
-                entry.reopen();
+                entry.reopen(job.slot);
             }
             self.requeue(job.request);
         }
@@ -132,7 +168,7 @@ impl Horde {
     /// Makes the jobs of a batch.
     fn assign(
         &mut self,
-        choice: Choice,
+        choice: &Choice,
         dice: &mut impl Rng,
         now: Timestamp,
     ) -> Option<Assignment> {
@@ -140,40 +176,46 @@ impl Horde {
         let worker = self.workers.get(choice.worker)?;
         let capacity = worker.capacity.as_ref()?;
         let work = entry.request.work.clone();
-        let batch = kinds::batch(&work, capacity, &self.reference).min(entry.open);
+        let batch = kinds::batch(&work, capacity, &self.reference).min(choice.room);
         let ttl = kinds::ttl(&work, capacity.pace, &self.reference);
-        let seed = kinds::seeds(&work).next(choice.request, entry.open, dice);
+        let seed = kinds::seeds(&work).next(choice.request, entry.open.count(), dice);
         let decoy = !worker.is_paying(entry);
         let agent = worker.offer.as_ref().map(|offer| &offer.agent);
         let template = Job {
             id: JobId::from_uuid(Uuid::nil()),
             request: choice.request,
+            slot: None,
             worker: choice.worker,
             worker_name: worker.record.name.clone(),
             owner: worker.record.owner,
-            kudos: work.job_kudos(&choice.model, &self.reference),
+            kudos: None,
             reward_percent: agent.map_or(100, |agent| work.reward_percent(agent)),
             validated: agent.is_some_and(Agent::is_validated_backend),
             things: work.things(),
             assigned: now,
             deadline: now + Millis::from_seconds(i64::try_from(ttl).unwrap_or(i64::MAX)),
-            model: choice.model.clone(),
+            model: String::new(),
             decoy,
             state: JobState::Running,
         };
         let lifetime = capacity.pace.lifetime();
-        let with_id = |_| Job {
+        let to_job = |part: Part| Job {
             id: job_id(dice),
+            kudos: work.job_kudos(&part.model, &self.reference),
+            model: part.model,
+            slot: part.slot,
             ..template.clone()
         };
-        let jobs: Vec<Job> = (0..batch).map(with_id).collect();
+        let parts = parts(entry, worker, batch, &choice.model);
+        let jobs: Vec<Job> = parts.into_iter().map(to_job).collect();
+        let model = jobs.first()?.model.clone();
         self.begin(&jobs, now + lifetime);
         let expires = self.requests.get(&choice.request)?.expires;
         Some(Assignment {
             request: choice.request,
             jobs,
             work,
-            model: choice.model,
+            model,
             seed,
             ttl,
             decoy,
@@ -191,7 +233,7 @@ impl Horde {
                     worker.decoys.insert(job.request);
                 }
             } else if let Some(entry) = self.requests.get_mut(&job.request) {
-                entry.open = entry.open.saturating_sub(1);
+                entry.open.take(job.slot);
                 entry.running += 1;
                 entry.jobs.push(job.id);
             }
@@ -208,6 +250,35 @@ struct Choice {
     worker: WorkerId,
     request: RequestId,
     model: String,
+    /// How many results of it at most.
+    room: u32,
+}
+
+/// One of the jobs that an assignment is made of.
+struct Part {
+    model: String,
+    slot: Option<u32>,
+}
+
+/// What a worker gets of a request, at most `batch` parts: results that are alike, or those of the
+/// open forms that it knows.
+fn parts(entry: &Entry, worker: &Worker, batch: u32, model: &str) -> Vec<Part> {
+    let Work::Alchemy(spec) = &entry.request.work else {
+        let alike = |_| Part {
+            model: model.to_owned(),
+            slot: None,
+        };
+        return (0..batch.min(entry.open.count())).map(alike).collect();
+    };
+    let offered = worker.offer.as_ref().map_or(&[][..], Offer::models);
+    let open = spec.slots().filter(|slot| entry.open.has(*slot));
+    let forms = open.filter_map(|slot| Some((slot, spec.form(slot)?)));
+    let known = forms.filter(|(_, form)| offered.contains(&form.name));
+    let parts = known.map(|(slot, form)| Part {
+        model: form.name.clone(),
+        slot: Some(slot),
+    });
+    parts.take(batch as usize).collect()
 }
 
 impl Pace {
@@ -286,7 +357,11 @@ impl Matcher<'_> {
         for group in self.queue.groups() {
             let reasons = self.demand_reasons(group.demand, self.capacity.held);
             if !reasons.is_empty() {
-                tally.add(self.kind(), reasons, group.len());
+                tally.add(
+                    self.kind(),
+                    reasons,
+                    group.len() * self.weight(group.demand),
+                );
             } else if looks_closer {
                 best = self.in_group(group, best, tally, &mut prompts);
             } else {
@@ -318,7 +393,7 @@ impl Matcher<'_> {
             if reasons.is_empty() && !self.worker.decoys.contains(&request) {
                 return earlier(best, Some((place, request)));
             }
-            tally.add(self.kind(), reasons, 1);
+            tally.add(self.kind(), reasons, self.weight(entry.demand));
         }
         best
     }
@@ -350,6 +425,17 @@ impl Matcher<'_> {
 
     const fn kind(&self) -> WorkKind {
         self.worker.record.kind
+    }
+
+    /// For how much a request with this demand counts when it is passed over: each form that the
+    /// worker knows counts.
+    fn weight(&self, demand: Demand) -> u64 {
+        match (self.kind(), demand.models) {
+            (WorkKind::Interrogation, Some(set)) => {
+                self.capacity.offers_of(self.queue.model_set(set))
+            }
+            _ => 1,
+        }
     }
 
     /// Why a worker that holds so much cannot serve any request with this demand; empty if it can.

@@ -21,6 +21,7 @@ mod lifecycle;
 mod matching;
 mod progress;
 mod settle;
+mod slots;
 mod stats;
 
 mod kinds;
@@ -53,14 +54,16 @@ pub use lifecycle::{Cancelled, Lapse, MAX_LAPSES, Stored};
 pub use matching::Idle;
 pub use needs::Reason;
 pub use offer::{Offer, Owner, check_priority_usernames};
-pub use progress::GenerationView;
+pub use progress::{FormState, FormView, GenerationView};
 pub use request::{Address, Request, Requester, Terms, Work};
 pub use settle::{Confirmed, Delivery, Effect, Settlement, Statistics, unknown_job};
+pub use slots::Aftermath;
 pub use workers::{CheckIn, Sanction, UptimeReward, Worker, WorkerRecord};
 
 use demand::Demand;
 use queue::Queue;
 use settle::Pending;
+use slots::Slots;
 use workers::Workers;
 
 /// A request lives this long after it was last touched.
@@ -153,7 +156,7 @@ struct Entry {
     /// The price of one result before burn, as far as it is known.
     base_price: Kudos,
     /// Results that no worker has yet.
-    open: u32,
+    open: Slots,
     /// Results that are wanted in all.
     asked: u32,
     /// Every real job so far, oldest first; decoys are not among them.
@@ -166,6 +169,8 @@ struct Entry {
     expires: Timestamp,
     faulted: bool,
     verdict: Option<progress::Verdict>,
+    /// Results that are counted in the queue for its user.
+    counted: u64,
 }
 
 impl Entry {
@@ -173,27 +178,20 @@ impl Entry {
     ///
     /// # Source
     /// `generation.md` § 3.11.
-    const fn is_done(&self) -> bool {
-        self.faulted || (self.open == 0 && self.running == 0 && self.finished >= self.asked)
+    fn is_done(&self) -> bool {
+        self.faulted || (self.open.is_empty() && self.running == 0 && self.finished >= self.asked)
     }
 
     /// What it adds to the queue's totals while it waits.
     fn load(&self) -> rank::Load {
         let each = self.request.work.things();
-        let jobs = u64::from(self.open) + u64::from(self.running);
+        let open = u64::from(self.open.count());
+        let jobs = open + u64::from(self.running);
         rank::Load {
-            slots: u64::from(self.open),
-            things: each.saturating_mul(u64::from(self.open)),
+            slots: open,
+            things: each.saturating_mul(open),
             jobs,
             job_things: each.saturating_mul(jobs),
-        }
-    }
-
-    /// Gives a slot back, unless all that is wanted is there, running or open.
-    fn reopen(&mut self) {
-        let covered = u64::from(self.open) + u64::from(self.running) + u64::from(self.finished);
-        if !self.faulted && covered < u64::from(self.asked) {
-            self.open += 1;
         }
     }
 }
@@ -231,6 +229,11 @@ impl Horde {
     /// A request that is known, waiting or not.
     pub fn request(&self, id: RequestId) -> Option<&Request> {
         self.requests.get(&id).map(|entry| &entry.request)
+    }
+
+    /// Whether nothing more will come of a request that is known.
+    pub fn is_done(&self, id: RequestId) -> bool {
+        self.requests.get(&id).is_some_and(Entry::is_done)
     }
 
     /// A job that is known: running, finished or faulted, decoys included.
@@ -274,8 +277,13 @@ impl Horde {
             .of_user(user)
             .filter_map(|id| self.requests.get(&id))
             .filter(counts)
-            .map(|entry| u64::from(entry.open))
+            .map(|entry| u64::from(entry.open.count()))
             .sum()
+    }
+
+    /// Results of a user that wait or run.
+    pub fn pending_jobs(&self, user: UserId, kind: WorkKind) -> u64 {
+        self.queues.of(kind).jobs_of(user)
     }
 
     /// How busy the horde is with one kind of work.

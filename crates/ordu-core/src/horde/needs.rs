@@ -52,6 +52,8 @@ pub enum Reason {
     MaxContextLength,
     /// The worker does not have its soft prompt.
     MatchingSoftprompt,
+    /// Its picture is too large.
+    MaxTiles,
 }
 
 impl Reason {
@@ -76,6 +78,7 @@ impl Reason {
         Self::MaxLength,
         Self::MaxContextLength,
         Self::MatchingSoftprompt,
+        Self::MaxTiles,
     ];
 
     /// The name on the wire.
@@ -100,6 +103,7 @@ impl Reason {
             Self::MaxLength => "max_length",
             Self::MaxContextLength => "max_context_length",
             Self::MatchingSoftprompt => "matching_softprompt",
+            Self::MaxTiles => "max_tiles",
         }
     }
 
@@ -114,6 +118,7 @@ impl Reason {
                 | Self::MaxLength
                 | Self::MaxContextLength
                 | Self::MatchingSoftprompt
+                | Self::MaxTiles
         )
     }
 

@@ -56,8 +56,8 @@ impl Offer {
     /// Reads a pop, and leaves out what the worker may not serve.
     ///
     /// # Errors
-    /// `InvalidPriorityUsername` for an entry that is not `alias#id`; `BadRequest` if a model is
-    /// branded for somebody else, or no model is left.
+    /// `InvalidPriorityUsername` (of an alchemist `BadRequest`) for an entry that is not
+    /// `alias#id`; `BadRequest` if a model is branded for somebody else, or no model is left.
     ///
     /// # Source
     /// `generation.md` § 6.1 step 2, § 6.4.
@@ -67,8 +67,7 @@ impl Offer {
         declared: &Declared,
         reference: &ModelReference,
     ) -> Result<Self, Refusal> {
-        let common = declared.common();
-        let priority_users = priority_users(common.priority_usernames)?;
+        let priority_users = preferred(declared)?;
         let (declared, agent) = kinds::accept(declared, owner, reference)?;
         Ok(Self {
             worker,
@@ -103,18 +102,28 @@ impl Offer {
 /// Whether every preferred user is named by an alias. Comes before the look at the key.
 ///
 /// # Errors
-/// `InvalidPriorityUsername`.
-pub fn check_priority_usernames(aliases: &[String]) -> Result<(), Refusal> {
-    priority_users(aliases).map(|_| ())
+/// `InvalidPriorityUsername`; for alchemists `BadRequest`.
+pub fn check_priority_usernames(declared: &Declared) -> Result<(), Refusal> {
+    preferred(declared).map(|_| ())
 }
 
-fn priority_users(aliases: &[String]) -> Result<Vec<UserId>, Refusal> {
+fn preferred(declared: &Declared) -> Result<Vec<UserId>, Refusal> {
+    let wrong_alias = match declared {
+        Declared::Alchemy(_) => ReturnCode::BadRequest,
+        Declared::Image(_) | Declared::Text(_) => ReturnCode::InvalidPriorityUsername,
+    };
+    priority_users(declared.common().priority_usernames)
+        .map_err(|message| Refusal::new(wrong_alias, message))
+}
+
+fn priority_users(aliases: &[String]) -> Result<Vec<UserId>, String> {
     let mut users = Vec::new();
     for alias in aliases.iter().take(MAX_PRIORITY_USERS) {
         let has_id = alias.rsplit_once('#').is_some_and(|(_, id)| !id.is_empty());
         if !has_id {
-            let message = format!("`{alias}` in `priority_usernames` is not `alias#id`");
-            return Err(Refusal::new(ReturnCode::InvalidPriorityUsername, message));
+            return Err(format!(
+                "`{alias}` in `priority_usernames` is not `alias#id`"
+            ));
         }
         users.extend(UserId::from_alias(alias));
     }
@@ -178,12 +187,15 @@ pub(super) struct Terms {
 pub(super) enum Fast {
     /// With so many raw units a second.
     AtLeast(f64),
+    /// With less than so many seconds for a form.
+    Under(f64),
 }
 
 impl Fast {
     pub(super) fn is(self, speed: f64) -> bool {
         match self {
             Self::AtLeast(least) => speed >= least,
+            Self::Under(most) => speed < most,
         }
     }
 }
@@ -239,6 +251,12 @@ impl Capacity {
             models,
             numbers,
         }
+    }
+
+    /// How many of these models it has; of forms, how many of them it could do.
+    pub(super) fn offers_of(&self, set: &[usize]) -> u64 {
+        let offered = set.iter().filter(|number| self.numbers.contains(**number));
+        offered.count() as u64
     }
 
     /// Gives back the names that it held.

@@ -6,13 +6,15 @@
 use ordu_api::image::{Metadata, Progress};
 use ordu_api::worker::WorkKind;
 use ordu_api::{JobId, RequestId, WorkerId};
+use serde_json::{Map, Value};
 
 use super::matching::Matcher;
 use super::queue::Queue;
 use super::rank::{Ahead, Place};
 use super::request::divisor;
+use super::slots::{MAX_ABORTS, Slots};
 use super::workers::Workers;
-use super::{Content, Entry, Horde, JobState, Request};
+use super::{Content, Delivered, Entry, Horde, Job, JobState, Request, Work, kinds};
 use crate::{Kudos, Millis, Timestamp};
 
 /// A verdict on whether a request can be served holds this long, unless a worker changes.
@@ -47,6 +49,30 @@ pub struct GenerationView {
     pub content: Content,
 }
 
+/// A form of an alchemy request, as its requester sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FormView {
+    /// What is to be done.
+    pub name: String,
+    /// How far it is.
+    pub state: FormState,
+}
+
+/// How far a form is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FormState {
+    /// No worker has it.
+    Waiting,
+    /// A worker has it.
+    Processing,
+    /// It is done, by this job with this result.
+    Done(JobId, Map<String, Value>),
+    /// It failed too often.
+    Faulted,
+    /// Its requester gave it up.
+    Cancelled,
+}
+
 impl Horde {
     /// How far a request is; `None` if it is unknown or expired.
     pub fn progress(&mut self, request: RequestId, now: Timestamp) -> Option<Progress> {
@@ -64,7 +90,7 @@ impl Horde {
             finished: entry.finished,
             processing: entry.running,
             restarted: entry.faults,
-            waiting: entry.open.min(wanted),
+            waiting: entry.open.count().min(wanted),
             done: entry.is_done(),
             faulted: entry.faulted,
             wait_time: 0,
@@ -101,15 +127,62 @@ impl Horde {
         .collect()
     }
 
+    /// The forms of an alchemy request, in the order in which they were asked for; `None` if there
+    /// is no such request.
+    pub fn forms(&self, request: RequestId) -> Option<Vec<FormView>> {
+        let entry = self.requests.get(&request)?;
+        let Work::Alchemy(spec) = &entry.request.work else {
+            return None;
+        };
+        let views = spec.slots().filter_map(|slot| {
+            Some(FormView {
+                name: spec.form(slot)?.name.clone(),
+                state: self.form_state(entry, slot),
+            })
+        });
+        Some(views.collect())
+    }
+
+    /// The jobs of a request that run, decoys left out.
+    pub fn running(&self, request: RequestId) -> Vec<Job> {
+        let entry = self.requests.get(&request);
+        let jobs = entry.into_iter().flat_map(|entry| &entry.jobs);
+        let jobs = jobs.filter_map(|id| self.jobs.get(id));
+        let running = jobs.filter(|job| job.state == JobState::Running);
+        running.cloned().collect()
+    }
+
+    fn form_state(&self, entry: &Entry, slot: u32) -> FormState {
+        for job in self.jobs_of(entry, slot) {
+            match &job.state {
+                JobState::Running => return FormState::Processing,
+                JobState::Done(Delivered {
+                    content: Content::Form(result),
+                    ..
+                }) => return FormState::Done(job.id, result.clone()),
+                JobState::Done(_) => return FormState::Cancelled,
+                JobState::Faulted => {}
+            }
+        }
+        if entry.open.has(slot) {
+            FormState::Waiting
+        } else if self.aborts(entry, slot) >= MAX_ABORTS {
+            FormState::Faulted
+        } else {
+            FormState::Cancelled
+        }
+    }
+
     /// Whether a worker that is online could serve a request that is not in the horde yet.
     pub fn has_valid_worker(&mut self, request: &Request, now: Timestamp) -> bool {
         let queue = self.queues.of_mut(request.work.kind());
-        let demand = queue.hold(request);
+        let open = Slots::restored(&request.work, request.work.asked(), &[]);
+        let demand = queue.hold(request, &open);
         let entry = Entry {
             place: Place::new(request.priority, request.created, 0),
             demand,
             base_price: request.work.base_price(&self.reference),
-            open: 0,
+            open,
             asked: 0,
             jobs: Vec::new(),
             running: 0,
@@ -119,6 +192,7 @@ impl Horde {
             expires: now,
             faulted: false,
             verdict: None,
+            counted: 0,
             request: request.clone(),
         };
         let could = somebody_could_serve(&entry, queue, &self.workers, now);
@@ -155,7 +229,8 @@ impl Horde {
         };
         let divisor = divisor(kind);
         let threads = self.workers.threads(kind, now).min(ahead.slots);
-        let speed = self.workers.mean_speed(kind, now) / divisor * threads as f64;
+        let rate = kinds::rate(kind, self.workers.mean_speed(kind, now));
+        let speed = rate / divisor * threads as f64;
         let speed = if speed > 0.0 { speed } else { 1.0 };
         ahead.things as f64 / divisor / speed
     }
@@ -173,12 +248,10 @@ impl Horde {
         let jobs = entry.jobs.iter().filter_map(|id| self.jobs.get(id));
         let running = jobs.filter(|job| job.state == JobState::Running);
         let remaining = running.map(|job| {
-            let speed = self
-                .workers
-                .get(job.worker)
-                .map(|worker| worker.record.speed());
-            let speed = speed.unwrap_or_else(|| divisor(entry.request.work.kind()));
-            job.things as f64 / speed - now.since(job.assigned).as_seconds()
+            let kind = entry.request.work.kind();
+            let worker = self.workers.get(job.worker);
+            let speed = worker.map_or_else(|| divisor(kind), |worker| worker.record.speed());
+            job.things as f64 / kinds::rate(kind, speed) - now.since(job.assigned).as_seconds()
         });
         remaining.fold(0.0, f64::max)
     }

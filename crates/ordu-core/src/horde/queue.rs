@@ -11,6 +11,7 @@ use super::demand::{self, Demand, WorkerList};
 use super::kinds;
 use super::names::Interner;
 use super::rank::{Ahead, Item, Load, Place, Ranking};
+use super::slots::Slots;
 
 /// Requests with the same demand.
 #[derive(Debug, Clone)]
@@ -57,16 +58,19 @@ pub(super) struct Queue {
     empty_groups: Vec<usize>,
     by_demand: BTreeMap<Demand, usize>,
     users: BTreeMap<UserId, BTreeMap<Place, RequestId>>,
+    /// Results by user that wait or run.
+    jobs: BTreeMap<UserId, u64>,
     pub(super) names: Names,
     model_sets: Interner<Vec<usize>>,
     worker_lists: Interner<WorkerList>,
 }
 
 impl Queue {
-    /// Computes a request's demand and holds its names until [`Self::let_go`].
-    pub(super) fn hold(&mut self, request: &Request) -> Demand {
+    /// Computes the demand of a request of which these slots are open, and holds its names until
+    /// [`Self::let_go`].
+    pub(super) fn hold(&mut self, request: &Request, open: &Slots) -> Demand {
         let mut names: Vec<usize> = Vec::new();
-        for name in request.work.models() {
+        for name in request.work.names(open) {
             let number = self.names.models.hold(name);
             if names.contains(&number) {
                 self.names.models.let_go(number);
@@ -159,6 +163,20 @@ impl Queue {
             self.by_demand.remove(&group.demand);
             self.empty_groups.push(item.group);
         }
+    }
+
+    /// Counts results of a user that wait or run: so many more, so many less.
+    pub(super) fn count(&mut self, user: UserId, more: u64, less: u64) {
+        let jobs = self.jobs.entry(user).or_default();
+        *jobs = jobs.saturating_add(more).saturating_sub(less);
+        if *jobs == 0 {
+            self.jobs.remove(&user);
+        }
+    }
+
+    /// Results of a user that wait or run.
+    pub(super) fn jobs_of(&self, user: UserId) -> u64 {
+        self.jobs.get(&user).copied().unwrap_or(0)
     }
 
     fn group_of(&mut self, demand: Demand) -> usize {

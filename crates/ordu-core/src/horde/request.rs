@@ -7,7 +7,9 @@ use ordu_api::{RequestId, UserId, WorkerId};
 use serde::{Deserialize, Serialize};
 
 use super::Content;
+use super::slots::Slots;
 use crate::agent::Agent;
+use crate::alchemy::AlchemySpec;
 use crate::image::ImageSpec;
 use crate::ledger::{Entry, Event, Reason};
 use crate::model_reference::ModelReference;
@@ -24,6 +26,8 @@ pub enum Work {
     Image(Arc<ImageSpec>),
     /// Texts.
     Text(Arc<TextSpec>),
+    /// Forms of alchemy.
+    Alchemy(Arc<AlchemySpec>),
 }
 
 impl Work {
@@ -32,6 +36,7 @@ impl Work {
         match self {
             Self::Image(_) => WorkKind::Image,
             Self::Text(_) => WorkKind::Text,
+            Self::Alchemy(_) => WorkKind::Interrogation,
         }
     }
 
@@ -39,8 +44,8 @@ impl Work {
     pub fn share(&mut self) {
         match self {
             Self::Image(spec) => Arc::make_mut(spec).shared = true,
-            // There is no dataset of texts.
-            Self::Text(_) => {}
+            // There is a dataset of pictures only.
+            Self::Text(_) | Self::Alchemy(_) => {}
         }
     }
 
@@ -49,6 +54,7 @@ impl Work {
         match self {
             Self::Image(spec) => spec.n,
             Self::Text(spec) => spec.n,
+            Self::Alchemy(spec) => spec.slots().end,
         }
     }
 
@@ -57,6 +63,7 @@ impl Work {
         match self {
             Self::Image(spec) => spec.pixelsteps(),
             Self::Text(spec) => u64::from(spec.max_length),
+            Self::Alchemy(_) => 1,
         }
     }
 
@@ -80,6 +87,14 @@ impl Work {
                 workers: &spec.workers,
                 worker_blacklist: spec.worker_blacklist,
             },
+            Self::Alchemy(spec) => Terms {
+                nsfw: false,
+                trusted_workers: spec.trusted_workers,
+                slow_workers: spec.slow_workers,
+                extra_slow_workers: true,
+                workers: &[],
+                worker_blacklist: false,
+            },
         }
     }
 
@@ -88,6 +103,7 @@ impl Work {
         match self {
             Self::Image(spec) => &spec.prompt,
             Self::Text(spec) => &spec.prompt,
+            Self::Alchemy(_) => "",
         }
     }
 
@@ -95,7 +111,7 @@ impl Work {
     pub(super) fn steps(&self) -> u32 {
         match self {
             Self::Image(spec) => spec.accurate_steps(),
-            Self::Text(_) => 0,
+            Self::Text(_) | Self::Alchemy(_) => 0,
         }
     }
 
@@ -104,23 +120,40 @@ impl Work {
         match self {
             Self::Image(spec) => &spec.models,
             Self::Text(spec) => &spec.models,
+            Self::Alchemy(_) => &[],
+        }
+    }
+
+    /// What a worker must have one of while these slots are open: the models that it names, empty
+    /// for any; or the open forms.
+    pub(super) fn names(&self, open: &Slots) -> Vec<&String> {
+        match self {
+            Self::Image(_) | Self::Text(_) => self.models().iter().collect(),
+            Self::Alchemy(spec) => {
+                let is_open = |slot: &u32| open.has(*slot);
+                let forms = spec.slots().filter(is_open);
+                forms
+                    .filter_map(|slot| spec.form(slot).map(|form| &form.name))
+                    .collect()
+            }
         }
     }
 
     /// The soft prompt that a worker must have.
     pub fn softprompt(&self) -> Option<&String> {
         match self {
-            Self::Image(_) => None,
+            Self::Image(_) | Self::Alchemy(_) => None,
             Self::Text(spec) => spec.softprompt.as_ref(),
         }
     }
 
     /// The price of one result before burn: of a picture before its model is known, of a text the
-    /// estimate.
+    /// estimate, of a form nothing, because each has its own.
     pub fn base_price(&self, reference: &ModelReference) -> Kudos {
         match self {
             Self::Image(spec) => pricing::image::base_price(spec),
             Self::Text(spec) => pricing::text::estimate(spec, reference.text()),
+            Self::Alchemy(_) => Kudos::ZERO,
         }
     }
 
@@ -129,6 +162,7 @@ impl Work {
         match self {
             Self::Image(spec) => pricing::image::activation_tax(spec),
             Self::Text(spec) => pricing::text::activation_tax(spec),
+            Self::Alchemy(_) => Kudos::ZERO,
         }
     }
 
@@ -138,6 +172,7 @@ impl Work {
         match self {
             Self::Image(spec) => Some(pricing::image::job_kudos(spec, reference.baseline(model))),
             Self::Text(_) => None,
+            Self::Alchemy(spec) => Some(pricing::alchemy::form_kudos(model, spec.tiles)),
         }
     }
 
@@ -152,7 +187,7 @@ impl Work {
             (Self::Text(spec), Content::Text(text)) => {
                 pricing::text::job_kudos(spec, text, writer, reference.text())
             }
-            (Self::Image(_) | Self::Text(_), _) => Kudos::ZERO,
+            (Self::Image(_) | Self::Text(_) | Self::Alchemy(_), _) => Kudos::ZERO,
         }
     }
 
@@ -160,7 +195,7 @@ impl Work {
     pub fn reward_percent(&self, agent: &Agent) -> u8 {
         match self {
             Self::Image(_) => agent.reward_percent(),
-            Self::Text(_) => 100,
+            Self::Text(_) | Self::Alchemy(_) => 100,
         }
     }
 
@@ -169,6 +204,7 @@ impl Work {
         match self {
             Self::Image(spec) => pricing::image::burn(spec, worth),
             Self::Text(_) => pricing::text::burn(worth),
+            Self::Alchemy(spec) => pricing::alchemy::burn(spec, worth),
         }
     }
 
@@ -180,13 +216,19 @@ impl Work {
         match self {
             Self::Image(spec) => pricing::image::estimate(spec, reference).total,
             Self::Text(spec) => pricing::text::full_price(spec, reference.text()),
+            Self::Alchemy(spec) => pricing::alchemy::full_price(spec),
         }
+    }
+
+    /// What all of it may cost at most, the activation included.
+    pub fn most_cost(&self, reference: &ModelReference) -> Kudos {
+        self.full_price(reference) + self.activation_tax()
     }
 
     /// What its requester must have if its kudos are needed upfront.
     pub fn upfront_price(&self, reference: &ModelReference) -> Kudos {
         match self {
-            Self::Image(_) => self.full_price(reference),
+            Self::Image(_) | Self::Alchemy(_) => self.full_price(reference),
             Self::Text(spec) => pricing::text::upfront_price(spec, reference.text()),
         }
     }
@@ -197,6 +239,8 @@ impl Work {
         match self {
             Self::Image(spec) => Self::Image(Arc::new(upfront::downgrade(spec, load, reference))),
             Self::Text(spec) => Self::Text(Arc::new(pricing::text::downgrade(spec, load))),
+            // Nothing is needed upfront in any case.
+            Self::Alchemy(_) => self.clone(),
         }
     }
 
@@ -209,6 +253,7 @@ impl Work {
         match self {
             Self::Image(spec) => upfront::image(spec, load, reference),
             Self::Text(spec) => pricing::text::upfront(spec, load),
+            Self::Alchemy(_) => None,
         }
     }
 }
@@ -282,17 +327,18 @@ pub struct Request {
 }
 
 impl Request {
-    /// The movement that pays for making it active; written together with the request.
+    /// The movement that pays for making it active; written together with the request. `None` if
+    /// that costs nothing, as with alchemy.
     ///
     /// # Source
     /// `generation.md` § 7.4.
-    pub fn activation(&self) -> Event {
+    pub fn activation(&self) -> Option<Event> {
         let tax = self.work.activation_tax();
-        Event {
+        (tax > Kudos::ZERO).then(|| Event {
             id: self.id.uuid(),
             at: self.created,
             kind: Some(self.work.kind()),
             entries: vec![Entry::burn(self.requester.user, tax, Reason::Activation)],
-        }
+        })
     }
 }

@@ -11,8 +11,8 @@ use ordu_api::{JobId, RequestId, ReturnCode, UserId, WorkerId};
 
 use super::workers::Finished;
 use super::{
-    Content, Delivered, Horde, Job, JobState, MAX_FAULTS, Outcome, Owner, REQUEST_LIFETIME,
-    Sanction,
+    Aftermath, Content, Delivered, Horde, Job, JobState, Outcome, Owner, REQUEST_LIFETIME,
+    Sanction, kinds,
 };
 use crate::ledger::{Entry, Event, Reason};
 use crate::pricing::text::Writer;
@@ -37,8 +37,8 @@ pub struct Settlement {
 pub enum Effect {
     /// Nothing: a decoy, or a fault that was reported before. Needs no confirmation.
     Nothing,
-    /// The job faulted.
-    Faulted,
+    /// The job faulted; what becomes of its slot.
+    Faulted(Aftermath),
     /// There is a result.
     Delivered(Box<Delivery>),
 }
@@ -82,7 +82,8 @@ pub struct Statistics {
 impl Statistics {
     /// How fast the job was done, in raw units a second.
     pub fn speed(&self) -> f64 {
-        speed(self.things, self.took_ms)
+        let speed = kinds::speed(self.kind, self.things, seconds(self.took_ms));
+        kinds::rate(self.kind, speed)
     }
 }
 
@@ -134,6 +135,8 @@ impl Horde {
         }
         match (&job.state, &outcome) {
             (JobState::Done(_), _) => return Err(duplicate(id)),
+            // A form is somebody else's again: whatever comes now comes twice.
+            (JobState::Faulted, _) if job.slot.is_some() => return Err(duplicate(id)),
             (JobState::Faulted, Outcome::Faulted) => {
                 return Ok(settlement(Kudos::ZERO, Effect::Nothing));
             }
@@ -151,7 +154,10 @@ impl Horde {
             return Ok(settlement);
         }
         let settlement = match outcome {
-            Outcome::Faulted => settlement(Kudos::ZERO, Effect::Faulted),
+            Outcome::Faulted => {
+                let effect = Effect::Faulted(self.aftermath(job));
+                settlement(Kudos::ZERO, effect)
+            }
             Outcome::Delivered { .. } => {
                 let delivered = delivered(outcome, now);
                 let worth = self.worth(job, by, &delivered.content);
@@ -176,7 +182,7 @@ impl Horde {
         let request = self.jobs.get(&id).map(|job| job.request);
         match effect {
             Effect::Nothing => {}
-            Effect::Faulted => confirmed.sanction = self.fault(id, at),
+            Effect::Faulted(_) => confirmed.sanction = self.fault(id, at),
             Effect::Delivered(delivery) => self.finish(id, *delivery),
         }
         confirmed.request_done = request
@@ -276,8 +282,10 @@ impl Horde {
         let (request, deadline, worker) = (job.request, job.deadline, job.worker);
         self.deadlines.remove(&(deadline, id));
         let statistics = &delivery.statistics;
-        let speed = statistics.speed();
-        self.recent.add(statistics, speed, delivery.event.at);
+        let seconds = seconds(statistics.took_ms);
+        let speed = kinds::speed(statistics.kind, statistics.things, seconds);
+        self.recent
+            .add(statistics, statistics.speed(), delivery.event.at);
         let finished = Finished {
             things: statistics.things,
             speed,
@@ -295,15 +303,20 @@ impl Horde {
 
     /// Ends a running job without a result: its slot is open again, its worker is blamed.
     pub(super) fn fault(&mut self, id: JobId, now: Timestamp) -> Option<Sanction> {
+        let aftermath = self.jobs.get(&id).map(|job| self.aftermath(job))?;
         let job = self.jobs.get_mut(&id)?;
         job.state = JobState::Faulted;
         let (request, deadline, worker) = (job.request, job.deadline, job.worker);
+        let slot = job.slot;
         self.deadlines.remove(&(deadline, id));
         if let Some(entry) = self.requests.get_mut(&request) {
             entry.running = entry.running.saturating_sub(1);
             entry.faults += 1;
-            entry.reopen();
-            if entry.faults as usize >= MAX_FAULTS && !entry.faulted {
+            match aftermath {
+                Aftermath::Reopened => entry.reopen(slot),
+                Aftermath::GivenUp => entry.asked = entry.asked.saturating_sub(1),
+            }
+            if entry.is_hopeless() {
                 self.hopeless.insert(request);
             }
         }
@@ -362,8 +375,8 @@ fn agent_share(worth: Kudos, percent: u8) -> Kudos {
     Kudos::round_to_cents(worth.as_f64() * f64::from(percent) / 100.0)
 }
 
-/// Raw units a second; a job takes at least a millisecond.
-#[expect(clippy::cast_precision_loss, reason = "work is far below 2^53 units")]
-fn speed(things: u64, took_ms: i64) -> f64 {
-    things as f64 * 1000.0 / took_ms.max(1) as f64
+/// How long a job took; at least a millisecond.
+#[expect(clippy::cast_precision_loss, reason = "far below 2^53 milliseconds")]
+fn seconds(took_ms: i64) -> f64 {
+    took_ms.max(1) as f64 / 1000.0
 }

@@ -67,12 +67,14 @@ impl fmt::Display for Entry {
             jobs: _,
             expires,
             verdict: _,
+            counted: _,
         } = self;
         write!(f, "request {} ", short(&request.id))?;
         write!(
             f,
-            "user={} open={open}/{asked} running={running} ",
-            request.requester.user
+            "user={} open={}/{asked} running={running} ",
+            request.requester.user,
+            open.count()
         )?;
         write!(f, "finished={finished} faults={faults} kudos={kudos} ")?;
         write!(f, "expires={}s", expires.seconds())?;
@@ -88,6 +90,7 @@ impl fmt::Display for Job {
         let Self {
             id: _,
             request,
+            slot: _,
             worker_name,
             owner: _,
             worker: _,

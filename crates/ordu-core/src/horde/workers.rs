@@ -31,6 +31,8 @@ const DROP_WINDOW: Millis = Millis::from_minutes(60);
 const MAX_DROPS: u32 = 20;
 /// The same during a raid.
 const MAX_DROPS_RAID: u32 = 10;
+/// The same for alchemists, always.
+const MAX_DROPS_ALCHEMIST: u32 = 100;
 
 /// Why the horde itself sent a worker into maintenance. Workers look for these words.
 pub(super) const DROPPED_TOO_MANY: &str = "This worker has been dropping too many jobs and was put \
@@ -57,7 +59,7 @@ pub struct WorkerRecord {
     pub uptime: Millis,
     /// How much of that is rewarded or lost.
     pub uptime_counted: Millis,
-    /// Raw units a second of its newest jobs, oldest first.
+    /// Raw units a second of its newest jobs, of an alchemist seconds for a form; oldest first.
     pub speeds: VecDeque<f64>,
     /// Jobs finished.
     pub fulfilled: u64,
@@ -93,7 +95,8 @@ impl WorkerRecord {
         }
     }
 
-    /// Its speed, in raw units a second: the mean of the newest jobs.
+    /// Its speed, in raw units a second, or of an alchemist in seconds for a form: the mean of the
+    /// newest jobs.
     pub fn speed(&self) -> f64 {
         let mean = mean(&self.speeds);
         if mean > 0.0 {
@@ -331,9 +334,10 @@ impl Workers {
             worker.drops_since = now;
         }
         worker.drops += 1;
-        let limit = match alert {
-            Alert::Calm => MAX_DROPS,
-            Alert::Raid => MAX_DROPS_RAID,
+        let limit = match (worker.record.kind, alert) {
+            (WorkKind::Interrogation, _) => MAX_DROPS_ALCHEMIST,
+            (_, Alert::Calm) => MAX_DROPS,
+            (_, Alert::Raid) => MAX_DROPS_RAID,
         };
         if worker.drops <= limit {
             return None;
@@ -425,7 +429,7 @@ impl Worker {
         self.record.uptime_counted = self.record.uptime;
         let offer = self.offer.as_ref()?;
         let amount = kinds::uptime_reward(offer, reference);
-        let share = Share::of_uptime(offer.owner.user, offer.owner.roles);
+        let share = Share::of_uptime(self.record.kind, offer.owner.user, offer.owner.roles);
         self.record.kudos_uptime += amount;
         let marker = u128::try_from(self.record.uptime.0).unwrap_or(0);
         Some(UptimeReward {

@@ -4,11 +4,13 @@
 //! # Source
 //! `generation.md` § 7.
 
+pub mod alchemy;
 pub mod image;
 pub mod text;
 pub mod upfront;
 
 use ordu_api::UserId;
+use ordu_api::worker::WorkKind;
 
 use crate::ledger::{Account, Entry, Reason};
 use crate::{Kudos, Role, Roles, standing};
@@ -40,12 +42,13 @@ impl Share {
         }
     }
 
-    /// The share of an uptime reward of an image or text worker.
+    /// The share of an uptime reward; that of an alchemist is never held.
     ///
     /// # Source
     /// `generation.md` § 7.8.
-    pub fn of_uptime(owner: UserId, roles: Roles) -> Self {
-        if roles.has(Role::Trusted) || owner == UserId::ANONYMOUS {
+    pub fn of_uptime(kind: WorkKind, owner: UserId, roles: Roles) -> Self {
+        let is_trusted = roles.has(Role::Trusted) || owner == UserId::ANONYMOUS;
+        if is_trusted || kind == WorkKind::Interrogation {
             Self::Full
         } else {
             Self::Later
@@ -128,6 +131,22 @@ mod tests {
             assert_eq!(entries[0].amount, amount);
         }
         assert!(credit(user(3), Kudos::ZERO, Share::Half, Reason::Generation).is_empty());
+    }
+
+    #[test]
+    fn uptime_waits_for_trust_unless_an_alchemist_was_there() {
+        let trusted = Roles::NONE.with(Role::Trusted);
+        let cases = [
+            (WorkKind::Image, Roles::NONE, Share::Later),
+            (WorkKind::Text, Roles::NONE, Share::Later),
+            (WorkKind::Interrogation, Roles::NONE, Share::Full),
+            (WorkKind::Image, trusted, Share::Full),
+        ];
+        for (kind, roles, share) in cases {
+            assert_eq!(Share::of_uptime(kind, user(3), roles), share);
+        }
+        let nobody = Share::of_uptime(WorkKind::Text, UserId::ANONYMOUS, Roles::NONE);
+        assert_eq!(nobody, Share::Full);
     }
 
     #[test]

@@ -15,6 +15,7 @@ mod suspicions;
 
 use std::sync::Arc;
 
+use ordu_api::ReturnCode;
 use ordu_core::filter::Terms;
 use ordu_core::profanity::Profanity;
 
@@ -26,6 +27,9 @@ pub(crate) use notices::{Notices, post_notices};
 pub(crate) use suspicions::SuspicionBook;
 
 use proxies::Proxies;
+
+use crate::app::App;
+use crate::error::{ApiError, ApiResult};
 
 /// What is read back this much further than what was seen last: other nodes' clocks differ, and
 /// what was written first can become visible later. In milliseconds.
@@ -66,6 +70,20 @@ impl Guard {
     /// Whether a name or note holds obvious profanity.
     pub(crate) fn is_profane(&self, text: &str) -> bool {
         self.profanity.is_in(text)
+    }
+}
+
+impl App {
+    /// Refuses a text that is not fit to be shown to everybody.
+    ///
+    /// # Errors
+    /// `code`.
+    pub(crate) fn check_text(&self, text: &str, code: ReturnCode) -> ApiResult<()> {
+        if self.guard.is_profane(text) {
+            let message = "Find kinder words for this";
+            return Err(ApiError::refused(code, message));
+        }
+        Ok(())
     }
 }
 

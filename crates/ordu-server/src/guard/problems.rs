@@ -92,7 +92,7 @@ impl App {
         match live.horde.request(request).map(|request| &request.work) {
             Some(Work::Image(spec)) => (Some(spec.prompt.clone()), spec.proxied_account.clone()),
             Some(Work::Text(spec)) => (Some(spec.prompt.clone()), spec.proxied_account.clone()),
-            None => (None, None),
+            Some(Work::Alchemy(_)) | None => (None, None),
         }
     }
 

@@ -63,7 +63,6 @@ impl SuspicionBook {
 
 impl App {
     /// Whether an account lost its privileges: no trust by itself, no movements of kudos.
-    #[expect(dead_code, reason = "nothing moves kudos between users yet")]
     pub(crate) fn is_suspicious(&self, user: UserId, roles: Roles) -> bool {
         let suspicions = self.guard.suspicions.suspicions();
         suspicions.is_suspicious(user, roles)
@@ -158,7 +157,6 @@ impl App {
     }
 
     /// Forgets what speaks against an account and its workers. Paused workers stay paused.
-    #[expect(dead_code, reason = "accounts cannot be changed by moderators yet")]
     pub(crate) async fn forget_suspicions(&self, user: UserId) -> Result<(), ordu_store::Error> {
         let now = self.clock.now();
         self.store.forget_suspicions(user, now).await?;

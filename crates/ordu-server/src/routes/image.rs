@@ -15,10 +15,10 @@ use ordu_api::image::{
 use ordu_api::worker::{Skipped, WorkKind};
 use ordu_api::{JobId, RequestId, ReturnCode, UNKNOWN_AGENT, UserId};
 use ordu_core::asking::check_metadata;
-use ordu_core::horde::{Assignment, GenerationView, Outcome, Work};
+use ordu_core::horde::{Assignment, GenerationView, Outcome, Owner, Work};
 use ordu_core::image::{self, warnings};
 use ordu_core::model_reference::ModelReference;
-use ordu_core::{Refusal, Standing};
+use ordu_core::{Kudos, Refusal, Standing};
 
 use super::job::{self, Popped};
 use super::request::{self, Accepted, Answer, Asked, Claims, Wish};
@@ -29,7 +29,7 @@ use crate::error::{ApiError, ApiResult};
 use crate::extract::{Checked, ClientAgent, OptionalKey, Peer};
 use crate::guard::Asker;
 use crate::sharing::Sharing;
-use crate::sources;
+use crate::{sources, styles};
 
 impl Wish for ImageRequest {
     fn claims(&self) -> Claims<'_> {
@@ -83,16 +83,18 @@ pub(crate) async fn async_generate(
     key: OptionalKey,
     ClientAgent(agent): ClientAgent,
     client: Client,
-    Checked(request): Checked<ImageRequest>,
+    Checked(mut request): Checked<ImageRequest>,
 ) -> ApiResult<Response> {
-    let account = app.accounts.by_key(&key.require()?).await?;
+    let key = key.require()?;
+    let styled = styles::apply_to_image(&app, &mut request).await?;
     let warnings = warnings(&request, &app.reference);
     let asked = Asked {
         request,
         agent,
         client,
+        styled,
     };
-    match request::ask(&app, &account, asked).await? {
+    match request::ask(&app, &key, asked).await? {
         Answer::Accepted(accepted) => {
             let accepted = show(&accepted, warnings);
             Ok((StatusCode::ACCEPTED, Json(accepted)).into_response())
@@ -170,19 +172,12 @@ enum Delivery {
     Inline,
 }
 
-/// What a result reads when its picture is gone.
-const GONE: &str = "N/A";
-
 async fn generation(app: &App, view: GenerationView, delivery: Delivery) -> Generation {
-    let name = blobs::result_name(view.job);
     let img = match delivery {
-        Delivery::Link if app.blobs.contains(&name).await => {
-            app.blobs.link(&name, Permission::Download, app.clock.now())
-        }
-        Delivery::Link => GONE.to_owned(),
-        Delivery::Inline => match app.blobs.get(&name).await {
+        Delivery::Link => sources::result_link(app, view.job).await,
+        Delivery::Inline => match app.blobs.get(&blobs::result_name(view.job)).await {
             Ok(bytes) => STANDARD.encode(bytes),
-            Err(_) => GONE.to_owned(),
+            Err(_) => sources::GONE.to_owned(),
         },
     };
     Generation {
@@ -216,11 +211,13 @@ pub(crate) async fn pop(
     Peer(peer): Peer,
     Checked(pop): Checked<ImagePop>,
 ) -> ApiResult<Json<ImageJob>> {
-    let popped = job::pop(&app, key, peer, pop.into()).await?;
-    match popped.assignments.first() {
-        Some(assignment) => job_answer(&app, &popped, assignment).await.map(Json),
-        None => Ok(Json(no_job(popped.skipped))),
-    }
+    let mut popped = job::pop(&app, key, peer, pop.into()).await?;
+    let messages = std::mem::take(&mut popped.messages);
+    let job = match popped.assignments.first() {
+        Some(assignment) => job_answer(&app, &popped, assignment).await?,
+        None => no_job(popped.skipped),
+    };
+    Ok(Json(ImageJob { messages, ..job }))
 }
 
 async fn job_answer(app: &App, popped: &Popped, assignment: &Assignment) -> ApiResult<ImageJob> {
@@ -285,7 +282,8 @@ pub(crate) async fn submit(
     if matches!(outcome, Outcome::Delivered { .. }) {
         keep_inline_result(&app, id, account.user.id, &submit.generation).await?;
     }
-    job::submit(&app, id, &account, outcome).await.map(Json)
+    let by = Owner::from(&account.standing(Kudos::ZERO));
+    job::settle(&app, id, by, outcome).await.map(Json)
 }
 
 /// Keeps a result that was sent as base64 instead of being uploaded.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::http::StatusCode;
 use ordu_api::image::{JobProgress, Reward};
-use ordu_api::worker::{Skipped, WorkKind};
+use ordu_api::worker::{Skipped, WorkKind, WorkerMessage};
 use ordu_api::{JobId, ReturnCode, WorkerId};
 use ordu_core::agent::Agent;
 use ordu_core::horde::{
@@ -36,6 +36,8 @@ pub(crate) struct Popped {
     pub(crate) skipped: Skipped,
     /// The worker's software.
     pub(crate) agent: Agent,
+    /// What its owner should know.
+    pub(crate) messages: Vec<WorkerMessage>,
     /// When.
     pub(crate) now: Timestamp,
 }
@@ -51,7 +53,7 @@ pub(crate) async fn pop(
     mut declared: Declared,
 ) -> ApiResult<Popped> {
     let key = key.require()?;
-    check_priority_usernames(declared.common().priority_usernames)?;
+    check_priority_usernames(&declared)?;
     let account = app.accounts.by_key(&key).await?;
     check_owner(&account)?;
     let name = WorkerName::read(declared.common().name);
@@ -77,11 +79,7 @@ pub(crate) async fn pop(
     let offer = Offer::new(worker, &standing, &declared, &app.reference)?;
     let this = Arc::clone(app);
     app.complete(async move {
-        let visit = Visit {
-            offer,
-            declared,
-            ip: peer,
-        };
+        let visit = Visit { offer, ip: peer };
         this.take(visit).await
     })
     .await
@@ -90,8 +88,6 @@ pub(crate) async fn pop(
 /// A worker that stands at the door.
 struct Visit {
     offer: Offer,
-    /// What it said, accepted or not.
-    declared: Declared,
     ip: IpAddr,
 }
 
@@ -156,30 +152,28 @@ impl App {
                 assignments,
                 skipped,
                 agent: visit.offer.agent.clone(),
+                messages: self.messages.for_pop(worker, now),
                 now,
             };
-            let assignment = match found {
-                Ok(assignment) => assignment,
+            let found = match found {
+                Ok(found) => found,
                 Err(Idle::Skipped(skipped)) => return Ok(popped(Vec::new(), skipped)),
                 Err(Idle::Maintenance(refusal)) => return Err(refusal.into()),
             };
-            if self.claim(&assignment).await? == Claim::Won {
-                tracing::info!(
-                    request.id = %assignment.request,
-                    worker.id = %worker,
-                    model = assignment.model,
-                    jobs = assignment.jobs.len(),
-                    "jobs were given away"
-                );
-                return Ok(popped(vec![assignment], Skipped::new()));
+            let won = self.claim_all(found).await?;
+            if !won.is_empty() {
+                log(&won, worker);
+                return Ok(popped(won, Skipped::new()));
             }
         }
         // Everything was taken by others meanwhile: the worker comes again in a moment.
+        let now = self.clock.now();
         Ok(Popped {
             assignments: Vec::new(),
             skipped: Skipped::new(),
             agent: visit.offer.agent,
-            now: self.clock.now(),
+            messages: self.messages.for_pop(worker, now),
+            now,
         })
     }
 
@@ -207,7 +201,7 @@ impl App {
         };
         if let Some(known) = self.registry.by_id(worker) {
             self.registry.put(Known {
-                declared: Arc::new(visit.declared.clone()),
+                declared: Arc::new(visit.offer.declared.clone()),
                 address: Some(visit.ip),
                 ..known
             });
@@ -215,8 +209,8 @@ impl App {
         self.store.check_in_later(ordu_store::CheckIn {
             worker,
             at: now,
-            agent: visit.declared.common().agent.to_owned(),
-            declared: visit.declared.to_json(),
+            agent: visit.offer.declared.common().agent.to_owned(),
+            declared: visit.offer.declared.to_json(),
             ip: Some(visit.ip.to_string()),
             uptime: record.uptime.0 / 1000,
             uncompleted: i64::try_from(record.uncompleted).unwrap_or(i64::MAX),
@@ -224,30 +218,61 @@ impl App {
         });
     }
 
-    /// Claims the slots of an assignment in the database; gives them back if that fails.
-    async fn claim(&self, assignment: &Assignment) -> ApiResult<Claim> {
-        if assignment.decoy {
-            return Ok(Claim::Won);
-        }
-        let jobs = assignment.jobs.iter().map(|job| NewJob {
-            id: job.id,
-            worker: job.worker,
-            slot: None,
-            seed: Some(i64::from(assignment.seed)),
-            model: job.model.clone(),
-            assigned_at: job.assigned,
-            ttl: job.deadline.since(job.assigned),
-        });
-        let row = ordu_store::Assignment {
-            request: assignment.request,
-            expires: assignment.expires,
-            jobs: jobs.collect(),
-        };
-        let claim = self.store.assign(&row).await;
-        if !matches!(claim, Ok(Claim::Won)) {
+    /// Claims the slots of assignments in the database, each for itself; answers those that were
+    /// still to be had, and gives the others back.
+    async fn claim_all(&self, found: Vec<Assignment>) -> ApiResult<Vec<Assignment>> {
+        let real = found.iter().filter(|assignment| !assignment.decoy);
+        let rows: Vec<ordu_store::Assignment> = real.map(row).collect();
+        let mut claims = self.store.assign_all(&rows).await.into_iter();
+        let mut won = Vec::new();
+        let mut failure = None;
+        for assignment in found {
+            let claim = if assignment.decoy {
+                Some(Ok(Claim::Won))
+            } else {
+                claims.next()
+            };
+            if matches!(claim, Some(Ok(Claim::Won))) {
+                won.push(assignment);
+                continue;
+            }
             self.live().horde.release(&assignment.ids());
+            failure = failure.or(claim.and_then(Result::err));
         }
-        Ok(claim?)
+        match failure {
+            Some(error) if won.is_empty() => Err(error.into()),
+            _ => Ok(won),
+        }
+    }
+}
+
+/// An assignment as it is stored.
+fn row(assignment: &Assignment) -> ordu_store::Assignment {
+    let jobs = assignment.jobs.iter().map(|job| NewJob {
+        id: job.id,
+        worker: job.worker,
+        slot: job.slot,
+        seed: Some(i64::from(assignment.seed)),
+        model: job.model.clone(),
+        assigned_at: job.assigned,
+        ttl: job.deadline.since(job.assigned),
+    });
+    ordu_store::Assignment {
+        request: assignment.request,
+        expires: assignment.expires,
+        jobs: jobs.collect(),
+    }
+}
+
+fn log(assignments: &[Assignment], worker: WorkerId) {
+    for assignment in assignments {
+        tracing::info!(
+            request.id = %assignment.request,
+            worker.id = %worker,
+            model = assignment.model,
+            jobs = assignment.jobs.len(),
+            "jobs were given away"
+        );
     }
 }
 
@@ -305,13 +330,12 @@ fn known_job(app: &App, text: &str, kind: Option<WorkKind>) -> ApiResult<JobId> 
 }
 
 /// Settles a job: durable before the reward is answered.
-pub(crate) async fn submit(
+pub(crate) async fn settle(
     app: &Arc<App>,
     id: JobId,
-    account: &Account,
+    by: Owner,
     outcome: Outcome,
 ) -> ApiResult<Reward> {
-    let by = Owner::from(&account.standing(Kudos::ZERO));
     let this = Arc::clone(app);
     let reward = app
         .complete(async move {

@@ -1,15 +1,21 @@
 //! What each path answers, one file per noun.
 
+pub(crate) mod alchemy;
 pub(crate) mod image;
 pub(crate) mod job;
 pub(crate) mod rating;
 pub(crate) mod request;
 pub(crate) mod text;
 
+pub(crate) mod kudos;
+pub(crate) mod message;
+pub(crate) mod shared_key;
 pub(crate) mod status;
 pub(crate) mod user;
+pub(crate) mod user_edit;
 pub(crate) mod webhook;
 pub(crate) mod worker;
+pub(crate) mod worker_edit;
 
 pub(crate) mod blob;
 pub(crate) mod filter;

@@ -43,13 +43,13 @@ pub(crate) async fn ask(
             "" => ApiKey::anonymous(),
             key => ApiKey::new(key),
         };
-        let account = app.accounts.by_key(&key).await?;
         let asked = Asked {
             request,
             agent: AGENT.to_owned(),
             client,
+            styled: None,
         };
-        asking::ask(&app, &account, asked).await
+        asking::ask(&app, &key, asked).await
     };
     match asked.await {
         Ok(Answer::Accepted(accepted)) => {

@@ -67,7 +67,7 @@ async fn rated(app: &Arc<App>, id: RequestId) -> ApiResult<Rated> {
         let found = found.ok_or_else(|| request::not_found(id))?;
         let shared = match &found.work {
             Work::Image(spec) => spec.shared,
-            Work::Text(_) => false,
+            Work::Text(_) | Work::Alchemy(_) => false,
         };
         let generations = live.horde.generations(id);
         let images = generations.iter().map(|generation| generation.job);

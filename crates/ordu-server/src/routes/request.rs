@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use ordu_api::image::{DryRun, Progress};
 use ordu_api::worker::WorkKind;
-use ordu_api::{RequestId, ReturnCode};
+use ordu_api::{ApiKey, RequestId, ReturnCode, SharedKeyId, UserId};
 use ordu_core::horde::{Address, REQUEST_LIFETIME, Request, Requester, Work};
 use ordu_core::image;
 use ordu_core::model_reference::ModelReference;
-use ordu_core::standing::Service;
+use ordu_core::shared_key::Downgrade;
 use ordu_core::{Kudos, Refusal, Standing};
 use ordu_store::{Activity, NewRequest};
 use uuid::Uuid;
@@ -19,13 +19,22 @@ use crate::address::Client;
 use crate::app::App;
 use crate::error::{ApiError, ApiResult};
 use crate::guard::Asker;
+use crate::payer;
 use crate::rebuild::Rebuilder;
 use crate::reservation::{Full, Reservation};
+use crate::shared_keys::Promise;
 use crate::sharing::Sharing;
 use crate::sources;
+use crate::styles::{self, Styled};
 
 /// The agent of a sample program that everybody copied without changing it.
 const BANNED_AGENT: &str = "My-Project:v0.0.1:My-Contact";
+
+/// Forms are small: an account may have so many times more of them, those at workers included.
+///
+/// # Source
+/// `generation.md` § 5.1.
+const FORMS_PER_SLOT: u64 = 10;
 
 /// A body that asks for work of some kind: what the shared way into the queue must know of it.
 pub(crate) trait Wish {
@@ -66,6 +75,8 @@ pub(crate) struct Asked<W> {
     pub(crate) request: W,
     pub(crate) agent: String,
     pub(crate) client: Client,
+    /// The style that was applied to the request.
+    pub(crate) styled: Option<Styled>,
 }
 
 /// What comes of asking.
@@ -105,12 +116,21 @@ impl Answer {
 /// `generation.md` § 3.3: the order decides which refusal wins.
 pub(crate) async fn ask<W: Wish>(
     app: &Arc<App>,
-    account: &Account,
+    key: &ApiKey,
     mut asked: Asked<W>,
 ) -> ApiResult<Answer> {
-    let standing = account.standing(app.accounts.held(account.user.id));
     let claims = asked.request.claims();
-    check_requester(app, account, &claims)?;
+    check_horde(app, &claims)?;
+    let downgrade = Downgrade::from_request(claims.allow_downgrade);
+    let mut payer = match claims.kind {
+        WorkKind::Image | WorkKind::Text => {
+            payer::resolve(app, key, downgrade, asked.styled.as_ref()).await?
+        }
+        WorkKind::Interrogation => payer::of_account(app, key).await?,
+    };
+    let account = &*Arc::clone(&payer.account);
+    let standing = account.standing(app.accounts.held(account.user.id));
+    check_requester(account, &claims)?;
     app.trusted.note(account, asked.client, app.clock.now());
     asked.request.precheck(&standing)?;
     check_workers(app, &claims)?;
@@ -127,11 +147,13 @@ pub(crate) async fn ask<W: Wish>(
     }
     let price = work.base_price(&app.reference);
     let full_price = work.full_price(&app.reference);
+    let id = RequestId::from_uuid(Uuid::new_v4());
+    let promise = payer.promise(app, id, work.most_cost(&app.reference), downgrade)?;
     let hold = afford(app, &claims, &mut work, &standing)?;
+    payer.check_limits(&work)?;
     if claims.dry_run {
         return Ok(Answer::Price(full_price));
     }
-    let id = RequestId::from_uuid(Uuid::new_v4());
     sources::keep(app, id, &mut work).await?;
     let now = app.clock.now();
     let request = Request {
@@ -143,7 +165,7 @@ pub(crate) async fn ask<W: Wish>(
             address,
         },
         work,
-        priority: standing.priority(Service::Full),
+        priority: standing.priority(payer.service),
         created: now,
     };
     let possible = app.live().horde.has_valid_worker(&request, now) || app.is_raided();
@@ -153,6 +175,9 @@ pub(crate) async fn ask<W: Wish>(
         agent: asked.agent,
         ip: Some(asked.client.ip.to_string()),
         reservation,
+        shared_key: payer.shared_key(),
+        promise,
+        styled: asked.styled,
     };
     activate(app, account, entry).await?;
     Ok(Answer::Accepted(Accepted {
@@ -170,7 +195,9 @@ async fn admit<W: Wish>(
     asked: &mut Asked<W>,
 ) -> ApiResult<Address> {
     let client = asked.client;
-    app.check_shut_out(Some(client.ip))?;
+    if asked.request.claims().kind != WorkKind::Interrogation {
+        app.check_shut_out(Some(client.ip))?;
+    }
     let asker = Asker {
         account,
         address: Some(client.ip),
@@ -184,8 +211,8 @@ async fn admit<W: Wish>(
     app.admit_address(asker).await
 }
 
-/// The checks that need only the account.
-fn check_requester(app: &App, account: &Account, claims: &Claims<'_>) -> ApiResult<()> {
+/// The checks that need nobody's key.
+fn check_horde(app: &App, claims: &Claims<'_>) -> ApiResult<()> {
     if app.modes().maintenance_mode {
         let message = "The horde is in maintenance mode: no new requests for now";
         return Err(ApiError::refused(ReturnCode::MaintenanceMode, message));
@@ -193,6 +220,11 @@ fn check_requester(app: &App, account: &Account, claims: &Claims<'_>) -> ApiResu
     if let Some(url) = claims.webhook {
         app.webhooks.check(url)?;
     }
+    Ok(())
+}
+
+/// The checks that need only the account.
+fn check_requester(account: &Account, claims: &Claims<'_>) -> ApiResult<()> {
     if claims.proxied_account.is_some() && !account.user.roles.service {
         let message = "Only service accounts may send `proxied_account`";
         return Err(ApiError::refused(
@@ -222,12 +254,19 @@ fn check_workers(app: &App, claims: &Claims<'_>) -> ApiResult<()> {
 fn reserve_slots(app: &App, account: &Account, claims: &Claims<'_>) -> ApiResult<Reservation> {
     let user = account.user.id;
     let wanted = claims.slots;
-    let limit = u64::try_from(account.user.concurrency).unwrap_or(0);
-    let open = || {
-        let live = app.live();
-        live.horde.open_slots(user, claims.kind, claims.models)
+    let concurrency = u64::try_from(account.user.concurrency).unwrap_or(0);
+    let (limit, open): (u64, &dyn Fn() -> u64) = match claims.kind {
+        WorkKind::Image | WorkKind::Text => (concurrency, &|| {
+            let live = app.live();
+            live.horde.open_slots(user, claims.kind, claims.models)
+        }),
+        WorkKind::Interrogation => (concurrency.saturating_mul(FORMS_PER_SLOT), &|| {
+            app.live().horde.pending_jobs(user, claims.kind)
+        }),
     };
-    let reserved = app.reservations.reserve(user, wanted, limit, open);
+    let reserved = app
+        .reservations
+        .reserve((user, claims.kind), wanted, limit, open);
     reserved.map_err(|Full(taken)| {
         let message = format!(
             "Parallel requests: {taken} waiting and {wanted} asked for are more than the {limit} \
@@ -273,12 +312,22 @@ struct NewEntry {
     agent: String,
     ip: Option<String>,
     reservation: Reservation,
+    shared_key: Option<SharedKeyId>,
+    promise: Option<Promise>,
+    styled: Option<Styled>,
 }
 
 /// Stores a request and puts it into the queue: the one durable point before the 202.
 async fn activate(app: &Arc<App>, account: &Account, entry: NewEntry) -> ApiResult<()> {
     let request = entry.request;
-    let activation = request.activation();
+    let mut activation = request.activation();
+    let styled = entry.styled;
+    let thanked = styled
+        .as_ref()
+        .and_then(|styled| styled.rewarded(account.user.id));
+    if let Some(activation) = &mut activation {
+        activation.entries.extend(thanked.map(styles::reward));
+    }
     let row = NewRequest {
         id: request.id,
         owner: account.user.id,
@@ -291,36 +340,49 @@ async fn activate(app: &Arc<App>, account: &Account, entry: NewEntry) -> ApiResu
         expires: request.created + REQUEST_LIFETIME,
         client_agent: entry.agent,
         ip: entry.ip,
-        shared_key: None,
+        shared_key: entry.shared_key,
         hold: entry.hold,
         consumed: request.work.activation_tax(),
-        activation: Some(activation.clone()),
-        activity: Some(Activity {
-            event: request.id.uuid(),
-            at: request.created,
-            kind: request.work.kind(),
-            requester: Some(account.user.id),
-            usage: 0,
-            owner: None,
-            worker: None,
-            things: 0,
-            worker_kudos: Kudos::ZERO,
-            style_owner: None,
-        }),
+        activity: activation.is_some().then(|| activated(&request, thanked)),
+        activation: activation.clone(),
     };
     let app = Arc::clone(app);
     Arc::clone(&app)
         .complete(async move {
             app.store.insert_request(&row).await?;
-            app.accounts.apply(&activation);
+            if let Some(activation) = &activation {
+                app.accounts.apply(activation);
+            }
             app.accounts.hold(row.id, row.owner, row.hold);
             app.live().horde.enqueue(request, row.created);
+            if let Some(promise) = entry.promise {
+                promise.keep(row.consumed);
+            }
+            if let Some(styled) = styled {
+                styled.note_use(&app);
+            }
             // From here on the queue itself counts the slots.
             drop(entry.reservation);
             tracing::info!(request.id = %row.id, user.id = %row.owner, "a request waits");
             Ok(())
         })
         .await
+}
+
+/// What a request adds to the statistics when it becomes active: forms count when they are done.
+fn activated(request: &Request, style_owner: Option<UserId>) -> Activity {
+    Activity {
+        event: request.id.uuid(),
+        at: request.created,
+        kind: request.work.kind(),
+        requester: Some(request.requester.user),
+        usage: 0,
+        owner: None,
+        worker: None,
+        things: 0,
+        worker_kudos: Kudos::ZERO,
+        style_owner,
+    }
 }
 
 /// How far a request of this kind is, also when it ended and left the memory.
@@ -334,7 +396,7 @@ pub(crate) async fn progress(app: &Arc<App>, id: RequestId, kind: WorkKind) -> A
 }
 
 /// Makes sure that a request of this kind is in the live horde, also when it ended and left it.
-async fn find(app: &Arc<App>, id: RequestId, kind: WorkKind) -> ApiResult<()> {
+pub(crate) async fn find(app: &Arc<App>, id: RequestId, kind: WorkKind) -> ApiResult<()> {
     let known = |app: &App| {
         let live = app.live();
         live.horde.request(id).map(|request| request.work.kind())

@@ -14,9 +14,9 @@ use ordu_api::text::{
 };
 use ordu_api::worker::{Skipped, WorkKind};
 use ordu_core::asking::check_metadata;
-use ordu_core::horde::{Assignment, Content, GenerationView, Outcome, Work, is_csam};
+use ordu_core::horde::{Assignment, Content, GenerationView, Outcome, Owner, Work, is_csam};
 use ordu_core::model_reference::ModelReference;
-use ordu_core::{Refusal, Standing, text};
+use ordu_core::{Kudos, Refusal, Standing, text};
 
 use super::job;
 use super::request::{self, Answer, Asked, Claims, Wish};
@@ -26,6 +26,7 @@ use crate::error::{ApiError, ApiResult};
 use crate::extract::{Checked, ClientAgent, OptionalKey, Peer};
 use crate::guard::Asker;
 use crate::sharing::Sharing;
+use crate::styles;
 
 impl Wish for TextRequest {
     fn claims(&self) -> Claims<'_> {
@@ -64,15 +65,17 @@ pub(crate) async fn async_generate(
     key: OptionalKey,
     ClientAgent(agent): ClientAgent,
     client: Client,
-    Checked(request): Checked<TextRequest>,
+    Checked(mut request): Checked<TextRequest>,
 ) -> ApiResult<Response> {
-    let account = app.accounts.by_key(&key.require()?).await?;
+    let key = key.require()?;
+    let styled = styles::apply_to_text(&app, &mut request).await?;
     let asked = Asked {
         request,
         agent,
         client,
+        styled,
     };
-    match request::ask(&app, &account, asked).await? {
+    match request::ask(&app, &key, asked).await? {
         Answer::Accepted(accepted) => {
             let accepted = AcceptedText {
                 id: accepted.id,
@@ -119,7 +122,7 @@ fn generation(view: GenerationView) -> TextGeneration {
     TextGeneration {
         text: match view.content {
             Content::Text(text) => text,
-            Content::Uploaded => String::new(),
+            Content::Uploaded | Content::Form(_) | Content::Withdrawn => String::new(),
         },
         seed: view.seed,
         gen_metadata: view.metadata,
@@ -149,11 +152,13 @@ pub(crate) async fn pop(
     Peer(peer): Peer,
     Checked(pop): Checked<TextPop>,
 ) -> ApiResult<Json<TextJob>> {
-    let popped = job::pop(&app, key, peer, pop.into()).await?;
-    match popped.assignments.first() {
-        Some(assignment) => job_answer(assignment).map(Json),
-        None => Ok(Json(no_job(popped.skipped))),
-    }
+    let mut popped = job::pop(&app, key, peer, pop.into()).await?;
+    let messages = std::mem::take(&mut popped.messages);
+    let job = match popped.assignments.first() {
+        Some(assignment) => job_answer(assignment)?,
+        None => no_job(popped.skipped),
+    };
+    Ok(Json(TextJob { messages, ..job }))
 }
 
 fn job_answer(assignment: &Assignment) -> ApiResult<TextJob> {
@@ -199,5 +204,6 @@ pub(crate) async fn submit(
     let (id, account) = job::identify(&app, key, &submit.id, WorkKind::Text).await?;
     check_metadata(&submit.gen_metadata)?;
     let outcome = Outcome::text(&submit);
-    job::submit(&app, id, &account, outcome).await.map(Json)
+    let by = Owner::from(&account.standing(Kudos::ZERO));
+    job::settle(&app, id, by, outcome).await.map(Json)
 }

@@ -12,13 +12,15 @@ use ordu_api::user::{
 };
 use ordu_api::worker::WorkKind;
 use ordu_api::{ReturnCode, UserId};
-use ordu_core::Kudos;
-use ordu_store::{Bucket, Record, Totals, UserChange};
+use ordu_core::ledger::Reason;
+use ordu_core::{Kudos, grant};
+use ordu_store::{Bucket, Record, SharedKey, Totals, UserChange};
 use serde_json::Value;
 
 use crate::accounts::{self, Account, NewAccount};
 use crate::address::socket_peer;
 use crate::app::App;
+use crate::dates;
 use crate::error::{ApiError, ApiResult};
 use crate::extract::OptionalKey;
 
@@ -39,9 +41,27 @@ pub(crate) async fn find(
         let message = "Send the key to look up as `apikey`";
         return Err(ApiError::refused(ReturnCode::InvalidAPIKey, message));
     };
+    if let Ok(id) = key.reveal().parse()
+        && let Some(known) = app.accounts.shared_keys().find(id).await?
+    {
+        return find_by_shared_key(&app, &known.key).await.map(Json);
+    }
     let account = app.accounts.find_by_key(&key).await?;
     let account = account.ok_or_else(|| not_found("with this API key"))?;
     view(&app, &account, View::Own).await.map(Json)
+}
+
+/// Who holds a shared key learns whose it is, and no more than everybody knows.
+async fn find_by_shared_key(app: &App, key: &SharedKey) -> ApiResult<UserView> {
+    let owner = app.accounts.by_id(key.owner).await?;
+    let owner = owner.ok_or_else(|| not_found("with this API key"))?;
+    let mut shown = view(app, &owner, View::Public).await?;
+    let suffix = match &key.name {
+        Some(name) => format!(" (Shared Key: {name})"),
+        None => " (Shared Key)".to_owned(),
+    };
+    shown.username.push_str(&suffix);
+    Ok(shown)
 }
 
 /// `GET /users/{id}`
@@ -82,6 +102,11 @@ async fn view(app: &App, account: &Account, how_much: View) -> ApiResult<UserVie
         .unwrap_or_default();
     let workers = app.registry.owned_by(user.id);
     let is_own = how_much >= View::Own;
+    let shared_keys = if is_own {
+        Some(app.store.list_shared_keys_of(user.id).await?)
+    } else {
+        None
+    };
     let is_moderator = how_much == View::Moderator;
     let roles = &user.roles;
     Ok(UserView {
@@ -96,11 +121,12 @@ async fn view(app: &App, account: &Account, how_much: View) -> ApiResult<UserVie
         worker_count: workers.len() as u64,
         worker_ids: (is_own || user.public_workers).then_some(workers),
         styles: Vec::new(),
-        sharedkey_ids: is_own.then(Vec::new),
-        active_generations: is_own.then(|| active_generations(app, user.id)),
+        sharedkey_ids: shared_keys,
+        active_generations: Some(active_generations(app, user.id))
+            .filter(|active| is_own && *active != ActiveGenerations::default()),
         monthly_kudos: is_moderator.then(|| MonthlyKudos {
-            amount: user.monthly_kudos.as_f64(),
-            last_received: None,
+            amount: grant::monthly(user.monthly_kudos, account.roles()).as_f64(),
+            last_received: user.monthly_received.map(dates::rfc822),
         }),
         trusted: roles.trusted,
         flagged: roles.flagged,
@@ -288,7 +314,7 @@ async fn mint(app: &App, wanted: Wanted) -> ApiResult<TestUser> {
             .await?
             .map(|account| account.balance);
         let change = Kudos::round(kudos) - before.unwrap_or_default();
-        accounts::grant(&app.store, id, change, now).await?;
+        accounts::move_balance(&app.store, id, change, Reason::Reconciliation, now).await?;
     }
     app.accounts.forget(id);
     let account = app

@@ -149,7 +149,7 @@ async fn view(app: &App, known: &Known, viewer: &Viewer) -> ApiResult<Option<Wor
     view.online = online;
     let may_know_owner = owner.user.public_workers || viewer.is_moderator() || viewer.owns(known);
     view.owner = may_know_owner.then(|| owner.alias());
-    view.messages = may_know_owner.then(Vec::new);
+    view.messages = may_know_owner.then(|| app.messages.addressed_to(known.id, now));
     if viewer.is_moderator() {
         view.paused = Some(record.paused);
         let suspicions = app.guard.suspicions.of_worker(known.owner, known.id);
@@ -171,10 +171,7 @@ fn public_view(known: &Known, record: &WorkerRecord, owner: &Account) -> WorkerV
         requests_fulfilled: record.fulfilled,
         uncompleted_jobs: record.uncompleted,
         kudos_rewards: (record.kudos_generated + record.kudos_uptime).as_f64(),
-        kudos_details: WorkerKudos {
-            generated: earned(record.kudos_generated),
-            uptime: earned(record.kudos_uptime).map(whole),
-        },
+        kudos_details: kudos_details(record),
         performance: performance(record),
         threads: declared.threads,
         uptime: record.uptime.0 / 1000,
@@ -190,8 +187,20 @@ fn public_view(known: &Known, record: &WorkerRecord, owner: &Account) -> WorkerV
     match known.declared.as_ref() {
         Declared::Image(pop) => image_view(&mut view, pop, record),
         Declared::Text(pop) => text_view(&mut view, pop),
+        Declared::Alchemy(pop) => view.forms = Some(pop.forms.clone()),
     }
     view
+}
+
+/// What a worker earned, by cause; of alchemists, as deployed, nothing is told.
+fn kudos_details(record: &WorkerRecord) -> WorkerKudos {
+    if record.kind == WorkKind::Interrogation {
+        return WorkerKudos::default();
+    }
+    WorkerKudos {
+        generated: earned(record.kudos_generated),
+        uptime: earned(record.kudos_uptime).map(whole),
+    }
 }
 
 fn image_view(view: &mut WorkerView, declared: &ImagePop, record: &WorkerRecord) {

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use ordu_core::Timestamp;
 use ordu_core::horde::{Lapse, Sanction};
-use ordu_store::{Fault, Faulted, RequestState, WorkerChange};
+use ordu_store::{Fault, RequestState, WorkerChange};
 
 use crate::app::App;
+use crate::settle;
 
 /// How often.
 pub(crate) const PAUSE: Duration = Duration::from_secs(1);
@@ -35,6 +36,7 @@ impl App {
             Lapse::JobFaulted {
                 job,
                 request,
+                aftermath,
                 sanction,
                 ..
             } => {
@@ -44,9 +46,13 @@ impl App {
                     job,
                     request,
                     at: now,
-                    how: Faulted::Retry,
+                    how: settle::how(aftermath),
                 };
                 self.store.fault(&fault).await?;
+                // The last job of a cancelled request ends it.
+                if self.live().horde.is_done(request) {
+                    self.accounts.release(request, None);
+                }
                 if let Some(sanction) = sanction {
                     self.store_sanction(&sanction).await;
                 }

@@ -2,10 +2,13 @@
 
 mod balances;
 mod expiry;
+mod grants;
 mod guard;
+mod messages;
 mod passkeys;
 mod pictures;
 mod reachability;
+mod trust;
 mod trusted;
 mod webhooks;
 
@@ -100,6 +103,21 @@ const TASKS: &[Task] = &[
         name: "trusted",
         pause: trusted::PAUSE,
         run: |app| Box::pin(trusted::run(app)),
+    },
+    Task {
+        name: "trust",
+        pause: trust::PAUSE,
+        run: |app| Box::pin(trust::run(app)),
+    },
+    Task {
+        name: "grants",
+        pause: grants::PAUSE,
+        run: |app| Box::pin(grants::run(app)),
+    },
+    Task {
+        name: "messages",
+        pause: messages::PAUSE,
+        run: |app| Box::pin(messages::run(app)),
     },
     Task {
         name: "pictures",

@@ -6,6 +6,9 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use ordu_api::JobId;
+use ordu_api::alchemy::{AlchemyState, makes_picture};
+use ordu_api::image::UPLOADED;
 use ordu_core::horde::{Content, Delivery, Effect, Job, Settlement, Work};
 use ordu_core::image::ImageSpec;
 use ordu_store::{Due, NewWebhook};
@@ -14,8 +17,8 @@ use serde_json::{Map, Value, json};
 use url::Url;
 
 use crate::app::App;
-use crate::blobs::{self, Permission};
 use crate::routes::text;
+use crate::{blobs, sources};
 
 /// A message as it is stored.
 #[derive(Debug, Serialize, Deserialize)]
@@ -32,6 +35,8 @@ struct Message {
 enum Picture {
     Link,
     Inline,
+    /// As a link, in the member of the form's result that is called like the form.
+    InResult,
 }
 
 impl Message {
@@ -47,9 +52,6 @@ impl Message {
     }
 }
 
-/// What a picture reads when it is gone.
-const GONE: &str = "N/A";
-
 impl App {
     /// What the requester is to be told of a settlement, if it wants to be told anything.
     pub(crate) fn message(&self, settlement: &Settlement) -> Option<NewWebhook> {
@@ -63,6 +65,7 @@ impl App {
             let (url, message) = match &request.work {
                 Work::Image(spec) => (spec.webhook.clone()?, image(spec, job, delivery)),
                 Work::Text(spec) => (spec.webhook.clone()?, text(job, delivery)),
+                Work::Alchemy(spec) => (spec.webhook.clone()?, form(job, delivery)?),
             };
             (request.requester.user, url, message)
         };
@@ -82,25 +85,36 @@ impl App {
     pub(super) async fn webhook_body(&self, due: &Due) -> Result<String, serde_json::Error> {
         let Message { mut body, picture } = serde_json::from_str(&due.payload)?;
         if let Some(picture) = picture {
-            let name = blobs::result_name(ordu_api::JobId::from_uuid(due.id));
-            let img = self.picture(&name, picture).await;
-            body.insert("img".to_owned(), Value::String(img));
+            let job = JobId::from_uuid(due.id);
+            let shown = Value::String(self.picture(job, picture).await);
+            match picture {
+                Picture::Link | Picture::Inline => {
+                    body.insert("img".to_owned(), shown);
+                }
+                Picture::InResult => put_into_result(&mut body, shown),
+            }
         }
         serde_json::to_string(&body)
     }
 
-    async fn picture(&self, name: &str, picture: Picture) -> String {
+    async fn picture(&self, job: JobId, picture: Picture) -> String {
         match picture {
-            Picture::Link if self.blobs.contains(name).await => {
-                self.blobs
-                    .link(name, Permission::Download, self.clock.now())
-            }
-            Picture::Link => GONE.to_owned(),
-            Picture::Inline => match self.blobs.get(name).await {
+            Picture::Link | Picture::InResult => sources::result_link(self, job).await,
+            Picture::Inline => match self.blobs.get(&blobs::result_name(job)).await {
                 Ok(bytes) => STANDARD.encode(bytes),
-                Err(_) => GONE.to_owned(),
+                Err(_) => sources::GONE.to_owned(),
             },
         }
+    }
+}
+
+fn put_into_result(body: &mut Map<String, Value>, shown: Value) {
+    let form = body.get("form").and_then(Value::as_str);
+    let Some(form) = form.map(str::to_owned) else {
+        return;
+    };
+    if let Some(result) = body.get_mut("result").and_then(Value::as_object_mut) {
+        result.insert(form, shown);
     }
 }
 
@@ -129,7 +143,7 @@ fn text(job: &Job, delivery: &Delivery) -> Message {
     let delivered = &delivery.delivered;
     let text = match &delivered.content {
         Content::Text(text) => text.as_str(),
-        Content::Uploaded => "",
+        Content::Uploaded | Content::Form(_) | Content::Withdrawn => "",
     };
     let state = text::state(delivered.censored, &delivered.metadata);
     let members = [
@@ -143,6 +157,24 @@ fn text(job: &Job, delivery: &Delivery) -> Message {
         ("gen_metadata", json!(delivered.metadata)),
     ];
     Message::new(members, None)
+}
+
+/// A form, unless it was its requester that gave it up.
+fn form(job: &Job, delivery: &Delivery) -> Option<Message> {
+    let Content::Form(result) = &delivery.delivered.content else {
+        return None;
+    };
+    let uploaded = result.get(&job.model).and_then(Value::as_str) == Some(UPLOADED);
+    let members = [
+        ("form", json!(job.model)),
+        ("state", json!(AlchemyState::Done)),
+        ("result", json!(result)),
+        ("worker_id", json!(job.worker)),
+        ("worker_name", json!(job.worker_name)),
+        ("id", json!(job.id)),
+    ];
+    let picture = (uploaded && makes_picture(&job.model)).then_some(Picture::InResult);
+    Some(Message::new(members, picture))
 }
 
 /// Whom a URL speaks to: host and port.

@@ -11,7 +11,9 @@
 )]
 
 mod address;
+mod alchemy;
 mod blobs;
+mod gifts;
 mod guard;
 mod limits;
 mod page;
@@ -19,12 +21,17 @@ mod rating;
 mod refusals;
 mod replay;
 mod restart;
+mod rewards;
+mod shared_keys;
+mod styles;
 mod text;
 mod transport;
 mod trips;
+mod user_edits;
 mod views;
 mod walk;
 mod webhooks;
+mod worker_edits;
 
 mod receiver;
 mod support;

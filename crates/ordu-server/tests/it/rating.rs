@@ -224,7 +224,7 @@ async fn users_decide_what_is_shared_unless_it_is_forced_off() {
 }
 
 /// A small picture as base64.
-fn source() -> String {
+pub(crate) fn source() -> String {
     use base64::Engine as _;
     let picture = image::RgbImage::new(64, 64);
     let mut bytes = std::io::Cursor::new(Vec::new());

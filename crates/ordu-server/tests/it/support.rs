@@ -5,6 +5,7 @@ use std::path::Path;
 
 use futures::FutureExt as _;
 use ordu_api::ApiKey;
+use ordu_api::alchemy::{AlchemyPop, AlchemyRequest, AlchemySubmit, Form};
 use ordu_api::image::{ImageJob, ImagePop, ImageRequest, ImageSubmit, SubmitState, UPLOADED};
 use ordu_api::text::{TextPop, TextRequest, TextSubmit};
 use ordu_api::user::TestUser;
@@ -41,6 +42,19 @@ impl TestHorde {
             ..config
         })
         .await
+    }
+
+    /// The same, at another time than the usual one.
+    pub(crate) async fn start_in_at(folder: &Path, clock: Clock) -> Self {
+        let mut horde = Self::start_with(|config| Config {
+            database: format!("sqlite://{}", folder.join("ordu.db").display()),
+            blobs: ordu_server::BlobPlace::Folder(folder.join("blobs")),
+            clock: clock.clone(),
+            ..config
+        })
+        .await;
+        horde.clock = clock;
+        horde
     }
 
     pub(crate) async fn start_with(adapt: impl FnOnce(Config) -> Config) -> Self {
@@ -92,6 +106,38 @@ impl TestHorde {
             request = request.header("apikey", key.reveal());
         }
         Answer::read(request).await
+    }
+
+    /// Any call, with any key.
+    pub(crate) async fn call(
+        &self,
+        method: reqwest::Method,
+        path: &str,
+        key: Option<&str>,
+        body: Option<&Value>,
+    ) -> Answer {
+        let url = format!("{}/api/v2{path}", self.url);
+        let mut request = self.http.request(method, url);
+        if let Some(key) = key {
+            request = request.header("apikey", key);
+        }
+        if let Some(body) = body {
+            request = request.json(body);
+        }
+        Answer::read(request).await
+    }
+
+    /// Mints a user as given: `moderator`, `trusted`, `kudos`.
+    pub(crate) async fn mint(&self, name: &str, more: Value) -> TestUser {
+        let mut body = json!({
+            "username": name, "oauth_id": name, "moderator": false, "trusted": false, "kudos": 0,
+        });
+        if let (Some(body), Value::Object(more)) = (body.as_object_mut(), more) {
+            body.extend(more);
+        }
+        let answer = self.post("/dev/test-user", None, &body).await;
+        assert!(answer.status < 300, "{}", answer.body);
+        serde_json::from_value(answer.body).unwrap()
     }
 
     /// Moves the clock.
@@ -170,6 +216,41 @@ pub(crate) fn pop(name: &str) -> ImagePop {
         ..ImagePop::default()
     }
 }
+
+/// A request for these forms of a small picture.
+pub(crate) fn alchemy_request(forms: &[&str]) -> AlchemyRequest {
+    let form = |name: &&str| Form {
+        name: (*name).to_owned(),
+        payload: None,
+    };
+    AlchemyRequest {
+        forms: forms.iter().map(form).collect(),
+        source_image: TINY_PNG.to_owned(),
+        ..AlchemyRequest::default()
+    }
+}
+
+/// An alchemist that knows these forms.
+pub(crate) fn alchemy_pop(name: &str, forms: &[&str]) -> AlchemyPop {
+    AlchemyPop {
+        name: name.to_owned(),
+        forms: forms.iter().map(|form| (*form).to_owned()).collect(),
+        amount: 5,
+        ..AlchemyPop::default()
+    }
+}
+
+/// A form with a result of one member.
+pub(crate) fn answered(id: impl std::fmt::Display, form: &str, result: &str) -> AlchemySubmit {
+    AlchemySubmit {
+        id: id.to_string(),
+        result: serde_json::Map::from_iter([(form.to_owned(), result.into())]),
+        state: SubmitState::Ok,
+    }
+}
+
+/// A PNG of one pixel, as base64.
+pub(crate) const TINY_PNG: &str = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==";
 
 /// The smallest request for a text that is accepted.
 pub(crate) fn text_request() -> TextRequest {

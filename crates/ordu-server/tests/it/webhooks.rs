@@ -201,6 +201,54 @@ async fn a_text_is_told_with_its_state() {
     );
 }
 
+/// Asks an alchemist for one form, which is delivered with a result; answers what is told.
+async fn told_of_form(form: &str, result: Value) -> Value {
+    let horde = start().await;
+    let mut receiver = Receiver::start().await;
+    let key = horde.user("asker", 100.0).await.api_key;
+    let wanted = json!({
+        "forms": [{ "name": form }], "webhook": receiver.url("/"),
+        "source_image": crate::rating::source(),
+    });
+    let asked = horde.post("/interrogate/async", Some(&key), &wanted).await;
+    assert_eq!(asked.status, 202, "{}", asked.body);
+    let owner = horde.user("owner", 0.0).await.api_key;
+    let pop = json!({
+        "name": "alchemist", "forms": [form], "amount": 1,
+        "bridge_agent": "AI Horde Worker reGen:14.0.0:https://example.org",
+    });
+    let popped = horde.post("/interrogate/pop", Some(&owner), &pop).await;
+    let id = popped.body["forms"][0]["id"].clone();
+    let submit = json!({ "id": id, "result": result, "state": "ok" });
+    let submitted = horde
+        .post("/interrogate/submit", Some(&owner), &submit)
+        .await;
+    assert_eq!(submitted.status, 200, "{}", submitted.body);
+    let mut body = receiver.next().await.body;
+    assert_eq!(body["id"], id);
+    assert_eq!(body["request"], asked.body["id"]);
+    assert_eq!(body["kudos"], submitted.body["reward"]);
+    assert_eq!(body["worker_name"], "alchemist");
+    let members = body.as_object_mut().unwrap();
+    for known in ["id", "request", "kudos", "worker_name", "worker_id"] {
+        assert!(members.remove(known).is_some(), "{known}");
+    }
+    body
+}
+
+#[tokio::test]
+async fn a_form_is_told_with_its_result() {
+    let result = json!({ "caption": "a black square" });
+    let told = told_of_form("caption", result.clone()).await;
+    assert_eq!(
+        told,
+        json!({ "form": "caption", "state": "done", "result": result })
+    );
+    let told = told_of_form("GFPGAN", json!({ "GFPGAN": "R2" })).await;
+    // Nothing was uploaded; otherwise a link stands there.
+    assert_eq!(told["result"], json!({ "GFPGAN": "N/A" }));
+}
+
 #[tokio::test]
 async fn what_fails_is_repeated_and_nothing_overtakes_it() {
     let horde = start().await;

@@ -21,6 +21,7 @@ on_both!(
     a_failed_job_gives_its_slot_back_once,
     a_released_job_does_not_count_as_failed,
     a_request_is_given_up_with_its_job,
+    a_slot_is_given_up_and_the_others_go_on,
     many_jobs_of_one_request_settle_together,
 );
 
@@ -220,6 +221,21 @@ async fn a_request_is_given_up_with_its_job(database: &Database) {
     assert_eq!(other, Settled::Now);
     let found = store.find_request(request).await.unwrap().unwrap();
     assert_eq!((found.done, found.state), (1, RequestState::Faulted));
+}
+
+async fn a_slot_is_given_up_and_the_others_go_on(database: &Database) {
+    let store = database.open().await;
+    let (request, jobs) = running(&store, 3).await;
+    let give_up = async |job| {
+        let fault = fault(request, job, Faulted::GiveUpSlot);
+        assert!(store.fault(&fault).await.unwrap());
+        let found = store.find_request(request).await.unwrap().unwrap();
+        (found.open, found.running, found.faults, found.state)
+    };
+    assert_eq!(give_up(jobs[0]).await, (0, 2, 1, RequestState::Live));
+    let settled = settlement(request, jobs[1], UserId::ANONYMOUS);
+    assert_eq!(store.settle(&settled).await.unwrap(), Settled::Now);
+    assert_eq!(give_up(jobs[2]).await, (0, 0, 2, RequestState::Finished));
 }
 
 async fn many_jobs_of_one_request_settle_together(database: &Database) {

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
 use ordu_api::UserId;
+use ordu_core::Kudos;
 use ordu_server::{BlobPlace, Clock, Config, Server};
 
 use super::data::DataFolder;
@@ -55,12 +56,15 @@ pub(crate) fn config(options: &Options, data: &DataFolder) -> Result<Config> {
         ratings_url: options.ratings_url.clone(),
         share_results: options.share_results,
         secret,
-        admins: admins(&options.admins)?,
+        admins: accounts("--admins", &options.admins)?,
+        awarders: accounts("--awarders", &options.awarders)?,
         test_users: options.test_apikeys,
         model_reference: read_document(options.model_reference.as_deref())?,
         text_model_reference: read_document(options.text_model_reference.as_deref())?,
         title: "Ordu".to_owned(),
-        trust_threshold: None,
+        trust_threshold: options
+            .trust_threshold
+            .map(|kudos| Kudos::new(i64::from(kudos))),
         guard: crate::guard::config(&options.guard)?,
         clock: Clock::System,
     })
@@ -76,10 +80,10 @@ fn blobs(options: &Options, data: &DataFolder) -> Result<BlobPlace> {
     }
 }
 
-fn admins(aliases: &[String]) -> Result<Vec<UserId>> {
+fn accounts(option: &str, aliases: &[String]) -> Result<Vec<UserId>> {
     let read = |alias: &String| {
         UserId::from_alias(alias)
-            .with_context(|| format!("`--admins {alias}` names no account: write it as `name#id`"))
+            .with_context(|| format!("`{option} {alias}` names no account: write it as `name#id`"))
     };
     aliases.iter().map(read).collect()
 }

@@ -1,5 +1,6 @@
 //! The horde, tested through a world in text: see [`world`].
 
+mod alchemy;
 mod flow;
 mod limits;
 mod order;

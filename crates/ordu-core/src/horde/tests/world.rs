@@ -6,6 +6,7 @@
 //! request r1 user=2 n=2 steps=20      a request; `size=512x768`, `loras=a`, …
 //! at 30                               the clock, in seconds
 //! worker w2 text · request r2 text    the same for texts; words: `length=80`, `context=2048`, …
+//! worker w3 alchemy · request r3 alchemy   and for alchemy; words: `forms=caption,nsfw`, `tiles=2`
 //! pop w1 · submit j1 · check r1 …     what happens; each answers one line
 //! ```
 //!
@@ -24,8 +25,8 @@ use rand_chacha::ChaCha8Rng;
 use uuid::Uuid;
 
 use crate::horde::{
-    Address, Alert, Assignment, Declared, Effect, Horde, Idle, Lapse, Offer, Outcome, Owner,
-    Policy, Request, Requester, Settlement,
+    Address, Aftermath, Alert, Assignment, Declared, Effect, FormState, FormView, Horde, Idle,
+    Lapse, Offer, Outcome, Owner, Policy, Request, Requester, Settlement,
 };
 use crate::ledger::{Account, Event};
 use crate::model_reference::ModelReference;
@@ -100,6 +101,8 @@ impl<'a> Words<'a> {
     fn kind(&self) -> WorkKind {
         if self.has("text") {
             WorkKind::Text
+        } else if self.has("alchemy") {
+            WorkKind::Interrogation
         } else {
             WorkKind::Image
         }
@@ -232,6 +235,7 @@ impl World {
                 None => format!("{name}: unknown"),
             },
             "check" => self.progress(name),
+            "forms" => self.forms(name),
             "tick" => self.tick(),
             "show" => self.horde.to_string(),
             "possible" => {
@@ -250,6 +254,12 @@ impl World {
                     performance.thread_count,
                     performance.past_minute_megapixelsteps
                 )
+            }
+            "pending" => {
+                let pending = self
+                    .horde
+                    .pending_jobs(user_id(name.parse().unwrap()), rest.kind());
+                format!("{name}: {pending} pending")
             }
             "slots" => {
                 let models = rest.get("models").map(list).unwrap_or_default();
@@ -284,8 +294,9 @@ impl World {
 
     fn worker(&mut self, name: &str, words: &Words<'_>) {
         let declared = match words.kind() {
+            WorkKind::Image => kinds::image_pop(name, words).into(),
             WorkKind::Text => kinds::text_pop(name, words).into(),
-            _ => kinds::image_pop(name, words).into(),
+            WorkKind::Interrogation => kinds::alchemy_pop(name, words).into(),
         };
         let owner = words.number("owner").unwrap_or(1);
         self.offers.insert(name.to_owned(), (owner, declared));
@@ -332,7 +343,7 @@ impl World {
         format!("{name}: {store}{reward}")
     }
 
-    pub(super) fn try_pop(&mut self, name: &str) -> Result<Assignment, Idle> {
+    pub(super) fn try_pop(&mut self, name: &str) -> Result<Vec<Assignment>, Idle> {
         let offer = self.offer(name);
         self.horde.check_in(offer, self.now);
         self.horde.pop(worker_id(name), &mut self.dice, self.now)
@@ -340,13 +351,11 @@ impl World {
 
     fn pop(&mut self, name: &str) -> String {
         match self.try_pop(name) {
-            Ok(assignment) => {
-                let mut answer = format!("{name}: r{}", assignment.request.uuid().as_u128());
-                for job in &assignment.jobs {
-                    self.jobs.push(job.id);
-                    write!(answer, " j{}", self.jobs.len()).unwrap();
+            Ok(assignments) => {
+                let mut answer = format!("{name}:");
+                for assignment in &assignments {
+                    answer.push_str(&self.assignment(assignment));
                 }
-                write!(answer, " {} {}s", assignment.model, assignment.ttl).unwrap();
                 answer
             }
             Err(Idle::Skipped(skipped)) => {
@@ -359,6 +368,22 @@ impl World {
             }
             Err(Idle::Maintenance(refusal)) => format!("{name}: {} {refusal}", refusal.code),
         }
+    }
+
+    fn assignment(&mut self, assignment: &Assignment) -> String {
+        let mut answer = format!(" r{}", assignment.request.uuid().as_u128());
+        for job in &assignment.jobs {
+            self.jobs.push(job.id);
+            write!(answer, " j{}", self.jobs.len()).unwrap();
+            if job.slot.is_some() {
+                write!(answer, "={}", job.model).unwrap();
+            }
+        }
+        if assignment.jobs[0].slot.is_none() {
+            write!(answer, " {}", assignment.model).unwrap();
+        }
+        write!(answer, " {}s", assignment.ttl).unwrap();
+        answer
     }
 
     pub(super) fn job(&self, name: &str) -> JobId {
@@ -392,7 +417,9 @@ impl World {
         let job = self.horde.job(self.job(name));
         let request = job.and_then(|job| self.horde.request(job.request));
         match request.map(|request| request.work.kind()) {
+            _ if words.has("withdrawn") => Outcome::withdrawn(),
             Some(WorkKind::Text) => Outcome::text(&kinds::text_submit(words)),
+            Some(WorkKind::Interrogation) => Outcome::form(&kinds::alchemy_submit(words)),
             _ => Outcome::image(&kinds::image_submit(words)),
         }
     }
@@ -423,6 +450,23 @@ impl World {
         answer
     }
 
+    fn forms(&self, name: &str) -> String {
+        let Some(forms) = self.horde.forms(request_id(name)) else {
+            return format!("{name}: unknown");
+        };
+        let show = |view: &FormView| {
+            let state = match &view.state {
+                FormState::Waiting => "waiting",
+                FormState::Processing => "processing",
+                FormState::Done(..) => "done",
+                FormState::Faulted => "faulted",
+                FormState::Cancelled => "cancelled",
+            };
+            format!(" {}={state}", view.name)
+        };
+        format!("{name}:{}", forms.iter().map(show).collect::<String>())
+    }
+
     fn tick(&mut self) -> String {
         let mut answer = String::from("tick:");
         for lapse in self.horde.tick(self.now) {
@@ -430,11 +474,16 @@ impl World {
                 Lapse::JobFaulted {
                     job,
                     open,
+                    aftermath,
                     sanction: put,
                     ..
                 } => {
                     let number = self.jobs.iter().position(|id| *id == job).unwrap() + 1;
-                    format!(" j{number} faulted (open {open}){}", sanction(put.as_ref()))
+                    let fate = match aftermath {
+                        Aftermath::Reopened => "faulted",
+                        Aftermath::GivenUp => "given up",
+                    };
+                    format!(" j{number} {fate} (open {open}){}", sanction(put.as_ref()))
                 }
                 Lapse::RequestFaulted { request } => {
                     format!(" r{} faulted", request.uuid().as_u128())
@@ -475,7 +524,8 @@ fn sanction(sanction: Option<&crate::horde::Sanction>) -> String {
 fn effect(settlement: &Settlement) -> String {
     match &settlement.effect {
         Effect::Nothing => String::new(),
-        Effect::Faulted => " faulted".to_owned(),
+        Effect::Faulted(Aftermath::Reopened) => " faulted".to_owned(),
+        Effect::Faulted(Aftermath::GivenUp) => " given up".to_owned(),
         Effect::Delivered(delivery) => {
             let censored = if delivery.delivered.censored {
                 " censored"

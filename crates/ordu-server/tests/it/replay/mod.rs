@@ -429,6 +429,7 @@ macro_rules! topics {
 }
 
 topics! {
+    alchemy_validation,
     text_validation,
 }
 
@@ -441,7 +442,6 @@ const NOT_YET: &[&str] = &[
     "text-price",
     "text-flow",
     "text-pop",
-    "alchemy-validation",
     "alchemy-flow",
     "alchemy-pop",
     "filters",

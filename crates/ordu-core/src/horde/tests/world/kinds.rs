@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use ordu_api::alchemy::{AlchemyPop, AlchemySubmit, Form};
 use ordu_api::image::{
     ExtraSourceImage, ImagePop, ImageSubmit, Lora, Metadata, SourceProcessing, SubmitState,
     TextualInversion,
@@ -10,6 +11,7 @@ use ordu_api::text::{TextPop, TextSubmit};
 use ordu_api::worker::WorkKind;
 
 use super::{Words, list, worker_id};
+use crate::alchemy::AlchemySpec;
 use crate::horde::Work;
 use crate::image::{ImageSpec, seed};
 use crate::text::TextSpec;
@@ -17,8 +19,9 @@ use crate::text::TextSpec;
 /// What a line asks for.
 pub(super) fn work(words: &Words<'_>) -> Work {
     match words.kind() {
+        WorkKind::Image => Work::Image(Arc::new(image_spec(words))),
         WorkKind::Text => Work::Text(Arc::new(text_spec(words))),
-        _ => Work::Image(Arc::new(image_spec(words))),
+        WorkKind::Interrogation => Work::Alchemy(Arc::new(alchemy_spec(words))),
     }
 }
 
@@ -39,6 +42,47 @@ fn state(words: &Words<'_>) -> SubmitState {
         "censored" => SubmitState::Censored,
         "csam" => SubmitState::Csam,
         state => panic!("what is `{state}`?"),
+    }
+}
+
+/// An alchemist's pop; what is not said is `caption` alone.
+pub(super) fn alchemy_pop(name: &str, words: &Words<'_>) -> AlchemyPop {
+    AlchemyPop {
+        name: name.to_owned(),
+        priority_usernames: list(words.get("first").unwrap_or_default()),
+        forms: list(words.get("forms").unwrap_or_default()),
+        amount: words.small("amount", 1),
+        bridge_agent: agent(words, "unknown:0:unknown"),
+        threads: words.small("threads", 1),
+        max_tiles: words.small("tiles", 80),
+    }
+}
+
+/// A request for forms; what is not said is `caption` of one tile.
+fn alchemy_spec(words: &Words<'_>) -> AlchemySpec {
+    let form = |name: String| Form {
+        name,
+        payload: None,
+    };
+    AlchemySpec {
+        forms: list(words.get("forms").unwrap_or("caption"))
+            .into_iter()
+            .map(form)
+            .collect(),
+        source_image: "https://example.org/a.png".to_owned(),
+        tiles: words.small("tiles", 1),
+        trusted_workers: words.has("trusted_workers"),
+        slow_workers: words.on("slow_workers"),
+        webhook: None,
+    }
+}
+
+/// A result with one member.
+pub(super) fn alchemy_submit(words: &Words<'_>) -> AlchemySubmit {
+    AlchemySubmit {
+        id: String::new(),
+        result: serde_json::Map::from_iter([("caption".to_owned(), "a cat".into())]),
+        state: state(words),
     }
 }
 

@@ -1,0 +1,241 @@
+//! Workers as they are changed and deleted.
+//!
+//! # Source
+//! `community.md` § 5.4, § 5.5; `observed.md` 25.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Path, State};
+use ordu_api::worker::{WorkerChanged, WorkerDeleted, WorkerInput};
+use ordu_api::{ReturnCode, UserId};
+use ordu_core::permission::{Caller, WorkerTier};
+use ordu_store::WorkerChange;
+
+use crate::accounts::Account;
+use crate::app::App;
+use crate::error::{ApiError, ApiResult};
+use crate::extract::{Checked, OptionalKey};
+use crate::registry::{DEFAULT_MAINTENANCE, Known};
+use crate::text;
+
+/// `PUT /workers/{id}`
+pub(crate) async fn update(
+    State(app): State<Arc<App>>,
+    key: OptionalKey,
+    Path(id): Path<String>,
+    Checked(input): Checked<WorkerInput>,
+) -> ApiResult<Json<WorkerChanged>> {
+    let known = find(&app, &id)?;
+    let account = app.accounts.by_key(&key.require()?).await?;
+    check_selection(&input)?;
+    check_permission(&input, caller(&app, &account, &known))?;
+    let edit = Edit::new(&app, &input, &known)?;
+    let this = Arc::clone(&app);
+    let changed = app
+        .complete(async move { this.change_worker(known, edit).await })
+        .await?;
+    Ok(Json(changed))
+}
+
+fn find(app: &App, id: &str) -> ApiResult<Known> {
+    let known = id.parse().ok().and_then(|id| app.registry.by_id(id));
+    known.ok_or_else(|| missing(id))
+}
+
+fn missing(id: &str) -> ApiError {
+    let message = format!("Worker '{id}' not found");
+    ApiError::refused(ReturnCode::WorkerNotFound, message)
+}
+
+fn caller(app: &App, account: &Account, known: &Known) -> Caller {
+    Caller {
+        admin: app.is_admin(account.user.id),
+        moderator: account.user.roles.moderator || app.is_admin(account.user.id),
+        own: account.user.id == known.owner,
+        anonymous: account.user.id == UserId::ANONYMOUS,
+        service: account.user.roles.service,
+    }
+}
+
+/// A message alone changes nothing.
+fn check_selection(input: &WorkerInput) -> ApiResult<()> {
+    let selected = WorkerInput {
+        maintenance_msg: None,
+        ..input.clone()
+    };
+    if selected == WorkerInput::default() {
+        let message = "Nothing to change: send at least one member of a worker";
+        return Err(ApiError::refused(ReturnCode::NoWorkerModSelected, message));
+    }
+    Ok(())
+}
+
+fn check_permission(input: &WorkerInput, caller: Caller) -> ApiResult<()> {
+    let tiers = [
+        (input.maintenance.is_some(), WorkerTier::Operation),
+        (input.paused.is_some(), WorkerTier::Moderator),
+        (input.info.is_some(), WorkerTier::Operation),
+        (input.name.is_some(), WorkerTier::Identity),
+        (input.team.is_some(), WorkerTier::Identity),
+    ];
+    for (_, tier) in tiers.into_iter().filter(|(is_asked, _)| *is_asked) {
+        tier.check(caller)?;
+    }
+    Ok(())
+}
+
+/// What a worker without a team is said to be in.
+const NO_TEAM: &str = "None";
+
+/// A change that everything agrees to.
+struct Edit {
+    maintenance: Option<bool>,
+    reason: Option<String>,
+    paused: Option<bool>,
+    info: Option<String>,
+    name: Option<String>,
+    leaves_team: bool,
+}
+
+impl Edit {
+    fn new(app: &App, input: &WorkerInput, known: &Known) -> ApiResult<Self> {
+        if let Some(info) = &input.info {
+            app.check_text(info, ReturnCode::ProfaneWorkerInfo)?;
+        }
+        if let Some(name) = &input.name {
+            app.check_text(name, ReturnCode::ProfaneWorkerName)?;
+        }
+        let name = input.name.as_deref().map(text::clean);
+        if let Some(name) = &name {
+            check_name(app, name, known)?;
+        }
+        if let Some(team) = input.team.as_deref().filter(|team| !team.is_empty()) {
+            let message = format!("There is no team '{team}'");
+            return Err(ApiError::refused(ReturnCode::TeamNotFound, message));
+        }
+        let in_maintenance = input.maintenance == Some(true);
+        let reason = input.maintenance_msg.as_deref().map(text::clean);
+        Ok(Self {
+            maintenance: input.maintenance,
+            reason: reason.filter(|reason| in_maintenance && !reason.is_empty()),
+            paused: input.paused,
+            info: input.info.as_deref().map(text::clean),
+            name,
+            leaves_team: input.team.is_some(),
+        })
+    }
+
+    fn change(&self) -> WorkerChange {
+        WorkerChange {
+            name: self.name.clone(),
+            paused: self.paused,
+            maintenance: self.maintenance,
+            // Each switch of maintenance starts without a reason.
+            maintenance_message: self
+                .maintenance
+                .map(|_| self.reason.clone().unwrap_or_default()),
+            info: self.info.clone(),
+        }
+    }
+}
+
+fn check_name(app: &App, name: &str, known: &Known) -> ApiResult<()> {
+    if name.is_empty() {
+        return Err(ApiError::field("name", "A worker needs a name"));
+    }
+    let other = app.registry.by_name(name);
+    if other.is_some_and(|other| other.id != known.id) {
+        return Err(taken(name));
+    }
+    Ok(())
+}
+
+fn taken(name: &str) -> ApiError {
+    let message = format!("Another worker has the name `{name}`");
+    ApiError::refused(ReturnCode::WorkerNameAlreadyExists, message)
+}
+
+impl App {
+    async fn change_worker(&self, known: Known, edit: Edit) -> ApiResult<WorkerChanged> {
+        let id = known.id;
+        if let Err(error) = self.store.update_worker(id, &edit.change()).await {
+            return Err(match (error, &edit.name) {
+                (ordu_store::Error::Taken, Some(name)) => taken(name),
+                (ordu_store::Error::NotFound, _) => missing(&id.to_string()),
+                (other, _) => other.into(),
+            });
+        }
+        if edit.leaves_team {
+            self.store.set_worker_team(id, None).await?;
+        }
+        self.show_change(known, &edit);
+        Ok(WorkerChanged {
+            maintenance: edit.maintenance,
+            paused: edit.paused,
+            info: edit.info,
+            name: edit.name,
+            team: edit.leaves_team.then(|| NO_TEAM.to_owned()),
+        })
+    }
+
+    /// What is stored now holds in memory too.
+    fn show_change(&self, known: Known, edit: &Edit) {
+        let id = known.id;
+        {
+            let horde = &mut self.live().horde;
+            if let Some(in_maintenance) = edit.maintenance {
+                let reason = edit
+                    .reason
+                    .clone()
+                    .unwrap_or(DEFAULT_MAINTENANCE.to_owned());
+                horde.set_maintenance(id, in_maintenance.then_some(reason));
+            }
+            match edit.paused {
+                Some(true) => horde.pause(id),
+                Some(false) => horde.unpause(id),
+                None => {}
+            }
+        }
+        if edit.info.is_some() || edit.name.is_some() {
+            let info = match &edit.info {
+                Some(info) => Some(info.clone()).filter(|info| !info.is_empty()),
+                None => known.info.clone(),
+            };
+            let name = edit.name.clone().unwrap_or_else(|| known.name.clone());
+            self.registry.put(Known {
+                name,
+                info,
+                ..known
+            });
+        }
+    }
+}
+
+/// `DELETE /workers/{id}`
+pub(crate) async fn delete(
+    State(app): State<Arc<App>>,
+    key: OptionalKey,
+    Path(id): Path<String>,
+) -> ApiResult<Json<WorkerDeleted>> {
+    let known = find(&app, &id)?;
+    let account = app.accounts.by_key(&key.require()?).await?;
+    WorkerTier::Identity.check(caller(&app, &account, &known))?;
+    let this = Arc::clone(&app);
+    let deleted = WorkerDeleted {
+        deleted_id: known.id,
+        deleted_name: known.name.clone(),
+    };
+    app.complete(async move {
+        if !this.store.delete_worker(known.id).await? {
+            let message = "The worker has a job: wait until it is done";
+            return Err(ApiError::refused(ReturnCode::Locked, message));
+        }
+        this.registry.remove(known.id);
+        this.live().horde.forget_worker(known.id);
+        tracing::info!(worker.id = %known.id, "a worker was deleted");
+        Ok(())
+    })
+    .await?;
+    Ok(Json(deleted))
+}
