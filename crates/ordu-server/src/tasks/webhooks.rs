@@ -4,16 +4,15 @@
 //! waits longer each time, and all of its request with it. A message that this process took and
 //! did not finish, because it was killed, is due again after a while.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::StreamExt as _;
-use futures::future::BoxFuture;
-use futures::stream::FuturesUnordered;
 use ordu_core::Millis;
 use ordu_store::Due;
+use tokio::task::{Id, JoinSet};
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 
 use crate::app::App;
 
@@ -46,15 +45,16 @@ pub(crate) async fn run(app: Arc<App>, shutdown: CancellationToken) {
     let mut sender = Sender::new(&app);
     loop {
         sender.fill().await;
-        let ending = !sender.sending.is_empty();
         tokio::select! {
             () = shutdown.cancelled() => break,
-            Some(host) = sender.sending.next(), if ending => sender.ended(&host),
+            () = sender.one_ended(), if !sender.is_idle() => {}
             () = app.webhooks.woken() => {}
             () = tokio::time::sleep(PAUSE) => {}
         }
     }
-    sender.finish().await;
+    while !sender.is_idle() {
+        sender.one_ended().await;
+    }
 }
 
 /// Sends everything that is due now, each message once.
@@ -62,28 +62,32 @@ pub(crate) async fn send_due(app: &Arc<App>) {
     let mut sender = Sender::new(app);
     loop {
         sender.fill().await;
-        let Some(host) = sender.sending.next().await else {
+        if sender.is_idle() {
             return;
-        };
-        sender.ended(&host);
+        }
+        sender.one_ended().await;
     }
 }
 
-/// Messages on their way.
+/// Messages on their way, each a task of its own: whoever holds a connection of the database must
+/// go on while this waits for one.
 struct Sender<'a> {
     app: &'a Arc<App>,
-    /// Each answers its host when it has ended.
-    sending: FuturesUnordered<BoxFuture<'static, String>>,
-    hosts: BTreeMap<String, usize>,
+    sending: JoinSet<()>,
+    hosts: HashMap<Id, String>,
 }
 
 impl<'a> Sender<'a> {
     fn new(app: &'a Arc<App>) -> Self {
         Self {
             app,
-            sending: FuturesUnordered::new(),
-            hosts: BTreeMap::new(),
+            sending: JoinSet::new(),
+            hosts: HashMap::new(),
         }
+    }
+
+    fn is_idle(&self) -> bool {
+        self.sending.is_empty()
     }
 
     /// Takes on what is due, as far as there is room.
@@ -91,8 +95,12 @@ impl<'a> Sender<'a> {
         while self.sending.len() < MAX_SENDING {
             let now = self.app.clock.now();
             let busy = self.busy_hosts();
-            let claimed = self.app.store.claim_webhooks(now, now + LEASE, BITE, &busy);
-            match claimed.await {
+            let claimed = self
+                .app
+                .store
+                .claim_webhooks(now, now + LEASE, BITE, &busy)
+                .await;
+            match claimed {
                 Ok(claimed) if claimed.is_empty() => return,
                 Ok(claimed) => claimed.into_iter().for_each(|due| self.start(due)),
                 Err(error) => {
@@ -104,31 +112,32 @@ impl<'a> Sender<'a> {
     }
 
     fn busy_hosts(&self) -> BTreeSet<String> {
-        let busy = self.hosts.iter();
-        let busy = busy.filter(|(_, sending)| **sending >= MAX_SENDING_TO_HOST);
+        let mut sending: BTreeMap<&String, usize> = BTreeMap::new();
+        for host in self.hosts.values() {
+            *sending.entry(host).or_default() += 1;
+        }
+        let busy = sending.into_iter();
+        let busy = busy.filter(|(_, sending)| *sending >= MAX_SENDING_TO_HOST);
         busy.map(|(host, _)| host.clone()).collect()
     }
 
     fn start(&mut self, due: Due) {
-        *self.hosts.entry(due.host.clone()).or_default() += 1;
         let app = Arc::clone(self.app);
-        self.sending.push(Box::pin(async move {
-            deliver(&app, &due).await;
-            due.host
-        }));
+        let host = due.host.clone();
+        let delivery = async move { deliver(&app, &due).await };
+        let task = self.sending.spawn(delivery.in_current_span());
+        self.hosts.insert(task.id(), host);
     }
 
-    fn ended(&mut self, host: &str) {
-        if let Some(sending) = self.hosts.get_mut(host) {
-            *sending -= 1;
-            if *sending == 0 {
-                self.hosts.remove(host);
-            }
-        }
-    }
-
-    async fn finish(mut self) {
-        while self.sending.next().await.is_some() {}
+    /// Waits until a message has ended, one way or the other.
+    async fn one_ended(&mut self) {
+        let id = match self.sending.join_next_with_id().await {
+            Some(Ok((id, ()))) => id,
+            // Its claim ends by itself.
+            Some(Err(error)) => error.id(),
+            None => return,
+        };
+        self.hosts.remove(&id);
     }
 }
 
