@@ -25,6 +25,7 @@ use crate::passkeys::Passkeys;
 use crate::pictures::Pictures;
 use crate::ratings::Ratings;
 use crate::registry::Registry;
+use crate::repeats::Repeats;
 use crate::reservation::Reservations;
 use crate::secret::Secret;
 use crate::styles::Styles;
@@ -33,7 +34,7 @@ use crate::watch::Watch;
 use crate::webhooks::Webhooks;
 
 /// The most connections at the same time.
-pub(crate) const MAX_CONNECTIONS: u64 = 10_000;
+pub(crate) const MAX_CONNECTIONS: usize = 10_000;
 
 /// Everything that lives as long as the server.
 pub(crate) struct App {
@@ -53,6 +54,7 @@ pub(crate) struct App {
     pub(crate) registry: Registry,
     pub(crate) watch: Watch,
     pub(crate) reservations: Reservations,
+    pub(crate) repeats: Repeats,
     pub(crate) styles: Styles,
     pub(crate) messages: Messages,
     pub(crate) reference: Arc<ModelReference>,

@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use ordu_api::UserId;
 use ordu_core::Kudos;
@@ -10,6 +11,9 @@ use url::Url;
 use crate::clock::Clock;
 use crate::guard::GuardConfig;
 use crate::secret::Secret;
+
+/// How long a client may take by default.
+pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// How a server is set up.
 #[derive(Debug, Clone)]
@@ -24,6 +28,8 @@ pub struct Config {
     pub public_url: Option<Url>,
     /// Peers whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<IpAddr>,
+    /// How long a client may take for the head of a request, and before its body must keep pace.
+    pub patience: Duration,
     /// Whether request limits are enforced.
     pub rate_limits: bool,
     /// Private addresses that sources and webhooks may lead to all the same.
@@ -72,6 +78,7 @@ impl Config {
             blobs: BlobPlace::Memory,
             public_url: None,
             trusted_proxies: Vec::new(),
+            patience: PATIENCE,
             rate_limits: false,
             private_addresses: Vec::new(),
             ratings_url: None,

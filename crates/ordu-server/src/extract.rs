@@ -14,6 +14,7 @@ use serde_json::Value;
 
 use crate::address::Client;
 use crate::app::App;
+use crate::body::is_too_slow;
 use crate::error::{ApiError, ApiResult};
 
 /// The largest body of an ordinary operation, in bytes.
@@ -179,10 +180,19 @@ async fn read_json(headers: &HeaderMap, body: Body, max_bytes: usize) -> ApiResu
 }
 
 async fn read_bytes(body: Body, max_bytes: usize) -> ApiResult<bytes::Bytes> {
-    to_bytes(body, max_bytes).await.map_err(|_| {
-        let message = format!("The body could not be read or is larger than {max_bytes} bytes");
-        ApiError::plain(StatusCode::PAYLOAD_TOO_LARGE, message)
-    })
+    to_bytes(body, max_bytes)
+        .await
+        .map_err(|error| unreadable(&error, max_bytes))
+}
+
+/// The answer to a body that did not arrive whole.
+pub(crate) fn unreadable(error: &axum::Error, max_bytes: usize) -> ApiError {
+    if is_too_slow(error) {
+        let message = "The body arrives too slowly";
+        return ApiError::plain(StatusCode::REQUEST_TIMEOUT, message);
+    }
+    let message = format!("The body broke off or holds more than {max_bytes} bytes");
+    ApiError::plain(StatusCode::PAYLOAD_TOO_LARGE, message)
 }
 
 fn parse_json(bytes: &[u8]) -> ApiResult<Value> {
@@ -227,6 +237,47 @@ impl OptionalKey {
     pub(crate) fn require(self) -> ApiResult<ApiKey> {
         self.0.ok_or_else(|| {
             ApiError::field("apikey", "Missing required parameter in the HTTP headers")
+        })
+    }
+}
+
+/// The name that a client gave to an attempt, so that a repetition is recognised.
+pub(crate) struct IdempotencyKey(pub(crate) Option<String>);
+
+/// The longest name of an attempt, in characters.
+const MAX_IDEMPOTENCY_KEY_CHARS: usize = 255;
+
+impl<S: Sync> FromRequestParts<S> for IdempotencyKey {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> ApiResult<Self> {
+        let Some(value) = parts.headers.get("idempotency-key") else {
+            return Ok(Self(None));
+        };
+        let text = value.to_str().unwrap_or_default();
+        if text.is_empty() || text.len() > MAX_IDEMPOTENCY_KEY_CHARS {
+            let message = format!("1 to {MAX_IDEMPOTENCY_KEY_CHARS} printable characters");
+            return Err(ApiError::field("Idempotency-Key", message));
+        }
+        Ok(Self(Some(text.to_owned())))
+    }
+}
+
+/// Who asks for work: with which program, from where, and how the attempt is called.
+pub(crate) struct Origin {
+    pub(crate) agent: ClientAgent,
+    pub(crate) client: Client,
+    pub(crate) attempt: IdempotencyKey,
+}
+
+impl FromRequestParts<Arc<App>> for Origin {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> ApiResult<Self> {
+        Ok(Self {
+            agent: ClientAgent::from_request_parts(parts, app).await?,
+            client: Client::from_request_parts(parts, app).await?,
+            attempt: IdempotencyKey::from_request_parts(parts, app).await?,
         })
     }
 }

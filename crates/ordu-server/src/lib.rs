@@ -11,12 +11,14 @@ mod web;
 
 mod app;
 mod config;
+mod serve;
 mod server;
 mod tasks;
 
 pub mod accounts;
 mod address;
 mod blobs;
+mod body;
 mod clock;
 mod dates;
 mod error;
@@ -33,6 +35,7 @@ mod pictures;
 mod ratings;
 mod rebuild;
 mod registry;
+mod repeats;
 mod reservation;
 mod secret;
 mod settle;
@@ -49,7 +52,7 @@ mod watch;
 mod webhooks;
 
 pub use clock::Clock;
-pub use config::{BlobPlace, Config};
+pub use config::{BlobPlace, Config, PATIENCE};
 pub use guard::{GuardConfig, OnboardingLimits};
 pub use secret::{NoRandomness, Secret, new_api_key, random_bytes};
 pub use server::{Server, StartError};

@@ -31,8 +31,10 @@ use crate::pictures::Pictures;
 use crate::ratings::Ratings;
 use crate::rebuild::Rebuilder;
 use crate::registry::{self, Known, Registry};
+use crate::repeats::Repeats;
 use crate::reservation::Reservations;
 use crate::secret::{NoRandomness, Secret, random_bytes};
+use crate::serve::serve;
 use crate::styles::Styles;
 use crate::tasks::Tasks;
 use crate::traffic::TrafficCounters;
@@ -96,16 +98,9 @@ impl Server {
         let shutdown = CancellationToken::new();
         let mut tasks = Tasks::new(shutdown.clone());
         tasks::start_all(&mut tasks, &app);
-        let service = router::router(&app).into_make_service_with_connect_info::<SocketAddr>();
-        let ended = shutdown.clone().cancelled_owned();
-        tasks.start("http", async move {
-            if let Err(error) = axum::serve(listener, service)
-                .with_graceful_shutdown(ended)
-                .await
-            {
-                tracing::error!(%error, "the server ended");
-            }
-        });
+        let patience = app.config.patience;
+        let router = router::router(&app);
+        tasks.start("http", serve(listener, router, patience, shutdown.clone()));
         tracing::info!(%address, "listening");
         Ok(Self {
             app,
@@ -201,6 +196,7 @@ async fn open(config: Config, address: SocketAddr, url: &str) -> Result<App, Sta
         registry: Registry::default(),
         watch: Watch::default(),
         reservations: Reservations::default(),
+        repeats: Repeats::default(),
         styles: Styles::default(),
         messages: Messages::default(),
         live: Mutex::new(Live { horde, dice }),

@@ -21,12 +21,12 @@ use serde_json::{Map, Value};
 
 use super::job::{self, Popped};
 use super::request::{self, Answer, Asked, Claims, Wish};
-use crate::address::Client;
 use crate::app::App;
 use crate::blobs::{self, Permission};
 use crate::error::{ApiError, ApiResult};
-use crate::extract::{Checked, ClientAgent, OptionalKey, Peer};
+use crate::extract::{Checked, OptionalKey, Origin, Peer};
 use crate::guard::Asker;
+use crate::repeats::Attempt;
 use crate::sharing::Sharing;
 use crate::sources;
 
@@ -63,16 +63,17 @@ impl Wish for AlchemyRequest {
 pub(crate) async fn async_interrogate(
     State(app): State<Arc<App>>,
     key: OptionalKey,
-    ClientAgent(agent): ClientAgent,
-    client: Client,
+    origin: Origin,
     Checked(request): Checked<AlchemyRequest>,
 ) -> ApiResult<(StatusCode, Json<AcceptedAlchemy>)> {
     let key = key.require()?;
+    let attempt = Attempt::of(origin.attempt, &request);
     let asked = Asked {
         request,
-        agent,
-        client,
+        agent: origin.agent.0,
+        client: origin.client,
         styled: None,
+        attempt,
     };
     match request::ask(&app, &key, asked).await? {
         Answer::Accepted(accepted) => {

@@ -22,12 +22,12 @@ use ordu_core::{Kudos, Refusal, Standing};
 
 use super::job::{self, Popped};
 use super::request::{self, Accepted, Answer, Asked, Claims, Wish};
-use crate::address::Client;
 use crate::app::App;
 use crate::blobs::{self, Permission};
 use crate::error::{ApiError, ApiResult};
-use crate::extract::{Checked, ClientAgent, OptionalKey, Peer};
+use crate::extract::{Checked, ClientAgent, OptionalKey, Origin, Peer};
 use crate::guard::Asker;
+use crate::repeats::Attempt;
 use crate::sharing::Sharing;
 use crate::{sources, styles};
 
@@ -81,18 +81,19 @@ fn sharing(request: &ImageRequest) -> Sharing {
 pub(crate) async fn async_generate(
     State(app): State<Arc<App>>,
     key: OptionalKey,
-    ClientAgent(agent): ClientAgent,
-    client: Client,
+    origin: Origin,
     Checked(mut request): Checked<ImageRequest>,
 ) -> ApiResult<Response> {
     let key = key.require()?;
+    let attempt = Attempt::of(origin.attempt, &request);
     let styled = styles::apply_to_image(&app, &mut request).await?;
     let warnings = warnings(&request, &app.reference);
     let asked = Asked {
         request,
-        agent,
-        client,
+        agent: origin.agent.0,
+        client: origin.client,
         styled,
+        attempt,
     };
     match request::ask(&app, &key, asked).await? {
         Answer::Accepted(accepted) => {

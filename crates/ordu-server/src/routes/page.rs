@@ -48,6 +48,7 @@ pub(crate) async fn ask(
             agent: AGENT.to_owned(),
             client,
             styled: None,
+            attempt: None,
         };
         asking::ask(&app, &key, asked).await
     };

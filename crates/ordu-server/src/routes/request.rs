@@ -19,8 +19,9 @@ use crate::address::Client;
 use crate::app::App;
 use crate::error::{ApiError, ApiResult};
 use crate::guard::Asker;
-use crate::payer;
+use crate::payer::{self, Payer};
 use crate::rebuild::Rebuilder;
+use crate::repeats::{Attempt, Begun, Turn};
 use crate::reservation::{Full, Reservation};
 use crate::shared_keys::Promise;
 use crate::sharing::Sharing;
@@ -77,6 +78,8 @@ pub(crate) struct Asked<W> {
     pub(crate) client: Client,
     /// The style that was applied to the request.
     pub(crate) styled: Option<Styled>,
+    /// What tells a repetition from another request.
+    pub(crate) attempt: Option<Attempt>,
 }
 
 /// What comes of asking.
@@ -122,16 +125,16 @@ pub(crate) async fn ask<W: Wish>(
     let claims = asked.request.claims();
     check_horde(app, &claims)?;
     let downgrade = Downgrade::from_request(claims.allow_downgrade);
-    let mut payer = match claims.kind {
-        WorkKind::Image | WorkKind::Text => {
-            payer::resolve(app, key, downgrade, asked.styled.as_ref()).await?
-        }
-        WorkKind::Interrogation => payer::of_account(app, key).await?,
-    };
+    let mut payer = find_payer(app, key, &claims, asked.styled.as_ref()).await?;
     let account = &*Arc::clone(&payer.account);
     let standing = account.standing(app.accounts.held(account.user.id));
     check_requester(account, &claims)?;
     app.trusted.note(account, asked.client, app.clock.now());
+    let attempt = asked.attempt.take().filter(|_| !claims.dry_run);
+    let turn = match app.begin(attempt, key, asked.client).await? {
+        Begun::First(turn) => turn,
+        Begun::Before(accepted) => return Ok(Answer::Accepted(accepted)),
+    };
     asked.request.precheck(&standing)?;
     check_workers(app, &claims)?;
     let reservation = reserve_slots(app, account, &claims)?;
@@ -147,7 +150,7 @@ pub(crate) async fn ask<W: Wish>(
     }
     let price = work.base_price(&app.reference);
     let full_price = work.full_price(&app.reference);
-    let id = RequestId::from_uuid(Uuid::new_v4());
+    let id = turn.as_ref().map_or_else(fresh_id, Turn::id);
     let promise = payer.promise(app, id, work.most_cost(&app.reference), downgrade)?;
     let hold = afford(app, &claims, &mut work, &standing)?;
     payer.check_limits(&work)?;
@@ -178,13 +181,31 @@ pub(crate) async fn ask<W: Wish>(
         shared_key: payer.shared_key(),
         promise,
         styled: asked.styled,
+        accepted: Accepted {
+            id,
+            price,
+            possible,
+        },
+        turn,
     };
-    activate(app, account, entry).await?;
-    Ok(Answer::Accepted(Accepted {
-        id,
-        price,
-        possible,
-    }))
+    activate(app, account, entry).await.map(Answer::Accepted)
+}
+
+fn fresh_id() -> RequestId {
+    RequestId::from_uuid(Uuid::new_v4())
+}
+
+async fn find_payer(
+    app: &App,
+    key: &ApiKey,
+    claims: &Claims<'_>,
+    styled: Option<&Styled>,
+) -> ApiResult<Payer> {
+    let downgrade = Downgrade::from_request(claims.allow_downgrade);
+    match claims.kind {
+        WorkKind::Image | WorkKind::Text => payer::resolve(app, key, downgrade, styled).await,
+        WorkKind::Interrogation => payer::of_account(app, key).await,
+    }
 }
 
 /// The countermeasures: address, prompt, and during a raid whoever hides.
@@ -315,10 +336,12 @@ struct NewEntry {
     shared_key: Option<SharedKeyId>,
     promise: Option<Promise>,
     styled: Option<Styled>,
+    accepted: Accepted,
+    turn: Option<Turn>,
 }
 
 /// Stores a request and puts it into the queue: the one durable point before the 202.
-async fn activate(app: &Arc<App>, account: &Account, entry: NewEntry) -> ApiResult<()> {
+async fn activate(app: &Arc<App>, account: &Account, entry: NewEntry) -> ApiResult<Accepted> {
     let request = entry.request;
     let mut activation = request.activation();
     let styled = entry.styled;
@@ -345,11 +368,20 @@ async fn activate(app: &Arc<App>, account: &Account, entry: NewEntry) -> ApiResu
         consumed: request.work.activation_tax(),
         activity: activation.is_some().then(|| activated(&request, thanked)),
         activation: activation.clone(),
+        answer: entry
+            .turn
+            .as_ref()
+            .and_then(|turn| turn.answer(&entry.accepted)),
     };
     let app = Arc::clone(app);
     Arc::clone(&app)
         .complete(async move {
-            app.store.insert_request(&row).await?;
+            let inserted = app.store.insert_request(&row).await;
+            if let (Err(ordu_store::Error::Taken), Some(turn)) = (&inserted, &entry.turn) {
+                // The first attempt was before the last start, or at another node.
+                return app.first_answer(turn).await;
+            }
+            inserted?;
             if let Some(activation) = &activation {
                 app.accounts.apply(activation);
             }
@@ -364,7 +396,7 @@ async fn activate(app: &Arc<App>, account: &Account, entry: NewEntry) -> ApiResu
             // From here on the queue itself counts the slots.
             drop(entry.reservation);
             tracing::info!(request.id = %row.id, user.id = %row.owner, "a request waits");
-            Ok(())
+            Ok(entry.accepted)
         })
         .await
 }

@@ -20,11 +20,11 @@ use ordu_core::{Kudos, Refusal, Standing, text};
 
 use super::job;
 use super::request::{self, Answer, Asked, Claims, Wish};
-use crate::address::Client;
 use crate::app::App;
 use crate::error::{ApiError, ApiResult};
-use crate::extract::{Checked, ClientAgent, OptionalKey, Peer};
+use crate::extract::{Checked, OptionalKey, Origin, Peer};
 use crate::guard::Asker;
+use crate::repeats::Attempt;
 use crate::sharing::Sharing;
 use crate::styles;
 
@@ -63,17 +63,18 @@ impl Wish for TextRequest {
 pub(crate) async fn async_generate(
     State(app): State<Arc<App>>,
     key: OptionalKey,
-    ClientAgent(agent): ClientAgent,
-    client: Client,
+    origin: Origin,
     Checked(mut request): Checked<TextRequest>,
 ) -> ApiResult<Response> {
     let key = key.require()?;
+    let attempt = Attempt::of(origin.attempt, &request);
     let styled = styles::apply_to_text(&app, &mut request).await?;
     let asked = Asked {
         request,
-        agent,
-        client,
+        agent: origin.agent.0,
+        client: origin.client,
         styled,
+        attempt,
     };
     match request::ask(&app, &key, asked).await? {
         Answer::Accepted(accepted) => {

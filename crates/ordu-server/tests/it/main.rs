@@ -19,6 +19,7 @@ mod limits;
 mod page;
 mod rating;
 mod refusals;
+mod repeats;
 mod replay;
 mod restart;
 mod rewards;

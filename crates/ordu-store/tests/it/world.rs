@@ -63,6 +63,7 @@ pub(crate) fn request(n: u32) -> NewRequest {
         consumed: Kudos::ZERO,
         activation: None,
         activity: None,
+        answer: None,
     }
 }
 
