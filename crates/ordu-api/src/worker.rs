@@ -102,7 +102,7 @@ pub struct WorkerView {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_pixels: Option<i64>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub megapixelsteps_generated: Option<f64>,
+    pub megapixelsteps_generated: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub img2img: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -15,6 +15,7 @@ pub mod alchemy;
 pub mod asking;
 pub mod filter;
 pub mod grant;
+pub mod holds;
 pub mod image;
 pub mod ledger;
 pub mod model_reference;

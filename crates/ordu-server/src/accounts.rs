@@ -3,11 +3,12 @@
 //! What is kept is a copy: it is read again after ten seconds, so that what another process wrote
 //! (the command line, another node) is noticed. Debits count at once, credits once they are folded.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ordu_api::{ApiKey, RequestId, ReturnCode, UserId};
+use ordu_core::holds::Holds;
 use ordu_core::ledger::{Account as LedgerAccount, Entry, Event, Reason};
+use ordu_core::standing;
 use ordu_core::{Kudos, Millis, Role, Roles, Standing, Timestamp};
 use ordu_store::{NewUser, Store, User, UserChange};
 use quick_cache::sync::Cache;
@@ -84,6 +85,13 @@ impl Account {
         }
     }
 
+    /// Takes a debit off. What would fall below the floor is forgiven, as it will be when the ledger
+    /// is folded.
+    fn debit(&mut self, amount: Kudos) {
+        let floor = standing::floor(self.user.id, self.roles());
+        self.balance = (self.balance - amount).at_least(floor);
+    }
+
     /// The roles as the rules see them.
     pub(crate) fn roles(&self) -> Roles {
         roles_of(&self.user)
@@ -130,10 +138,14 @@ pub async fn find(store: &Store, id: UserId) -> Result<Option<Account>, ordu_sto
 
 async fn with_balance(store: &Store, user: User) -> Result<Account, ordu_store::Error> {
     let balance = store.balance(user.id).await?;
-    Ok(Account {
-        balance: balance.spendable - balance.unfolded_debit,
+    let mut account = Account {
+        balance: balance.spendable,
         user,
-    })
+    };
+    if balance.unfolded_debit > Kudos::ZERO {
+        account.debit(balance.unfolded_debit);
+    }
+    Ok(account)
 }
 
 /// Makes an account; its key is returned this once.
@@ -260,13 +272,6 @@ struct Copy {
     read: Timestamp,
 }
 
-/// What requests under way may still cost, by request, with the sum for each user.
-#[derive(Default)]
-struct Holds {
-    by_request: BTreeMap<RequestId, (UserId, Kudos)>,
-    by_user: BTreeMap<UserId, Kudos>,
-}
-
 impl Accounts {
     pub(crate) fn new(store: Arc<Store>, secret: Secret, clock: Clock) -> Self {
         Self {
@@ -362,7 +367,7 @@ impl Accounts {
                 continue;
             };
             let mut account = Account::clone(&copy.account);
-            account.balance -= entry.amount;
+            account.debit(entry.amount);
             self.by_id.insert(
                 user,
                 Copy {
@@ -375,11 +380,7 @@ impl Accounts {
 
     /// Promises kudos of a user to a request.
     pub(crate) fn hold(&self, request: RequestId, user: UserId, amount: Kudos) {
-        if amount > Kudos::ZERO {
-            let mut holds = self.holds.lock().unwrap_or_else(PoisonError::into_inner);
-            holds.by_request.insert(request, (user, amount));
-            *holds.by_user.entry(user).or_default() += amount;
-        }
+        self.holds().hold(request, user, amount);
     }
 
     /// What was promised and is paid now, or `None` for all that is left, is no longer promised,
@@ -389,26 +390,15 @@ impl Accounts {
             Some(amount) => self.shared_keys.charge(request, amount),
             None => self.shared_keys.release(request),
         }
-        let mut holds = self.holds.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some((user, left)) = holds.by_request.get(&request).copied() else {
-            return;
-        };
-        let released = paid.map_or(left, |paid| paid.min(left));
-        if released == left {
-            holds.by_request.remove(&request);
-        } else {
-            holds.by_request.insert(request, (user, left - released));
-        }
-        let sum = holds.by_user.entry(user).or_default();
-        *sum -= released;
-        if *sum == Kudos::ZERO {
-            holds.by_user.remove(&user);
-        }
+        self.holds().release(request, paid);
     }
 
     /// What is promised of a user's kudos.
     pub(crate) fn held(&self, user: UserId) -> Kudos {
-        let holds = self.holds.lock().unwrap_or_else(PoisonError::into_inner);
-        holds.by_user.get(&user).copied().unwrap_or_default()
+        self.holds().held(user)
+    }
+
+    fn holds(&self) -> MutexGuard<'_, Holds> {
+        self.holds.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

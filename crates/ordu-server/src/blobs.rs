@@ -125,11 +125,6 @@ impl Blobs {
         Ok(self.store.copy(&from.into(), &to.into()).await?)
     }
 
-    /// Whether there is such a picture.
-    pub(crate) async fn contains(&self, name: &str) -> bool {
-        self.store.head(&name.into()).await.is_ok()
-    }
-
     /// Whether pictures can be read and listed at all.
     pub(crate) async fn is_reachable(&self) -> bool {
         self.store.list_with_delimiter(None).await.is_ok()

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use ordu_api::UserId;
 use ordu_core::Kudos;
+use ordu_core::text::Vision;
 use url::Url;
 
 use crate::clock::Clock;
@@ -50,6 +51,8 @@ pub struct Config {
     pub model_reference: Option<String>,
     /// The same for text models.
     pub text_model_reference: Option<String>,
+    /// Whether text requests may bring pictures to look at.
+    pub text_vision: Vision,
     /// The site's name.
     pub title: String,
     /// Escrow above which an owner becomes trusted; never if `None`.
@@ -89,6 +92,7 @@ impl Config {
             test_users: true,
             model_reference: None,
             text_model_reference: None,
+            text_vision: Vision::Off,
             title: "Ordu".to_owned(),
             trust_threshold: None,
             guard: GuardConfig::default(),

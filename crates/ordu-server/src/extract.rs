@@ -20,9 +20,6 @@ use crate::error::{ApiError, ApiResult};
 /// The largest body of an ordinary operation, in bytes.
 pub(crate) const MAX_JSON_BYTES: usize = 1 << 20;
 
-/// The largest body that may carry a long prompt: a million tokens of context, in bytes.
-pub(crate) const MAX_TEXT_JSON_BYTES: usize = 8 << 20;
-
 /// The largest body that may carry what came of a form, such as a vector drawing, in bytes.
 pub(crate) const MAX_RESULT_JSON_BYTES: usize = 4 << 20;
 
@@ -71,7 +68,7 @@ impl Input for ordu_api::image::ImageSubmit {
 
 impl Input for ordu_api::text::TextRequest {
     const SCHEMA: Schema = ordu_api::text::REQUEST_SCHEMA;
-    const MAX_BYTES: usize = MAX_TEXT_JSON_BYTES;
+    const MAX_BYTES: usize = MAX_PICTURE_JSON_BYTES;
 }
 
 impl Input for ordu_api::text::TextPop {

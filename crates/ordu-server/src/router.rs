@@ -39,6 +39,11 @@ pub(crate) fn router(app: &Arc<App>) -> Router {
 
 /// The protocol.
 fn api() -> Router<Arc<App>> {
+    work().merge(community()).merge(moderation())
+}
+
+/// Asking for work and doing it.
+fn work() -> Router<Arc<App>> {
     Router::new()
         .route("/generate/async", post(image::async_generate))
         .route("/generate/check/{id}", get(image::check))
@@ -69,6 +74,11 @@ fn api() -> Router<Arc<App>> {
         .route("/status/models/{name}", get(status::model))
         .route("/status/performance", get(status::performance))
         .route("/status/modes", get(status::modes).put(status::set_modes))
+}
+
+/// Who asks and who works, and what they have.
+fn community() -> Router<Arc<App>> {
+    Router::new()
         .route("/workers", get(worker::list))
         .route(
             "/workers/{id}",
@@ -87,6 +97,29 @@ fn api() -> Router<Arc<App>> {
             get(message::by_id).delete(message::delete),
         )
         .route("/workers/name/{name}", get(worker::by_name))
+        .route("/webhooks/secret", get(webhook::secret))
+        .route("/find_user", get(user::find))
+        .route(
+            "/users/{id}",
+            get(user::by_id)
+                .put(user_edit::update)
+                .delete(user_edit::delete),
+        )
+        .route("/kudos/transfer", post(kudos::transfer))
+        .route("/kudos/award", post(kudos::award))
+        .route("/sharedkeys", put(shared_key::create))
+        .route(
+            "/sharedkeys/{id}",
+            get(shared_key::by_id)
+                .patch(shared_key::update)
+                .delete(shared_key::delete),
+        )
+        .route("/dev/test-user", post(user::test_user))
+}
+
+/// Keeping order.
+fn moderation() -> Router<Arc<App>> {
+    Router::new()
         .route(
             "/filters",
             get(filter::list).put(filter::add).post(filter::try_prompt),
@@ -110,22 +143,4 @@ fn api() -> Router<Arc<App>> {
             put(operation::block_worker).delete(operation::free_worker),
         )
         .route("/operations/notices", get(operation::notices))
-        .route("/find_user", get(user::find))
-        .route("/webhooks/secret", get(webhook::secret))
-        .route(
-            "/users/{id}",
-            get(user::by_id)
-                .put(user_edit::update)
-                .delete(user_edit::delete),
-        )
-        .route("/kudos/transfer", post(kudos::transfer))
-        .route("/kudos/award", post(kudos::award))
-        .route("/sharedkeys", put(shared_key::create))
-        .route(
-            "/sharedkeys/{id}",
-            get(shared_key::by_id)
-                .patch(shared_key::update)
-                .delete(shared_key::delete),
-        )
-        .route("/dev/test-user", post(user::test_user))
 }

@@ -23,7 +23,10 @@ pub(crate) async fn keep(app: &App, id: RequestId, work: &mut Work) -> ApiResult
             let spec = std::sync::Arc::make_mut(spec);
             keep_of_image(app, id, spec).await
         }
-        Work::Text(_) => Ok(()),
+        Work::Text(spec) => {
+            let spec = std::sync::Arc::make_mut(spec);
+            keep_extra(app, id, &mut spec.extra_source_images).await
+        }
         Work::Alchemy(spec) => {
             let spec = std::sync::Arc::make_mut(spec);
             keep_of_alchemy(app, id, spec).await
@@ -52,7 +55,12 @@ async fn keep_of_image(app: &App, id: RequestId, spec: &mut ImageSpec) -> ApiRes
         put(app, &name, picture.webp).await?;
         spec.source_mask = Some(name);
     }
-    for (index, extra) in spec.extra_source_images.iter_mut().enumerate() {
+    keep_extra(app, id, &mut spec.extra_source_images).await
+}
+
+/// Keeps more pictures of a request.
+async fn keep_extra(app: &App, id: RequestId, extras: &mut [ExtraSourceImage]) -> ApiResult<()> {
+    for (index, extra) in extras.iter_mut().enumerate() {
         let name = blobs::source_name(id, SourcePart::Extra(index));
         let picture = app.pictures.read(&extra.image, Keep::Picture).await?;
         put(app, &name, picture.webp).await?;
@@ -79,14 +87,11 @@ async fn keep_of_alchemy(app: &App, id: RequestId, spec: &mut AlchemySpec) -> Ap
 /// What a result reads when its picture is gone.
 pub(crate) const GONE: &str = "N/A";
 
-/// A fresh link to the picture that a job made.
-pub(crate) async fn result_link(app: &App, job: JobId) -> String {
+/// A fresh link to the picture that a job made. Whether the worker really put one there is not
+/// looked up: that would cost a call for each result at each look.
+pub(crate) fn result_link(app: &App, job: JobId) -> String {
     let name = blobs::result_name(job);
-    if app.blobs.contains(&name).await {
-        app.blobs.link(&name, Permission::Download, app.clock.now())
-    } else {
-        GONE.to_owned()
-    }
+    app.blobs.link(&name, Permission::Download, app.clock.now())
 }
 
 /// Keeps a picture under a name.
@@ -130,6 +135,19 @@ pub(crate) async fn hand_over(
         sources.extra.get_or_insert_default().push(extra);
     }
     Ok(sources)
+}
+
+/// More pictures of a request as links; `None` if there are none.
+pub(crate) fn links(
+    app: &App,
+    extras: &[ExtraSourceImage],
+    now: Timestamp,
+) -> Option<Vec<ExtraSourceImage>> {
+    let link = |extra: &ExtraSourceImage| ExtraSourceImage {
+        image: app.blobs.link(&extra.image, Permission::Download, now),
+        strength: extra.strength,
+    };
+    (!extras.is_empty()).then(|| extras.iter().map(link).collect())
 }
 
 /// One picture as a link, or as base64 for agents that know no links.

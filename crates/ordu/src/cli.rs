@@ -153,6 +153,10 @@ pub(crate) struct Server {
     #[arg(long, env = "ORDU_TRUST_THRESHOLD", value_name = "KUDOS")]
     pub(crate) trust_threshold: Option<u32>,
 
+    /// Let text requests bring pictures to look at. Workers must know what to do with them.
+    #[arg(long, env = "ORDU_TEXT_VISION", value_parser = clap::builder::FalseyValueParser::new())]
+    pub(crate) text_vision: bool,
+
     /// Allow loopback clients to mint users at `/api/v2/dev/test-user`. For tests only.
     #[arg(long, env = "ORDU_TEST_APIKEYS", hide = true, value_parser = clap::builder::FalseyValueParser::new())]
     pub(crate) test_apikeys: bool,
@@ -181,6 +185,7 @@ impl Server {
             model_reference: None,
             text_model_reference: None,
             trust_threshold: None,
+            text_vision: false,
             test_apikeys: false,
             guard: Guard::default(),
         }

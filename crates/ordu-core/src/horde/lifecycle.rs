@@ -143,6 +143,7 @@ impl Horde {
         }
         entry.asked -= entry.given_up(&self.jobs);
         self.expiries.insert((entry.expires, id));
+        self.index(&entry.request);
         self.requests.insert(id, entry);
         self.requeue(id);
     }
@@ -302,8 +303,10 @@ impl Horde {
         let Some(entry) = self.requests.remove(&request) else {
             return Vec::new();
         };
+        self.unindex(&entry.request);
         self.expiries.remove(&(entry.expires, request));
         self.hopeless.remove(&request);
+        self.workers.forget_decoys(request);
         let queue = self.queues.of_mut(entry.request.work.kind());
         queue.remove(&ticket(&entry));
         queue.let_go(entry.demand);
@@ -319,6 +322,24 @@ impl Horde {
             }
         }
         running
+    }
+
+    fn index(&mut self, request: &Request) {
+        let user = request.requester.user;
+        if user != UserId::ANONYMOUS {
+            let requests = self.by_user.entry(user).or_default();
+            requests.insert((request.created, request.id));
+        }
+    }
+
+    fn unindex(&mut self, request: &Request) {
+        let user = request.requester.user;
+        if let Some(requests) = self.by_user.get_mut(&user) {
+            requests.remove(&(request.created, request.id));
+            if requests.is_empty() {
+                self.by_user.remove(&user);
+            }
+        }
     }
 
     /// Lets a request live until `expires` at least.

@@ -351,7 +351,7 @@ impl Matcher<'_> {
 
     /// The first request of all groups that fits; counts why the others do not.
     fn in_groups(&self, tally: &mut Tally) -> Option<Found> {
-        let looks_closer = self.capacity.is_picky() || self.worker.record.paused;
+        let looks_closer = self.capacity.is_picky() || !self.worker.decoys.is_empty();
         let mut best: Option<Found> = None;
         let mut prompts = MAX_PROMPTS;
         for group in self.queue.groups() {

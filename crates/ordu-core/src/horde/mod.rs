@@ -104,6 +104,8 @@ pub struct Horde {
     reference: Arc<ModelReference>,
     policy: Policy,
     requests: BTreeMap<RequestId, Entry>,
+    /// The requests of each account but the one that everybody shares, oldest first.
+    by_user: BTreeMap<UserId, BTreeSet<(Timestamp, RequestId)>>,
     jobs: BTreeMap<JobId, Job>,
     queues: Queues,
     workers: Workers,
@@ -203,6 +205,7 @@ impl Horde {
             reference,
             policy,
             requests: BTreeMap::new(),
+            by_user: BTreeMap::new(),
             jobs: BTreeMap::new(),
             queues: Queues::default(),
             workers: Workers::default(),
@@ -249,6 +252,16 @@ impl Horde {
     /// The workers that are online, by id.
     pub fn workers(&self, now: Timestamp) -> impl Iterator<Item = &Worker> {
         self.workers.online(now)
+    }
+
+    /// The requests of a user that are known, waiting, running or ended, oldest first; none of the
+    /// account that everybody shares.
+    pub fn requests_of(&self, user: UserId, kind: WorkKind) -> impl Iterator<Item = RequestId> {
+        let all = self.by_user.get(&user).into_iter().flatten();
+        all.map(|(_, id)| *id).filter(move |id| {
+            let request = self.request(*id);
+            request.is_some_and(|request| request.work.kind() == kind)
+        })
     }
 
     /// The requests of a user that still have open results, in the order of the queue.

@@ -228,7 +228,8 @@ impl Work {
     /// What its requester must have if its kudos are needed upfront.
     pub fn upfront_price(&self, reference: &ModelReference) -> Kudos {
         match self {
-            Self::Image(_) | Self::Alchemy(_) => self.full_price(reference),
+            Self::Image(spec) => pricing::image::estimate(spec, reference).upfront,
+            Self::Alchemy(_) => self.full_price(reference),
             Self::Text(spec) => pricing::text::upfront_price(spec, reference.text()),
         }
     }

@@ -23,6 +23,7 @@ impl fmt::Display for Horde {
             hopeless: _,
             recent: _,
             sequence: _,
+            by_user: _,
         } = self;
         let waiting: Vec<_> = ordu_api::worker::WorkKind::ALL
             .into_iter()

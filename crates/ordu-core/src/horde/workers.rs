@@ -377,6 +377,13 @@ impl Workers {
         }
     }
 
+    /// A request is gone: who got decoys of it need not be remembered.
+    pub(super) fn forget_decoys(&mut self, request: RequestId) {
+        for worker in self.by_id.values_mut() {
+            worker.decoys.remove(&request);
+        }
+    }
+
     /// Threads of the workers of a kind that are online.
     pub(super) fn threads(&mut self, kind: WorkKind, now: Timestamp) -> u64 {
         self.pulse(kind, now).threads

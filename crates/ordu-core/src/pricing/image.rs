@@ -1,10 +1,12 @@
 //! What a picture costs.
 //!
-//! The base price is a formula of size and steps; the fitted model of measured prices takes the
-//! place of `drawing` and nothing else.
+//! The price of the drawing itself comes from a model that is fitted to observed prices
+//! ([`fitted`]); the rest are the rules around it.
 //!
 //! # Source
 //! `generation.md` § 7.1–7.5.
+
+mod fitted;
 
 use crate::Kudos;
 use crate::image::{ImageSpec, UPSCALERS};
@@ -14,16 +16,6 @@ use crate::model_reference::{Baseline, ModelReference};
 const PER_LORA: f64 = 3.0;
 /// The price of any number of textual inversions.
 const TEXTUAL_INVERSIONS: f64 = 1.0;
-/// Of one step at the smallest size.
-const PER_STEP: f64 = 0.1232;
-/// How much dearer a step is at 1024×1024 than at the smallest size, plus 1.
-const BY_SIZE: f64 = 8.75;
-/// How the price grows with the area.
-const SIZE_EXPONENT: f64 = 1.75;
-/// The smallest area, 64×64, in pixels.
-const SMALLEST_AREA: f64 = 4096.0;
-/// The area that [`BY_SIZE`] is about, 1024×1024, in pixels.
-const LARGE_AREA: f64 = 1_048_576.0;
 
 /// What one picture costs before burn and model: the number that clients are shown, and what the
 /// worker of a Stable Diffusion 1 model earns.
@@ -34,26 +26,7 @@ pub fn base_price(spec: &ImageSpec) -> Kudos {
         TEXTUAL_INVERSIONS
     };
     let loras = PER_LORA * count(spec.loras.len());
-    Kudos::round_to_cents(drawing(spec) + loras + inversions)
-}
-
-/// The price of the drawing itself, in kudos.
-///
-/// # Source
-/// The fallback formula of `generation.md` § 7.1, with model evaluations for steps: the measured
-/// prices of samplers that evaluate twice are about twice as high.
-fn drawing(spec: &ImageSpec) -> f64 {
-    let area = f64::from(spec.width) * f64::from(spec.height);
-    let relative = ((area - SMALLEST_AREA) / (LARGE_AREA - SMALLEST_AREA)).max(0.0);
-    let steps = f64::from(spec.accurate_steps());
-    let mut price = cents(PER_STEP * steps * (1.0 + BY_SIZE * relative.powf(SIZE_EXPONENT)));
-    for _ in &spec.post_processing {
-        price = cents(price * 1.2);
-    }
-    if spec.control_type.is_some() && !spec.return_control_map {
-        price = cents(price * 3.0);
-    }
-    price
+    Kudos::round_to_cents(fitted::price(spec) + loras + inversions)
 }
 
 /// How many times dearer a job is with the model that is actually used.
@@ -90,10 +63,20 @@ pub fn job_kudos(spec: &ImageSpec, baseline: Baseline) -> Kudos {
 /// # Source
 /// `generation.md` § 7.3.
 pub fn burn(spec: &ImageSpec, worth: Kudos) -> Kudos {
-    let mut price = worth.as_f64();
-    if spec.source_image.is_some() {
-        price *= 1.3;
-    }
+    let worth = worth.as_f64();
+    burn_of_drawing(
+        spec,
+        if spec.source_image.is_some() {
+            worth * 1.3
+        } else {
+            worth
+        },
+    )
+}
+
+/// What the requester pays, but for the share of a source image.
+fn burn_of_drawing(spec: &ImageSpec, worth: f64) -> Kudos {
+    let mut price = worth;
     for name in &spec.post_processing {
         if UPSCALERS.contains(&name.as_str()) {
             price *= 1.05;
@@ -129,6 +112,9 @@ pub struct Estimate {
     pub multiplier: u8,
     /// The price of all pictures and the activation.
     pub total: Kudos,
+    /// What must be there before anything is made, if it must: the total, but without the share of
+    /// a source image, which is fetched only afterwards.
+    pub upfront: Kudos,
 }
 
 /// Estimates the price of a whole request, by its dearest model.
@@ -148,19 +134,17 @@ pub fn estimate(spec: &ImageSpec, reference: &ModelReference) -> Estimate {
         || estimated_multiplier(Baseline::StableDiffusionXl),
         |(_, multiplier)| multiplier,
     );
-    let each = burn(spec, base).as_f64();
-    let total = each * f64::from(spec.n) * f64::from(multiplier) + 1.0;
+    let all = |each: Kudos| {
+        let pictures = each.as_f64() * f64::from(spec.n) * f64::from(multiplier);
+        Kudos::round_to_cents(pictures + 1.0)
+    };
     Estimate {
         base,
         model: dearest.map(|(model, _)| model.clone()),
         multiplier,
-        total: Kudos::round_to_cents(total),
+        total: all(burn(spec, base)),
+        upfront: all(burn_of_drawing(spec, base.as_f64())),
     }
-}
-
-/// Rounds to two decimals, half away from zero.
-fn cents(price: f64) -> f64 {
-    (price * 100.0).round() / 100.0
 }
 
 /// A small count as a number to calculate with.

@@ -98,7 +98,8 @@ pub fn burn(worth: Kudos) -> Kudos {
 /// # Source
 /// `generation.md` § 7.4.
 pub fn activation_tax(spec: &TextSpec) -> Kudos {
-    Kudos::new(if spec.styled { 3 } else { 1 })
+    let pictures = i64::try_from(spec.extra_source_images.len()).unwrap_or(i64::MAX);
+    Kudos::new(if spec.styled { 3 } else { 1 }) + Kudos::new(pictures.saturating_mul(5))
 }
 
 /// Whether a request needs its kudos upfront, and why.

@@ -11,6 +11,7 @@ mod tests;
 
 use std::collections::BTreeSet;
 
+use ordu_api::image::ExtraSourceImage;
 use ordu_api::text::{TextParams, TextPayload, TextRequest};
 use ordu_api::{ReturnCode, WorkerId};
 use serde::{Deserialize, Serialize};
@@ -55,6 +56,9 @@ pub struct TextSpec {
     /// As the worker gets them, except what has a member of its own here.
     pub params: TextParams,
     pub softprompt: Option<String>,
+    /// As the client sent them, until whoever stores them puts the names of the stored objects
+    /// here.
+    pub extra_source_images: Vec<ExtraSourceImage>,
     pub trusted_workers: bool,
     pub validated_backends: bool,
     pub slow_workers: bool,
@@ -76,6 +80,16 @@ impl Default for TextSpec {
     }
 }
 
+/// Whether text requests may bring pictures to look at.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Vision {
+    /// They may not, as everywhere today.
+    #[default]
+    Off,
+    /// They may; their workers must know what to do with them.
+    On,
+}
+
 /// Checks a request and fills in its defaults, in the protocol's order, which decides which refusal
 /// wins. Some rules come before a look at workers and concurrency: see [`precheck`].
 ///
@@ -84,13 +98,17 @@ impl Default for TextSpec {
 ///
 /// # Source
 /// `generation.md` § 4.3.
-pub fn check(request: &TextRequest, standing: &Standing) -> Result<TextSpec, Refusal> {
+pub fn check(
+    request: &TextRequest,
+    standing: &Standing,
+    vision: Vision,
+) -> Result<TextSpec, Refusal> {
     precheck(request, standing)?;
     let mut spec = TextSpec::merge(request);
     token_overflow(&spec)?;
     sampler_order(&request.params)?;
     stop_sequences(&request.params)?;
-    no_extra_images(request)?;
+    extra_images(request, vision)?;
     spec.workers = asking::worker_ids(&request.workers)?;
     if standing.roles.has(Role::Education) {
         spec.trusted_workers = true;
@@ -168,11 +186,11 @@ fn stop_sequences(params: &TextParams) -> Verdict {
     )
 }
 
-fn no_extra_images(request: &TextRequest) -> Verdict {
+fn extra_images(request: &TextRequest, vision: Vision) -> Verdict {
     refuse_if(
-        !request.extra_source_images.is_empty(),
+        vision == Vision::Off && !request.extra_source_images.is_empty(),
         ReturnCode::InvalidExtraSourceImages,
-        "Text requests take no extra source images yet",
+        "Text requests take no extra source images here",
     )
 }
 
@@ -188,6 +206,7 @@ impl TextSpec {
             max_context_length: params.max_context_length.unwrap_or(DEFAULT_CONTEXT),
             params,
             softprompt: request.softprompt.clone(),
+            extra_source_images: request.extra_source_images.clone(),
             trusted_workers: request.trusted_workers,
             validated_backends: request.validated_backends,
             slow_workers: request.slow_workers,

@@ -27,7 +27,7 @@ fn request(change: &Value) -> TextRequest {
 }
 
 fn code(change: &Value, roles: Roles) -> Option<ReturnCode> {
-    check(&request(change), &standing(roles))
+    check(&request(change), &standing(roles), Vision::Off)
         .err()
         .map(|refusal| refusal.code)
 }
@@ -142,6 +142,7 @@ fn a_worker_gets_what_was_said_and_what_must_not_be_missing() {
     let spec = check(
         &request(&json!({"params": {"n": 3, "temperature": 0.5, "seed": 5}})),
         &standing(Roles::NONE),
+        Vision::Off,
     )
     .unwrap();
     let payload = serde_json::to_value(spec.payload()).unwrap();
@@ -159,6 +160,7 @@ fn a_stored_spec_reads_back() {
     let spec = check(
         &request(&json!({"softprompt": "s", "validated_backends": true})),
         &standing(Roles::NONE.with(Role::Education)),
+        Vision::Off,
     )
     .unwrap();
     assert!(spec.trusted_workers);
@@ -168,4 +170,14 @@ fn a_stored_spec_reads_back() {
         serde_json::from_str::<TextSpec>("{}").unwrap(),
         TextSpec::default()
     );
+}
+
+#[test]
+fn pictures_are_taken_where_the_operator_says_so() {
+    let with_picture = request(&json!({"extra_source_images": [{"image": "x"}]}));
+    let who = standing(Roles::NONE);
+    let spec = check(&with_picture, &who, Vision::On).unwrap();
+    assert_eq!(spec.extra_source_images.len(), 1);
+    let tax = crate::pricing::text::activation_tax(&spec);
+    assert_eq!(tax, Kudos::new(6));
 }

@@ -15,7 +15,6 @@ use ordu_api::image::{Reward, UPLOADED};
 use ordu_api::worker::WorkKind;
 use ordu_core::alchemy::{self, AlchemySpec};
 use ordu_core::horde::{Assignment, FormState, FormView, Job, Outcome, Owner, Work};
-use ordu_core::model_reference::ModelReference;
 use ordu_core::{Kudos, Refusal, Standing};
 use serde_json::{Map, Value};
 
@@ -54,7 +53,7 @@ impl Wish for AlchemyRequest {
         Ok(())
     }
 
-    fn check(&self, _: &Standing, _: &ModelReference) -> Result<Work, Refusal> {
+    fn check(&self, _: &Standing, _: &App) -> Result<Work, Refusal> {
         Ok(Work::Alchemy(Arc::new(alchemy::check(self)?)))
     }
 }
@@ -122,7 +121,7 @@ async fn form_status(app: &App, view: FormView) -> FormStatus {
         FormState::Done(job, mut found) => {
             let uploaded = found.get(&view.name).and_then(Value::as_str) == Some(UPLOADED);
             if uploaded && makes_picture(&view.name) {
-                let link = sources::result_link(app, job).await;
+                let link = sources::result_link(app, job);
                 found.insert(view.name.clone(), Value::String(link));
             }
             result = Some(found).filter(|found| !found.is_empty());

@@ -61,8 +61,8 @@ impl Wish for ImageRequest {
         image::check_models(self, standing, reference)
     }
 
-    fn check(&self, standing: &Standing, reference: &ModelReference) -> Result<Work, Refusal> {
-        let spec = image::check(self, standing, reference)?;
+    fn check(&self, standing: &Standing, app: &App) -> Result<Work, Refusal> {
+        let spec = image::check(self, standing, &app.reference)?;
         Ok(Work::Image(Arc::new(spec)))
     }
 }
@@ -175,7 +175,7 @@ enum Delivery {
 
 async fn generation(app: &App, view: GenerationView, delivery: Delivery) -> Generation {
     let img = match delivery {
-        Delivery::Link => sources::result_link(app, view.job).await,
+        Delivery::Link => sources::result_link(app, view.job),
         Delivery::Inline => match app.blobs.get(&blobs::result_name(view.job)).await {
             Ok(bytes) => STANDARD.encode(bytes),
             Err(_) => sources::GONE.to_owned(),

@@ -54,7 +54,7 @@ pub(crate) trait Wish {
     }
 
     /// The other checks; fills in the defaults.
-    fn check(&self, standing: &Standing, reference: &ModelReference) -> Result<Work, Refusal>;
+    fn check(&self, standing: &Standing, app: &App) -> Result<Work, Refusal>;
 }
 
 /// What a body that asks for work says about itself, before it is checked.
@@ -140,7 +140,7 @@ pub(crate) async fn ask<W: Wish>(
     let reservation = reserve_slots(app, account, &claims)?;
     let address = admit(app, account, &standing, &mut asked).await?;
     let claims = asked.request.claims();
-    let mut work = asked.request.check(&standing, &app.reference)?;
+    let mut work = asked.request.check(&standing, app)?;
     if app.shares(claims.sharing, &standing) {
         work.share();
     }
@@ -148,7 +148,6 @@ pub(crate) async fn ask<W: Wish>(
         let message = "Change the client agent: this one is the sample of a tutorial";
         return Err(ApiError::refused(ReturnCode::BannedClientAgent, message));
     }
-    let price = work.base_price(&app.reference);
     let full_price = work.full_price(&app.reference);
     let id = turn.as_ref().map_or_else(fresh_id, Turn::id);
     let promise = payer.promise(app, id, work.most_cost(&app.reference), downgrade)?;
@@ -157,6 +156,8 @@ pub(crate) async fn ask<W: Wish>(
     if claims.dry_run {
         return Ok(Answer::Price(full_price));
     }
+    // Of what will be made: `afford` may have shrunk it.
+    let price = work.base_price(&app.reference);
     sources::keep(app, id, &mut work).await?;
     let now = app.clock.now();
     let request = Request {

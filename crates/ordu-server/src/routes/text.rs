@@ -15,10 +15,9 @@ use ordu_api::text::{
 use ordu_api::worker::{Skipped, WorkKind};
 use ordu_core::asking::check_metadata;
 use ordu_core::horde::{Assignment, Content, GenerationView, Outcome, Owner, Work, is_csam};
-use ordu_core::model_reference::ModelReference;
 use ordu_core::{Kudos, Refusal, Standing, text};
 
-use super::job;
+use super::job::{self, Popped};
 use super::request::{self, Answer, Asked, Claims, Wish};
 use crate::app::App;
 use crate::error::{ApiError, ApiResult};
@@ -26,7 +25,7 @@ use crate::extract::{Checked, OptionalKey, Origin, Peer};
 use crate::guard::Asker;
 use crate::repeats::Attempt;
 use crate::sharing::Sharing;
-use crate::styles;
+use crate::{sources, styles};
 
 impl Wish for TextRequest {
     fn claims(&self) -> Claims<'_> {
@@ -54,8 +53,9 @@ impl Wish for TextRequest {
         Ok(())
     }
 
-    fn check(&self, standing: &Standing, _: &ModelReference) -> Result<Work, Refusal> {
-        Ok(Work::Text(Arc::new(text::check(self, standing)?)))
+    fn check(&self, standing: &Standing, app: &App) -> Result<Work, Refusal> {
+        let spec = text::check(self, standing, app.config.text_vision)?;
+        Ok(Work::Text(Arc::new(spec)))
     }
 }
 
@@ -156,13 +156,13 @@ pub(crate) async fn pop(
     let mut popped = job::pop(&app, key, peer, pop.into()).await?;
     let messages = std::mem::take(&mut popped.messages);
     let job = match popped.assignments.first() {
-        Some(assignment) => job_answer(assignment)?,
-        None => no_job(popped.skipped),
+        Some(assignment) => job_answer(&app, &popped, assignment)?,
+        None => no_job(std::mem::take(&mut popped.skipped)),
     };
     Ok(Json(TextJob { messages, ..job }))
 }
 
-fn job_answer(assignment: &Assignment) -> ApiResult<TextJob> {
+fn job_answer(app: &App, popped: &Popped, assignment: &Assignment) -> ApiResult<TextJob> {
     let Work::Text(spec) = &assignment.work else {
         return Err(ApiError::Internal(
             "a text worker got other work".to_owned(),
@@ -174,6 +174,7 @@ fn job_answer(assignment: &Assignment) -> ApiResult<TextJob> {
         id: ids.first().copied(),
         ids,
         ttl: Some(assignment.ttl),
+        extra_source_images: sources::links(app, &spec.extra_source_images, popped.now),
         softprompt: spec.softprompt.clone(),
         // A worker that names no model does not need to be told.
         model: Some(assignment.model.clone()).filter(|model| !model.is_empty()),

@@ -100,6 +100,8 @@ async fn view(app: &App, account: &Account, how_much: View) -> ApiResult<UserVie
         .await?
         .remove(&user.id)
         .unwrap_or_default();
+    // The copy of an account may be older than its last fold.
+    let balance = app.store.balance(user.id).await?;
     let workers = app.registry.owned_by(user.id);
     let is_own = how_much >= View::Own;
     let shared_keys = if is_own {
@@ -112,8 +114,8 @@ async fn view(app: &App, account: &Account, how_much: View) -> ApiResult<UserVie
     Ok(UserView {
         username: account.alias(),
         id: user.id,
-        kudos: user.spendable.as_f64(),
-        evaluating_kudos: is_moderator.then(|| user.escrow.as_f64()),
+        kudos: balance.spendable.as_f64(),
+        evaluating_kudos: is_moderator.then(|| balance.escrow.as_f64()),
         concurrency: u32::try_from(user.concurrency).unwrap_or(0),
         worker_invited: u32::try_from(user.worker_invited).unwrap_or(0),
         moderator: roles.moderator,
@@ -146,17 +148,14 @@ async fn view(app: &App, account: &Account, how_much: View) -> ApiResult<UserVie
     })
 }
 
-/// The anonymous account belongs to everybody: what it asks for is nobody's business.
+/// What an account has under way, also what ended and can still be read.
 fn active_generations(app: &App, user: UserId) -> ActiveGenerations {
-    if user == UserId::ANONYMOUS {
-        return ActiveGenerations::default();
-    }
     let live = app.live();
-    let waiting = live.horde.waiting_requests(user, WorkKind::Image);
-    let image = waiting.map(|request| request.id).collect();
+    let of = |kind| live.horde.requests_of(user, kind).collect();
     ActiveGenerations {
-        image,
-        ..ActiveGenerations::default()
+        image: of(WorkKind::Image),
+        text: of(WorkKind::Text),
+        alchemy: of(WorkKind::Interrogation),
     }
 }
 

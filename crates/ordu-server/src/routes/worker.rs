@@ -235,9 +235,9 @@ fn whole(kudos: f64) -> i64 {
     kudos.round() as i64
 }
 
-#[expect(clippy::cast_precision_loss, reason = "work is far below 2^53 units")]
-fn megapixelsteps(pixelsteps: u64) -> f64 {
-    (pixelsteps as f64 / 10_000.0).round() / 100.0
+/// In whole numbers: the Python SDK reads an integer.
+fn megapixelsteps(pixelsteps: u64) -> u64 {
+    pixelsteps.saturating_add(500_000) / 1_000_000
 }
 
 fn performance(record: &WorkerRecord) -> String {

@@ -99,7 +99,7 @@ impl App {
 
     async fn picture(&self, job: JobId, picture: Picture) -> String {
         match picture {
-            Picture::Link | Picture::InResult => sources::result_link(self, job).await,
+            Picture::Link | Picture::InResult => sources::result_link(self, job),
             Picture::Inline => match self.blobs.get(&blobs::result_name(job)).await {
                 Ok(bytes) => STANDARD.encode(bytes),
                 Err(_) => sources::GONE.to_owned(),

@@ -1,5 +1,10 @@
 //! What was acknowledged is there after the end of the process, however it ended.
 
+use ordu_api::ApiKey;
+use ordu_core::image::ImageSpec;
+use ordu_core::model_reference::ModelReference;
+use ordu_core::pricing::image::estimate;
+
 use crate::support::{TestHorde, deliver_all, pop, request};
 
 #[tokio::test]
@@ -43,4 +48,39 @@ async fn a_restart_brings_back_queue_jobs_and_results() {
         horde.server.store().ledger_sum().await.unwrap(),
         ordu_core::Kudos::ZERO
     );
+}
+
+/// Two balances, one that covers two requests to the millikudo, one that is a kudo short of that.
+#[tokio::test]
+async fn a_restart_forgets_no_hold() {
+    let folder = tempfile::tempdir().unwrap();
+    let horde = TestHorde::start_in(folder.path(), "127.0.0.1:0").await;
+    let mut fast = request();
+    fast.slow_workers = false;
+    let spec = ImageSpec {
+        models: fast.models.clone(),
+        slow_workers: false,
+        ..ImageSpec::default()
+    };
+    let upfront = estimate(&spec, &ModelReference::default()).upfront.as_f64();
+    // The floor, an activation, and two holds.
+    let enough = 25.0 + 3.0 + 2.0 * upfront;
+    let (able, short) = (
+        horde.user("able", enough).await,
+        horde.user("short", enough - 1.0).await,
+    );
+    let body = serde_json::to_value(&fast).unwrap();
+    let ask = async |horde: &TestHorde, key: &ApiKey| {
+        let answer = horde.post("/generate/async", Some(key), &body).await;
+        answer.status
+    };
+    for user in [&able, &short] {
+        assert_eq!(ask(&horde, &user.api_key).await, 202);
+    }
+    horde.server.stop().await;
+
+    let horde = TestHorde::start_in(folder.path(), "127.0.0.1:0").await;
+    assert_eq!(ask(&horde, &short.api_key).await, 403);
+    assert_eq!(ask(&horde, &able.api_key).await, 202);
+    assert_eq!(ask(&horde, &able.api_key).await, 403);
 }

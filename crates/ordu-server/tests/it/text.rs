@@ -631,3 +631,26 @@ async fn soft_prompts_and_worker_lists_reach_who_may_serve() {
     let performance = horde.get("/status/performance").await.body;
     assert_eq!(performance["text_worker_count"], 2);
 }
+
+#[tokio::test]
+async fn pictures_reach_a_worker_where_the_operator_lets_them() {
+    let horde = TestHorde::start_with(|config| ordu_server::Config {
+        text_vision: ordu_core::text::Vision::On,
+        ..config
+    })
+    .await;
+    let owner = horde.user("owner", 0.0).await;
+    let mut wanted = text_request();
+    wanted.extra_source_images = vec![ordu_api::image::ExtraSourceImage {
+        image: crate::support::TINY_PNG.to_owned(),
+        strength: 0.5,
+    }];
+    let id = horde.anonymous().async_text(&wanted).await.unwrap().id;
+    let progress = horde.anonymous().text_status(id).await.unwrap().progress;
+    assert!((progress.kudos - 6.0).abs() < f64::EPSILON);
+    let worker = horde.client(&owner.api_key);
+    let job = worker.pop_text(&text_pop("w")).await.unwrap();
+    let pictures = job.extra_source_images.unwrap();
+    let picture = worker.download(&pictures[0].image, 10_000).await.unwrap();
+    assert_eq!(picture.get(8..12), Some(&b"WEBP"[..]));
+}

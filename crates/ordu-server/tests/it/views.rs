@@ -62,6 +62,7 @@ async fn a_worker_and_its_model_are_listed_while_it_is_online() {
     assert_eq!(listed[0]["team"], json!({ "id": null, "name": null }));
     assert_eq!(listed[0]["requests_fulfilled"], 1);
     assert_eq!(listed[0]["performance"], "0.8 megapixelsteps per second");
+    assert_eq!(listed[0]["megapixelsteps_generated"], 8);
     assert!(listed[0].get("owner").is_none());
     let models = horde.get("/status/models?type=image").await.body;
     assert_eq!(

@@ -32,6 +32,7 @@ mod world;
 
 mod group;
 mod guard;
+mod history;
 mod job;
 mod ledger;
 mod message;

@@ -5,6 +5,7 @@ use std::path::Path;
 use anyhow::{Context as _, Result, bail};
 use ordu_api::UserId;
 use ordu_core::Kudos;
+use ordu_core::text::Vision;
 use ordu_server::{BlobPlace, Clock, Config, PATIENCE, Server};
 
 use super::data::DataFolder;
@@ -62,6 +63,11 @@ pub(crate) fn config(options: &Options, data: &DataFolder) -> Result<Config> {
         test_users: options.test_apikeys,
         model_reference: read_document(options.model_reference.as_deref())?,
         text_model_reference: read_document(options.text_model_reference.as_deref())?,
+        text_vision: if options.text_vision {
+            Vision::On
+        } else {
+            Vision::Off
+        },
         title: "Ordu".to_owned(),
         trust_threshold: options
             .trust_threshold

@@ -20,11 +20,11 @@ fn one_picture_from_start_to_end() {
         "r1: finished=0 processing=0 restarted=0 waiting=1 place=1 wait=8 kudos=3
          w1: r1 j1 sd 150s
          r1: finished=0 processing=1 restarted=0 waiting=0 place=0 wait=8 kudos=3 possible
-         j1: reward 6.5 2→mint 7.5 mint→1 6.5
-         r1: finished=1 processing=0 restarted=0 waiting=0 place=0 wait=0 kudos=11 done possible
-         request 1 user=2 open=0/1 running=0 finished=1 faults=0 kudos=10.5 expires=1210s
-         job of 1 by w1 model=sd kudos=6.5×100% 0s…150s done
-         worker w1 seen=0s uptime=0s done=1 dropped=0 (0 lately) kudos=6.5+0",
+         j1: reward 7.6 2→mint 8.6 mint→1 7.6
+         r1: finished=1 processing=0 restarted=0 waiting=0 place=0 wait=0 kudos=12 done possible
+         request 1 user=2 open=0/1 running=0 finished=1 faults=0 kudos=11.6 expires=1210s
+         job of 1 by w1 model=sd kudos=7.6×100% 0s…150s done
+         worker w1 seen=0s uptime=0s done=1 dropped=0 (0 lately) kudos=7.6+0",
     );
 }
 
@@ -44,14 +44,14 @@ fn owner_credit_depends_on_trust_and_agent() {
          show",
         "w1: r1 j1 sd 150s
          w2: r2 j2 sd 150s
-         j1: reward 6.5 0→mint 7.5 mint→3 3.25 mint→3 later 3.25
-         j2: reward 6.5 2→mint 7.5 mint→3 2.92 mint→3 later 2.93
-         request 1 user=0 open=0/1 running=0 finished=1 faults=0 kudos=10.5 expires=1200s
-         request 2 user=2 open=0/1 running=0 finished=1 faults=0 kudos=10.5 expires=1200s
-         job of 1 by w1 model=sd kudos=6.5×100% 0s…150s done
-         job of 2 by w2 model=sd kudos=6.5×90% 0s…150s done
-         worker w1 seen=0s uptime=0s done=1 dropped=0 (0 lately) kudos=6.5+0
-         worker w2 seen=0s uptime=0s done=1 dropped=0 (0 lately) kudos=5.85+0",
+         j1: reward 7.6 0→mint 8.6 mint→3 3.8 mint→3 later 3.8
+         j2: reward 7.6 2→mint 8.6 mint→3 3.42 mint→3 later 3.42
+         request 1 user=0 open=0/1 running=0 finished=1 faults=0 kudos=11.6 expires=1200s
+         request 2 user=2 open=0/1 running=0 finished=1 faults=0 kudos=11.6 expires=1200s
+         job of 1 by w1 model=sd kudos=7.6×100% 0s…150s done
+         job of 2 by w2 model=sd kudos=7.6×90% 0s…150s done
+         worker w1 seen=0s uptime=0s done=1 dropped=0 (0 lately) kudos=7.6+0
+         worker w2 seen=0s uptime=0s done=1 dropped=0 (0 lately) kudos=6.84+0",
     );
 }
 
@@ -65,23 +65,23 @@ fn models_decide_what_a_job_is_worth() {
     };
     worth(
         "sdxl",
-        "w1: r1 j1 sdxl 150s\nj1: reward 13 2→mint 14 mint→1 13",
+        "w1: r1 j1 sdxl 150s\nj1: reward 15.2 2→mint 16.2 mint→1 15.2",
     );
     worth(
         "cascade",
-        "w1: r1 j1 cascade 150s\nj1: reward 26 2→mint 27 mint→1 26",
+        "w1: r1 j1 cascade 150s\nj1: reward 30.4 2→mint 31.4 mint→1 30.4",
     );
     worth(
         "flux",
-        "w1: r1 j1 flux 270s\nj1: reward 52 2→mint 53 mint→1 52",
+        "w1: r1 j1 flux 270s\nj1: reward 60.8 2→mint 61.8 mint→1 60.8",
     );
     worth(
         "qwen",
-        "w1: r1 j1 qwen 270s\nj1: reward 78 2→mint 79 mint→1 78",
+        "w1: r1 j1 qwen 270s\nj1: reward 91.2 2→mint 92.2 mint→1 91.2",
     );
     worth(
         "zimage",
-        "w1: r1 j1 zimage 270s\nj1: reward 52 2→mint 53 mint→1 52",
+        "w1: r1 j1 zimage 270s\nj1: reward 60.8 2→mint 61.8 mint→1 60.8",
     );
 }
 
@@ -98,12 +98,12 @@ fn censored_results_cost_the_requester_little() {
          submit j3 state=faulted remark=censorship
          check r1",
         "w1: r1 j1 sd 150s
-         j1: reward 6.5 censored 2→mint 1 mint→1 6.5
+         j1: reward 7.6 censored 2→mint 1 mint→1 7.6
          w1: r1 j2 sd 150s
-         j2: reward 6.5 2→mint 7.5 mint→1 6.5
+         j2: reward 7.6 2→mint 8.6 mint→1 7.6
          w1: r1 j3 sd 150s
-         j3: reward 6.5 censored 2→mint 1 mint→1 6.5
-         r1: finished=3 processing=0 restarted=0 waiting=0 place=0 wait=0 kudos=13 done possible",
+         j3: reward 7.6 censored 2→mint 1 mint→1 7.6
+         r1: finished=3 processing=0 restarted=0 waiting=0 place=0 wait=0 kudos=14 done possible",
     );
 }
 
@@ -132,7 +132,7 @@ fn submits_are_refused_in_order() {
          j1: AbortedGen
          r1: finished=0 processing=0 restarted=1 waiting=2 place=1 wait=16 kudos=3 possible
          w1: r1 j2 sd 150s
-         j2: reward 6.5 2→mint 7.5 mint→1 6.5
+         j2: reward 7.6 2→mint 8.6 mint→1 7.6
          j2: DuplicateGen
          j2: DuplicateGen
          j2: WrongCredentials",
@@ -158,16 +158,16 @@ fn one_of_two_submits_wins_and_a_failed_one_can_be_repeated() {
          submit j1
          check r1",
         "w1: r1 j1 sd 150s
-         j1: reward 6.5 2→mint 7.5 mint→1 6.5
+         j1: reward 7.6 2→mint 8.6 mint→1 7.6
          j1: DuplicateGen
          j1: DuplicateGen
          tick:
          r1: finished=0 processing=1 restarted=0 waiting=0 place=0 wait=0 kudos=3 possible
-         j1: reward 6.5 2→mint 7.5 mint→1 6.5
+         j1: reward 7.6 2→mint 8.6 mint→1 7.6
          j1: confirmed done
          j1: confirmed
          j1: DuplicateGen
-         r1: finished=1 processing=0 restarted=0 waiting=0 place=0 wait=0 kudos=11 done",
+         r1: finished=1 processing=0 restarted=0 waiting=0 place=0 wait=0 kudos=12 done",
     );
 }
 
@@ -189,11 +189,11 @@ fn released_jobs_never_were() {
          j1: InvalidJobID
          r1: finished=0 processing=1 restarted=0 waiting=1 place=1 wait=16 kudos=3 possible
          w1: r1 j3 sd 150s
-         j2: reward 6.5 2→mint 7.5 mint→1 6.5
-         request 1 user=2 open=0/2 running=1 finished=1 faults=0 kudos=10.5 expires=1200s
-         job of 1 by w1 model=sd kudos=6.5×100% 0s…150s done
-         job of 1 by w1 model=sd kudos=6.5×100% 0s…150s running
-         worker w1 seen=0s uptime=0s done=1 dropped=0 (0 lately) kudos=6.5+0",
+         j2: reward 7.6 2→mint 8.6 mint→1 7.6
+         request 1 user=2 open=0/2 running=1 finished=1 faults=0 kudos=11.6 expires=1200s
+         job of 1 by w1 model=sd kudos=7.6×100% 0s…150s done
+         job of 1 by w1 model=sd kudos=7.6×100% 0s…150s running
+         worker w1 seen=0s uptime=0s done=1 dropped=0 (0 lately) kudos=7.6+0",
     );
 }
 
@@ -252,10 +252,10 @@ fn faults_do_not_make_a_running_request_done() {
          w1: r1 j2 sd 150s
          j2: reward 0 faulted
          w1: r1 j3 sd 150s
-         j3: reward 6.5 2→mint 7.5 mint→1 6.5
-         r1: finished=1 processing=0 restarted=2 waiting=1 place=1 wait=0 kudos=11 possible
+         j3: reward 7.6 2→mint 8.6 mint→1 7.6
+         r1: finished=1 processing=0 restarted=2 waiting=1 place=1 wait=0 kudos=12 possible
          w1: r1 j4 sd 150s
-         r1: finished=1 processing=1 restarted=2 waiting=0 place=0 wait=0 kudos=11 possible",
+         r1: finished=1 processing=1 restarted=2 waiting=0 place=0 wait=0 kudos=12 possible",
     );
 }
 
@@ -284,8 +284,8 @@ fn cancelled_requests_let_running_jobs_end() {
          r1: asked=0 done=false
          r1: finished=0 processing=1 restarted=0 waiting=0 place=0 wait=8 kudos=3 possible
          w1: nothing
-         j1: reward 6.5 2→mint 7.5 mint→1 6.5
-         r1: finished=1 processing=0 restarted=0 waiting=0 place=0 wait=0 kudos=11 done possible
+         j1: reward 7.6 2→mint 8.6 mint→1 7.6
+         r1: finished=1 processing=0 restarted=0 waiting=0 place=0 wait=0 kudos=12 done possible
          w1: r2 j2 sd 150s
          r2: asked=0 done=false
          j2: reward 0 faulted
@@ -371,21 +371,46 @@ fn paused_workers_are_kept_busy() {
          r1: finished=0 processing=0 restarted=0 waiting=2 place=1 wait=16 kudos=3
          w1: r1 j1 sd 150s
          r1: finished=0 processing=0 restarted=0 waiting=2 place=1 wait=16 kudos=3
-         j1: reward 6.5
+         j1: reward 7.6
          j1: DuplicateGen
          w1: nothing
          w1: r2 j2 sd 150s
-         j2: reward 6.5 1→mint 7.5 mint→1 6.5
+         j2: reward 7.6 1→mint 8.6 mint→1 7.6
          r1: finished=0 processing=0 restarted=0 waiting=2 place=1 wait=0 kudos=3
          request 1 user=2 open=2/2 running=0 finished=0 faults=0 kudos=3 expires=1200s
-         request 2 user=1 open=0/1 running=0 finished=1 faults=0 kudos=10.5 expires=1200s
-         decoy of 1 by w1 model=sd kudos=6.5×100% 0s…150s done
-         job of 2 by w1 model=sd kudos=6.5×100% 0s…150s done
-         worker w1 seen=0s uptime=0s done=1 dropped=0 (0 lately) kudos=6.5+0 paused decoys=1
+         request 2 user=1 open=0/1 running=0 finished=1 faults=0 kudos=11.6 expires=1200s
+         decoy of 1 by w1 model=sd kudos=7.6×100% 0s…150s done
+         job of 2 by w1 model=sd kudos=7.6×100% 0s…150s done
+         worker w1 seen=0s uptime=0s done=1 dropped=0 (0 lately) kudos=7.6+0 paused decoys=1
          tick:
          request 1 user=2 open=2/2 running=0 finished=0 faults=0 kudos=3 expires=1200s
-         request 2 user=1 open=0/1 running=0 finished=1 faults=0 kudos=10.5 expires=1200s
-         job of 2 by w1 model=sd kudos=6.5×100% 0s…150s done
-         worker w1 seen=0s uptime=0s done=1 dropped=0 (0 lately) kudos=6.5+0 paused decoys=1",
+         request 2 user=1 open=0/1 running=0 finished=1 faults=0 kudos=11.6 expires=1200s
+         job of 2 by w1 model=sd kudos=7.6×100% 0s…150s done
+         worker w1 seen=0s uptime=0s done=1 dropped=0 (0 lately) kudos=7.6+0 paused decoys=1",
+    );
+}
+
+#[test]
+fn a_request_is_never_real_to_a_worker_that_got_a_decoy_of_it() {
+    check(
+        "request r1 n=3
+         request r2 n=3
+         request r3 n=3
+         worker w1
+         worker w2
+         checkin w1
+         pause w1
+         pop w1
+         pop w1
+         pop w1
+         work w1
+         pop w1
+         pop w2",
+        "w1: store
+         w1: r1 j1 sd 150s
+         w1: r2 j2 sd 150s
+         w1: r3 j3 sd 150s
+         w1: nothing
+         w2: r1 j4 sd 150s",
     );
 }

@@ -1,6 +1,7 @@
 //! The horde, tested through a world in text: see [`world`].
 
 mod alchemy;
+mod books;
 mod flow;
 mod limits;
 mod order;

@@ -96,11 +96,11 @@ fn wait_uses_the_speed_of_all_and_what_still_runs() {
          at 30
          check r1",
         "w1: r1 j1 sd 150s
-         j1: reward 6.5 2→mint 7.5 mint→1 6.5
-         r1: finished=1 processing=0 restarted=0 waiting=2 place=1 wait=4 kudos=11 possible
+         j1: reward 7.6 2→mint 8.6 mint→1 7.6
+         r1: finished=1 processing=0 restarted=0 waiting=2 place=1 wait=4 kudos=12 possible
          w1: r1 j2 sd 150s
-         r1: finished=1 processing=1 restarted=0 waiting=1 place=1 wait=7 kudos=11 possible
-         r1: finished=1 processing=1 restarted=0 waiting=1 place=1 wait=4 kudos=11 possible",
+         r1: finished=1 processing=1 restarted=0 waiting=1 place=1 wait=7 kudos=12 possible
+         r1: finished=1 processing=1 restarted=0 waiting=1 place=1 wait=4 kudos=12 possible",
     );
 }
 

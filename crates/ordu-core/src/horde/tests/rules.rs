@@ -357,7 +357,7 @@ fn slow_and_extra_slow() {
          request r2 slow_workers=false
          pop w1",
         "w1: r1 j1 sd 150s
-         j1: reward 6.5 2→mint 7.5 mint→1 6.5
+         j1: reward 7.6 2→mint 8.6 mint→1 7.6
          w1: nothing performance=1",
     );
 }
@@ -367,7 +367,7 @@ fn upfront_kudos() {
     let world = |user: &str| {
         format!(
             "user 3 kudos=27
-             user 4 kudos=32
+             user 4 kudos=33
              user 5 trusted kudos=0
              request r1 user={user}
              worker w1 upfront first=friend#6
@@ -389,7 +389,7 @@ fn upfront_kudos() {
          request r1 user=6
          worker w1 upfront
          pop w1
-         available 6 kudos=7
+         available 6 kudos=8
          pop w1",
         "w1: nothing kudos=1
          w1: r1 j1 sd 150s",

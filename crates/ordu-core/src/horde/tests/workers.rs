@@ -213,7 +213,7 @@ fn models_and_performance_tell_supply_and_demand() {
          sd: count=3 queued=15728640 jobs=2 eta=10000 performance=0
          sdxl: count=2 queued=7864320 jobs=1 eta=10000 performance=0
          queued=4 (31.46 Mps) workers=2 threads=3 past minute 0 Mps
-         j1: reward 6.5 2→mint 7.5 mint→1 6.5
+         j1: reward 7.6 2→mint 8.6 mint→1 7.6
          cascade: count=0 queued=7864320 jobs=1 eta=10000 performance=0
          sd: count=3 queued=7864320 jobs=1 eta=3 performance=786432
          sdxl: count=2 queued=7864320 jobs=1 eta=10000 performance=0

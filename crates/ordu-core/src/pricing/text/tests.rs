@@ -3,6 +3,7 @@
 use ordu_api::text::{TextParams, TextRequest};
 
 use super::*;
+use crate::text::Vision;
 use crate::{Roles, Standing};
 
 fn models() -> TextModels {
@@ -31,7 +32,7 @@ fn spec(models: &[&str], length: u32, context: u32, n: u32) -> TextSpec {
         roles: Roles::NONE,
         kudos: Kudos::new(100),
     };
-    crate::text::check(&request, &standing).unwrap()
+    crate::text::check(&request, &standing, Vision::Off).unwrap()
 }
 
 /// The recorded scenarios `text-price/dry-run-upfront` and `text-validation/params`: whole kudos.
