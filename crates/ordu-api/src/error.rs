@@ -19,6 +19,9 @@ pub struct ErrorBody {
     /// Field → what is wrong with it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub errors: Option<FieldErrors>,
+    /// Which request it was, of answers that must not happen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<String>,
 }
 
 /// What is wrong with each field, by dotted path (`params.post_processing.0`, `""` for the body).

@@ -18,6 +18,7 @@ pub mod kudos;
 pub mod mask;
 pub mod message;
 pub mod operation;
+pub mod rating;
 pub mod shared_key;
 pub mod status;
 pub mod text;

@@ -316,3 +316,10 @@ pub struct UserChanged {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub undeleted: Option<bool>,
 }
+
+/// The answer of `GET /webhooks/secret`: what signs the messages about an account's requests.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WebhookSecret {
+    /// `whsec_` and 32 bytes in base64, as Standard Webhooks describe it.
+    pub secret: String,
+}

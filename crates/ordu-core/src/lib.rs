@@ -22,6 +22,7 @@ pub mod model_reference;
 pub mod permission;
 pub mod pricing;
 pub mod profanity;
+pub mod rating;
 pub mod shared_key;
 pub mod standing;
 pub mod style;

@@ -19,16 +19,22 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::error::{ApiError, ApiResult};
 use crate::guard::Guard;
+use crate::limits::Limits;
 use crate::messages::Messages;
+use crate::passkeys::Passkeys;
 use crate::pictures::Pictures;
+use crate::ratings::Ratings;
 use crate::registry::Registry;
+use crate::repeats::Repeats;
 use crate::reservation::Reservations;
 use crate::secret::Secret;
 use crate::styles::Styles;
+use crate::trusted::TrustedAddresses;
 use crate::watch::Watch;
+use crate::webhooks::Webhooks;
 
 /// The most connections at the same time.
-pub(crate) const MAX_CONNECTIONS: u64 = 10_000;
+pub(crate) const MAX_CONNECTIONS: usize = 10_000;
 
 /// Everything that lives as long as the server.
 pub(crate) struct App {
@@ -40,9 +46,15 @@ pub(crate) struct App {
     pub(crate) pictures: Pictures,
     pub(crate) accounts: Accounts,
     pub(crate) guard: Guard,
+    pub(crate) passkeys: Passkeys,
+    pub(crate) trusted: TrustedAddresses,
+    pub(crate) limits: Limits,
+    pub(crate) webhooks: Webhooks,
+    pub(crate) ratings: Ratings,
     pub(crate) registry: Registry,
     pub(crate) watch: Watch,
     pub(crate) reservations: Reservations,
+    pub(crate) repeats: Repeats,
     pub(crate) styles: Styles,
     pub(crate) messages: Messages,
     pub(crate) reference: Arc<ModelReference>,

@@ -25,6 +25,9 @@ pub(crate) const PICTURE_LIFETIME: Millis = Millis::from_minutes(120);
 /// The largest picture that a worker may upload, in bytes.
 pub(crate) const MAX_PICTURE_BYTES: usize = 32 << 20;
 
+/// The folder of the public dataset, which is never swept.
+pub(crate) const SHARED: &str = "shared";
+
 /// What a link allows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Permission {
@@ -117,6 +120,11 @@ impl Blobs {
         Ok(self.store.get(&name.into()).await?.bytes().await?)
     }
 
+    /// Keeps the same under another name as well.
+    pub(crate) async fn copy(&self, from: &str, to: &str) -> Result<(), BlobError> {
+        Ok(self.store.copy(&from.into(), &to.into()).await?)
+    }
+
     /// Whether pictures can be read and listed at all.
     pub(crate) async fn is_reachable(&self) -> bool {
         self.store.list_with_delimiter(None).await.is_ok()
@@ -128,7 +136,8 @@ impl Blobs {
         let mut swept = 0;
         let mut pictures = self.store.list(None);
         while let Some(picture) = pictures.try_next().await? {
-            if picture.last_modified.timestamp_millis() < oldest {
+            let is_shared = picture.location.prefix_matches(&SHARED.into());
+            if !is_shared && picture.last_modified.timestamp_millis() < oldest {
                 self.store.delete(&picture.location).await?;
                 swept += 1;
             }

@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use ordu_api::UserId;
 use ordu_core::Kudos;
@@ -11,6 +12,9 @@ use url::Url;
 use crate::clock::Clock;
 use crate::guard::GuardConfig;
 use crate::secret::Secret;
+
+/// How long a client may take by default.
+pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// How a server is set up.
 #[derive(Debug, Clone)]
@@ -25,6 +29,16 @@ pub struct Config {
     pub public_url: Option<Url>,
     /// Peers whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<IpAddr>,
+    /// How long a client may take for the head of a request, and before its body must keep pace.
+    pub patience: Duration,
+    /// Whether request limits are enforced.
+    pub rate_limits: bool,
+    /// Private addresses that sources and webhooks may lead to all the same.
+    pub private_addresses: Vec<IpAddr>,
+    /// The service that collects ratings; none are collected if `None`.
+    pub ratings_url: Option<Url>,
+    /// Whether results may go to the public dataset.
+    pub share_results: bool,
     /// Salts stored keys and signs links.
     pub secret: Secret,
     /// Accounts with the rights of an admin.
@@ -59,7 +73,7 @@ pub enum BlobPlace {
 }
 
 impl Config {
-    /// A server that keeps everything in memory, for tests.
+    /// A server that keeps everything in memory and limits nobody, for tests.
     pub fn in_memory() -> Self {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
@@ -67,6 +81,11 @@ impl Config {
             blobs: BlobPlace::Memory,
             public_url: None,
             trusted_proxies: Vec::new(),
+            patience: PATIENCE,
+            rate_limits: false,
+            private_addresses: Vec::new(),
+            ratings_url: None,
+            share_results: false,
             secret: Secret::new("only for tests"),
             admins: Vec::new(),
             awarders: UserId::new(1).into_iter().collect(),

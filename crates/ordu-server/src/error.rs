@@ -63,6 +63,11 @@ impl From<ordu_store::Error> for ApiError {
             ordu_store::Error::Unavailable(_) | ordu_store::Error::Closed => {
                 Self::Unavailable(RETRY_AFTER_SECONDS)
             }
+            // What the checks before it let through and a database does not take, such as NUL.
+            ordu_store::Error::Invalid(_) => {
+                let message = "This holds something that cannot be stored, such as a NUL character";
+                Self::refused(ReturnCode::BadRequest, message)
+            }
             other => Self::Internal(other.to_string()),
         }
     }
@@ -77,6 +82,7 @@ impl IntoResponse for ApiError {
                     message: refusal.message,
                     rc,
                     errors: None,
+                    request_id: None,
                 };
                 (status(refusal.code.status()), body)
             }
@@ -88,6 +94,7 @@ impl IntoResponse for ApiError {
                         message,
                         rc: None,
                         errors: Some(errors),
+                        request_id: None,
                     },
                 )
             }

@@ -1,10 +1,10 @@
 //! What handlers take out of a request: its body, its key, its address.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::body::{Body, to_bytes};
-use axum::extract::{ConnectInfo, FromRequest, FromRequestParts, Request};
+use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
 use ordu_api::schema::Schema;
@@ -12,7 +12,9 @@ use ordu_api::{ApiKey, UNKNOWN_AGENT};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use crate::address::Client;
 use crate::app::App;
+use crate::body::is_too_slow;
 use crate::error::{ApiError, ApiResult};
 
 /// The largest body of an ordinary operation, in bytes.
@@ -75,6 +77,10 @@ impl Input for ordu_api::text::TextPop {
 
 impl Input for ordu_api::text::TextSubmit {
     const SCHEMA: Schema = ordu_api::text::SUBMIT_SCHEMA;
+}
+
+impl Input for ordu_api::rating::RatingForm {
+    const SCHEMA: Schema = ordu_api::rating::RATING_SCHEMA;
 }
 
 impl Input for ordu_api::alchemy::AlchemyRequest {
@@ -171,10 +177,19 @@ async fn read_json(headers: &HeaderMap, body: Body, max_bytes: usize) -> ApiResu
 }
 
 async fn read_bytes(body: Body, max_bytes: usize) -> ApiResult<bytes::Bytes> {
-    to_bytes(body, max_bytes).await.map_err(|_| {
-        let message = format!("The body could not be read or is larger than {max_bytes} bytes");
-        ApiError::plain(StatusCode::PAYLOAD_TOO_LARGE, message)
-    })
+    to_bytes(body, max_bytes)
+        .await
+        .map_err(|error| unreadable(&error, max_bytes))
+}
+
+/// The answer to a body that did not arrive whole.
+pub(crate) fn unreadable(error: &axum::Error, max_bytes: usize) -> ApiError {
+    if is_too_slow(error) {
+        let message = "The body arrives too slowly";
+        return ApiError::plain(StatusCode::REQUEST_TIMEOUT, message);
+    }
+    let message = format!("The body broke off or holds more than {max_bytes} bytes");
+    ApiError::plain(StatusCode::PAYLOAD_TOO_LARGE, message)
 }
 
 fn parse_json(bytes: &[u8]) -> ApiResult<Value> {
@@ -223,6 +238,47 @@ impl OptionalKey {
     }
 }
 
+/// The name that a client gave to an attempt, so that a repetition is recognised.
+pub(crate) struct IdempotencyKey(pub(crate) Option<String>);
+
+/// The longest name of an attempt, in characters.
+const MAX_IDEMPOTENCY_KEY_CHARS: usize = 255;
+
+impl<S: Sync> FromRequestParts<S> for IdempotencyKey {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> ApiResult<Self> {
+        let Some(value) = parts.headers.get("idempotency-key") else {
+            return Ok(Self(None));
+        };
+        let text = value.to_str().unwrap_or_default();
+        if text.is_empty() || text.len() > MAX_IDEMPOTENCY_KEY_CHARS {
+            let message = format!("1 to {MAX_IDEMPOTENCY_KEY_CHARS} printable characters");
+            return Err(ApiError::field("Idempotency-Key", message));
+        }
+        Ok(Self(Some(text.to_owned())))
+    }
+}
+
+/// Who asks for work: with which program, from where, and how the attempt is called.
+pub(crate) struct Origin {
+    pub(crate) agent: ClientAgent,
+    pub(crate) client: Client,
+    pub(crate) attempt: IdempotencyKey,
+}
+
+impl FromRequestParts<Arc<App>> for Origin {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> ApiResult<Self> {
+        Ok(Self {
+            agent: ClientAgent::from_request_parts(parts, app).await?,
+            client: Client::from_request_parts(parts, app).await?,
+            attempt: IdempotencyKey::from_request_parts(parts, app).await?,
+        })
+    }
+}
+
 /// The agent of a client, `name:version:contact`.
 pub(crate) struct ClientAgent(pub(crate) String);
 
@@ -247,34 +303,14 @@ impl<S: Sync> FromRequestParts<S> for ClientAgent {
     }
 }
 
-/// The address that a request comes from.
-///
-/// The socket's peer, or what the right-most hop of `X-Forwarded-For` says when the peer is a proxy
-/// that the operator trusts.
+/// The effective address that a request comes from; see [`Client`].
 pub(crate) struct Peer(pub(crate) IpAddr);
 
 impl FromRequestParts<Arc<App>> for Peer {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> ApiResult<Self> {
-        let peer = socket_peer(parts)?;
-        if !app.config.trusted_proxies.contains(&peer) {
-            return Ok(Self(peer));
-        }
-        let forwarded = parts
-            .headers
-            .get("x-forwarded-for")
-            .and_then(|hops| hops.to_str().ok());
-        let last = forwarded.and_then(|hops| hops.rsplit(',').next());
-        Ok(Self(
-            last.and_then(|hop| hop.trim().parse().ok()).unwrap_or(peer),
-        ))
+        let client = Client::from_request_parts(parts, app).await?;
+        Ok(Self(client.ip))
     }
-}
-
-/// The other end of the socket, whatever any header says.
-pub(crate) fn socket_peer(parts: &Parts) -> ApiResult<IpAddr> {
-    let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>();
-    peer.map(|peer| peer.0.ip().to_canonical())
-        .ok_or_else(|| ApiError::Internal("a connection without a peer".to_owned()))
 }

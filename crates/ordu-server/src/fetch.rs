@@ -82,18 +82,47 @@ impl Fetcher {
     }
 }
 
+impl Fetcher {
+    /// A request that posts to a stranger's URL. Redirects are answers like others.
+    pub(crate) fn post(&self, url: &Url) -> Result<reqwest::RequestBuilder, FetchError> {
+        self.check_secure(url)?;
+        Ok(self.client.post(url.clone()))
+    }
+
+    /// Whether a stranger's URL may be posted to: as for fetching, and encrypted.
+    pub(crate) fn check_secure(&self, url: &Url) -> Result<(), FetchError> {
+        check_url(url, &self.allowed)?;
+        if url.scheme() == "https" || self.is_exempt(url) {
+            return Ok(());
+        }
+        let message = "The URL must start with https://";
+        Err(FetchError::Forbidden(message.into()))
+    }
+
+    fn is_exempt(&self, url: &Url) -> bool {
+        literal_address(url).is_some_and(|address| self.allowed.contains(&address))
+    }
+}
+
+/// The address that a URL names instead of a host.
+fn literal_address(url: &Url) -> Option<IpAddr> {
+    match url.host() {
+        Some(Host::Ipv4(address)) => Some(IpAddr::V4(address)),
+        Some(Host::Ipv6(address)) => Some(IpAddr::V6(address)),
+        Some(Host::Domain(_)) | None => None,
+    }
+}
+
 fn check_url(url: &Url, allowed: &[IpAddr]) -> Result<(), FetchError> {
     if !matches!(url.scheme(), "http" | "https") {
         return Err(FetchError::Forbidden(
             "The URL must start with http:// or https://".into(),
         ));
     }
-    let address = match url.host() {
-        Some(Host::Ipv4(address)) => Some(IpAddr::V4(address)),
-        Some(Host::Ipv6(address)) => Some(IpAddr::V6(address)),
-        Some(Host::Domain(_)) => None,
-        None => return Err(FetchError::Forbidden("The URL names no host".into())),
-    };
+    if url.host().is_none() {
+        return Err(FetchError::Forbidden("The URL names no host".into()));
+    }
+    let address = literal_address(url);
     let exempt = address.is_some_and(|address| allowed.contains(&address));
     if exempt {
         return Ok(());

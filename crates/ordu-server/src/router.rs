@@ -10,8 +10,8 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::app::App;
 use crate::routes::{
-    alchemy, blob, filter, health, image, job, kudos, message, operation, page, shared_key, status,
-    text, user, user_edit, worker, worker_edit,
+    alchemy, blob, filter, health, image, job, kudos, message, operation, page, rating, shared_key,
+    status, text, user, user_edit, webhook, worker, worker_edit,
 };
 use crate::transport;
 
@@ -52,6 +52,7 @@ fn work() -> Router<Arc<App>> {
             get(image::status).delete(image::cancel),
         )
         .route("/generate/pop", post(image::pop))
+        .route("/generate/rate/{id}", post(rating::rate))
         .route("/generate/progress", post(job::progress))
         .route("/generate/submit", post(image::submit))
         .route("/generate/text/async", post(text::async_generate))
@@ -96,6 +97,7 @@ fn community() -> Router<Arc<App>> {
             get(message::by_id).delete(message::delete),
         )
         .route("/workers/name/{name}", get(worker::by_name))
+        .route("/webhooks/secret", get(webhook::secret))
         .route("/find_user", get(user::find))
         .route(
             "/users/{id}",

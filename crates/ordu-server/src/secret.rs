@@ -30,6 +30,11 @@ impl Secret {
         hex(&hasher.finalize())
     }
 
+    /// A keyed digest of `text`, for what is compared and never shown.
+    pub(crate) fn digest(&self, text: &str) -> [u8; 32] {
+        self.mac(text).finalize().into_bytes().into()
+    }
+
     /// Signs `text`; the signature is safe in a URL.
     pub(crate) fn sign(&self, text: &str) -> String {
         URL_SAFE_NO_PAD.encode(self.mac(text).finalize().into_bytes())

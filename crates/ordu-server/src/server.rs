@@ -24,15 +24,23 @@ use crate::blobs::{BlobError, Blobs};
 use crate::config::{BlobPlace, Config};
 use crate::fetch::Fetcher;
 use crate::guard::Guard;
+use crate::limits::Limits;
 use crate::messages::Messages;
+use crate::passkeys::Passkeys;
 use crate::pictures::Pictures;
+use crate::ratings::Ratings;
 use crate::rebuild::Rebuilder;
 use crate::registry::{self, Known, Registry};
+use crate::repeats::Repeats;
 use crate::reservation::Reservations;
 use crate::secret::{NoRandomness, Secret, random_bytes};
+use crate::serve::serve;
 use crate::styles::Styles;
 use crate::tasks::Tasks;
+use crate::traffic::TrafficCounters;
+use crate::trusted::TrustedAddresses;
 use crate::watch::Watch;
+use crate::webhooks::Webhooks;
 use crate::{router, tasks};
 
 /// How long requests in flight may take to end.
@@ -90,16 +98,9 @@ impl Server {
         let shutdown = CancellationToken::new();
         let mut tasks = Tasks::new(shutdown.clone());
         tasks::start_all(&mut tasks, &app);
-        let service = router::router(&app).into_make_service_with_connect_info::<SocketAddr>();
-        let ended = shutdown.clone().cancelled_owned();
-        tasks.start("http", async move {
-            if let Err(error) = axum::serve(listener, service)
-                .with_graceful_shutdown(ended)
-                .await
-            {
-                tracing::error!(%error, "the server ended");
-            }
-        });
+        let patience = app.config.patience;
+        let router = router::router(&app);
+        tasks.start("http", serve(listener, router, patience, shutdown.clone()));
         tracing::info!(%address, "listening");
         Ok(Self {
             app,
@@ -128,6 +129,11 @@ impl Server {
     /// What salts the stored keys.
     pub fn secret(&self) -> &Secret {
         &self.app.secret
+    }
+
+    /// What happened around requests so far.
+    pub fn traffic(&self) -> TrafficCounters {
+        self.app.traffic()
     }
 
     /// Lets everything happen once that happens by itself, and writes what waits to be written: for
@@ -173,17 +179,24 @@ async fn open(config: Config, address: SocketAddr, url: &str) -> Result<App, Sta
     let store = Arc::new(Store::open(&database, &Options::default(), clock.now()).await?);
     let blobs = open_blobs(&config.blobs, &secret, url)?;
     let reference = Arc::new(read_reference(&config)?);
+    let fetcher = Fetcher::new(config.private_addresses.clone())?;
     let horde = Horde::new(Arc::clone(&reference), Policy::default());
     let dice = ChaCha12Rng::from_seed(random_bytes()?);
     let version = env!("CARGO_PKG_VERSION");
     let node = HeaderValue::from_str(&format!("{}:{}:{version}", address.ip(), address.port()));
     Ok(App {
         accounts: Accounts::new(Arc::clone(&store), secret.clone(), clock.clone()),
-        pictures: Pictures::new(Fetcher::new(Vec::new())?),
+        passkeys: Passkeys::new(secret.clone()),
+        trusted: TrustedAddresses::new(&config.guard.service_addresses),
+        limits: Limits::new(config.rate_limits),
         guard: Guard::new(&config.guard)?,
+        pictures: Pictures::new(fetcher.clone()),
+        webhooks: Webhooks::new(fetcher),
+        ratings: Ratings::new(config.ratings_url.as_ref())?,
         registry: Registry::default(),
         watch: Watch::default(),
         reservations: Reservations::default(),
+        repeats: Repeats::default(),
         styles: Styles::default(),
         messages: Messages::default(),
         live: Mutex::new(Live { horde, dice }),
@@ -260,6 +273,8 @@ async fn restore(app: &App) -> Result<(), StartError> {
     let requests = app.store.list_live().await?;
     app.load_modes().await?;
     app.load_guard().await?;
+    app.passkeys.refresh(&app.store).await?;
+    app.trusted.load(&app.store).await?;
     app.load_messages().await?;
     for worker in &workers {
         app.registry.put(Known::from_stored(worker));

@@ -41,6 +41,7 @@ impl App {
         if let Some(sanction) = confirmed.sanction {
             self.store_sanction(&sanction).await;
         }
+        self.share(&settlement).await;
         Ok(settlement.reward)
     }
 
@@ -72,9 +73,14 @@ impl App {
                 worker_kudos: statistics.worker_kudos,
                 style_owner: None,
             }),
+            webhook: self.message(settlement),
         };
+        let tells = row.webhook.is_some();
         match self.store.settle(&row).await? {
             Settled::Now => {
+                if tells {
+                    self.webhooks.wake();
+                }
                 tracing::info!(
                     job.id = %settlement.job,
                     worker.id = %statistics.worker,

@@ -5,23 +5,31 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::body::{Body, to_bytes};
-use axum::extract::{Request, State};
+use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use ordu_api::error::ErrorBody;
 use ordu_api::mask::Mask;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tracing::Instrument;
 use uuid::Uuid;
 
+use crate::address::Client;
 use crate::app::App;
+use crate::body::Paced;
 use crate::error::ApiError;
+use crate::limits::{Call, Gauge, TooMany};
 
 const METHODS: HeaderValue = HeaderValue::from_static("POST, GET, OPTIONS, PUT, DELETE, PATCH");
 const HEADERS: HeaderValue = HeaderValue::from_static(
     "Accept, Content-Type, Content-Length, Accept-Encoding, X-CSRF-Token, apikey, Client-Agent, \
      X-Fields, X-Forwarded-For, Proxied-For, Proxy-Authorization",
+);
+/// What pages of other origins may read of an answer.
+const EXPOSED: HeaderValue = HeaderValue::from_static(
+    "X-RateLimit-Limit, X-RateLimit-Remaining, X-RateLimit-Reset, Retry-After, X-Request-Id, \
+     Horde-Node",
 );
 const NODE: HeaderName = HeaderName::from_static("horde-node");
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -38,13 +46,55 @@ pub(crate) async fn wrap(State(app): State<Arc<App>>, request: Request, next: Ne
     );
     let _active = app.count_active();
     let started = tokio::time::Instant::now();
-    let response = answer(request, next).instrument(span.clone()).await;
+    let request = request.map(|body| Paced::wrap(body, app.config.patience));
+    let response = answer(&app, request, next).instrument(span.clone()).await;
+    let response = in_form(response, id).await;
     let duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
     span.in_scope(|| tracing::debug!(status = response.status().as_u16(), duration_ms, "answered"));
     with_headers(response, &app, id)
 }
 
-async fn answer(request: Request, next: Next) -> Response {
+/// Limits come first: who asks too often is not even read.
+async fn answer(app: &App, mut request: Request, next: Next) -> Response {
+    let client = match Client::of(app, request.extensions(), request.headers()) {
+        Ok(client) => client,
+        Err(error) => return error.into_response(),
+    };
+    request.extensions_mut().insert(client);
+    let gauge = match admit(app, &request, client) {
+        Ok(gauge) => gauge,
+        Err(too_many) => return too_many.into_response(),
+    };
+    let mut response = masked(request, next).await;
+    if let Some(gauge) = gauge {
+        gauge.mark(&mut response);
+    }
+    response
+}
+
+fn admit(app: &App, request: &Request, client: Client) -> Result<Option<Gauge>, TooMany> {
+    let pattern = request.extensions().get::<MatchedPath>();
+    let Some(pattern) = pattern.filter(|_| request.method() != Method::OPTIONS) else {
+        return Ok(None);
+    };
+    let method = match *request.method() {
+        // The same work without the body.
+        Method::HEAD => &Method::GET,
+        _ => request.method(),
+    };
+    let now = app.clock.now();
+    let call = Call {
+        method,
+        pattern: pattern.as_str(),
+        path: request.uri().path(),
+        network: client.network(),
+        api_key: request.headers().get("apikey").map(HeaderValue::as_bytes),
+        trusted: app.trusted.contains(client, now),
+    };
+    app.limits.admit(&call, now)
+}
+
+async fn masked(request: Request, next: Next) -> Response {
     let mask = match read_mask(request.headers()) {
         Ok(mask) => mask,
         Err(error) => return error.into_response(),
@@ -69,29 +119,63 @@ fn read_mask(headers: &HeaderMap) -> Result<Option<Mask>, ApiError> {
     text.parse().map(Some).map_err(complain)
 }
 
-/// A path that exists has no handler for `OPTIONS`, so the router answers 405.
+/// A path that exists has no handler for `OPTIONS`, so the router answers 405, and says outside of
+/// this which methods there are.
 fn allow_options(response: &Response) -> Option<Response> {
     if response.status() != StatusCode::METHOD_NOT_ALLOWED {
         return None;
     }
-    let allow = response
-        .headers()
-        .get(header::ALLOW)
-        .cloned()
-        .unwrap_or(METHODS);
-    Some((StatusCode::OK, [(header::ALLOW, allow)]).into_response())
+    // The media type of nothing: as deployed.
+    let html = HeaderValue::from_static("text/html; charset=utf-8");
+    Some((StatusCode::OK, [(header::CONTENT_TYPE, html)]).into_response())
+}
+
+/// The longest complaint of a library that is passed on, in bytes.
+const MAX_COMPLAINT_BYTES: usize = 4 << 10;
+
+/// Every no is JSON with a `message`, also one that a library said; what must not happen names the
+/// request, so that its line in the log is found.
+async fn in_form(response: Response, id: Uuid) -> Response {
+    let status = response.status();
+    let is_server_error = status.is_server_error();
+    let is_no = status.is_client_error() || is_server_error;
+    let was_json = is_json(&response);
+    let is_page = is_media(&response, "text/html");
+    if !is_no || is_page || (was_json && !is_server_error) {
+        return response;
+    }
+    let (mut parts, body) = response.into_parts();
+    let said = to_bytes(body, MAX_COMPLAINT_BYTES).await;
+    let said = said.unwrap_or_default();
+    let mut complaint = match serde_json::from_slice::<Value>(&said) {
+        Ok(complaint @ Value::Object(_)) if was_json => complaint,
+        _ => json!({ "message": String::from_utf8_lossy(&said) }),
+    };
+    if let Value::Object(members) = &mut complaint
+        && is_server_error
+    {
+        members.insert("request_id".to_owned(), json!(id));
+    }
+    parts.headers.remove(header::CONTENT_LENGTH);
+    parts.headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/json"),
+    );
+    Response::from_parts(parts, Body::from(complaint.to_string()))
+}
+
+fn is_json(response: &Response) -> bool {
+    is_media(response, "application/json")
+}
+
+fn is_media(response: &Response, wanted: &str) -> bool {
+    let media_type = response.headers().get(header::CONTENT_TYPE);
+    let media_type = media_type.and_then(|value| value.to_str().ok());
+    media_type.is_some_and(|value| value.starts_with(wanted))
 }
 
 async fn apply_mask(response: Response, mask: &Mask) -> Response {
-    let is_json = response
-        .headers()
-        .get(header::CONTENT_TYPE)
-        .is_some_and(|value| {
-            value
-                .to_str()
-                .is_ok_and(|value| value.starts_with("application/json"))
-        });
-    if !is_json {
+    if !is_json(&response) {
         return response;
     }
     let (mut parts, body) = response.into_parts();
@@ -114,6 +198,7 @@ fn with_headers(mut response: Response, app: &App, id: Uuid) -> Response {
     );
     headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, METHODS);
     headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, HEADERS);
+    headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED);
     headers.insert(NODE, app.node_name());
     if let Ok(id) = HeaderValue::from_str(&id.to_string()) {
         headers.insert(REQUEST_ID, id);

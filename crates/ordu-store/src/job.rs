@@ -10,6 +10,7 @@ use uuid::Uuid;
 use crate::error::{Error, Result};
 use crate::pool::args;
 use crate::stats::{Activity, INSERT_ACTIVITY_SQLITE};
+use crate::webhook::{self, NewWebhook, WebhookRow};
 use crate::writer::{Kind, Part, Pending, Statements, Write};
 use crate::{Store, json, ledger, stats};
 
@@ -74,6 +75,8 @@ pub struct Settlement {
     pub event: Option<Event>,
     /// What it adds to the statistics.
     pub activity: Option<Activity>,
+    /// What the requester is to be told of it.
+    pub webhook: Option<NewWebhook>,
 }
 
 /// How a settlement went.
@@ -277,16 +280,20 @@ struct SettleRow<'a> {
     expires: i64,
     kudos: i64,
     consumed: i64,
+    #[serde(flatten)]
+    webhook: Option<WebhookRow<'a>>,
 }
 
 /// Rows: [`SettleRow`], ledger entries, activities. Whoever turns the job `done` has won.
 pub(crate) const SETTLE: Statements = Statements {
     postgres: "
     WITH i AS (
-        SELECT job, request, result, at, expires, kudos, consumed
+        SELECT job, request, result, at, expires, kudos, consumed, hook_owner, hook_turn, hook_url,
+            hook_host, hook_payload
         FROM json_to_recordset(CAST($1 AS JSON)) AS i (
             job UUID, request UUID, result TEXT, at BIGINT, expires BIGINT, kudos BIGINT,
-            consumed BIGINT)
+            consumed BIGINT, hook_owner BIGINT, hook_turn BIGINT, hook_url TEXT, hook_host TEXT,
+            hook_payload TEXT)
     ), held AS (
         SELECT r.id
         FROM requests AS r
@@ -328,6 +335,13 @@ pub(crate) const SETTLE: Statements = Statements {
             owner BIGINT, worker UUID, things BIGINT, worker_kudos BIGINT, style_owner BIGINT)
         JOIN won ON won.id = a.token
         ON CONFLICT (event) DO NOTHING
+    ), told AS (
+        INSERT INTO webhooks
+            (id, request, owner, turn, url, host, payload, created, due)
+        SELECT i.job, i.request, i.hook_owner, i.hook_turn, i.hook_url, i.hook_host,
+            i.hook_payload, i.at, i.at
+        FROM won JOIN i ON i.job = won.id
+        WHERE i.hook_url IS NOT NULL
     ), charges AS (
         INSERT INTO shared_key_charges (event, shared_key, amount, happened_at)
         SELECT i.job, r.shared_key, i.consumed, i.at
@@ -361,6 +375,7 @@ pub(crate) const SETTLE: Statements = Statements {
         ),
         (Part::First, ledger::INSERT_ENTRIES_SQLITE),
         (Part::Second, INSERT_ACTIVITY_SQLITE),
+        (Part::Row, webhook::INSERT_SQLITE),
         (
             Part::Row,
             "
@@ -517,6 +532,7 @@ impl Store {
             expires: settlement.expires.0,
             kudos: settlement.kudos.milli(),
             consumed: settlement.consumed.milli(),
+            webhook: settlement.webhook.as_ref().map(NewWebhook::row),
         };
         let write = Write {
             kind: Kind::Settle,

@@ -51,6 +51,8 @@ pub struct NewRequest {
     pub activation: Option<Event>,
     /// What it adds to the statistics.
     pub activity: Option<Activity>,
+    /// What its requester was answered, if it may ask again with the same id.
+    pub answer: Option<String>,
 }
 
 /// How far a request is.
@@ -186,6 +188,7 @@ struct InsertRow<'a> {
     shared_key: Option<String>,
     hold: i64,
     consumed: i64,
+    answer: Option<&'a str>,
 }
 
 /// Rows: [`InsertRow`], ledger entries, activities.
@@ -194,13 +197,13 @@ pub(crate) const INSERT: Statements = Statements {
     WITH won AS (
         INSERT INTO requests
             (id, owner, kind, spec, n, open, priority, created, expires, client_agent, ip,
-             shared_key, hold, consumed)
+             shared_key, hold, consumed, answer)
         SELECT id, owner, kind, spec, n, n, priority, created, expires, client_agent, ip,
-            shared_key, hold, consumed
+            shared_key, hold, consumed, answer
         FROM json_to_recordset(CAST($1 AS JSON)) AS i (
             id UUID, owner BIGINT, kind TEXT, spec TEXT, n BIGINT, priority BIGINT,
             created BIGINT, expires BIGINT, client_agent TEXT, ip TEXT, shared_key UUID,
-            hold BIGINT, consumed BIGINT)
+            hold BIGINT, consumed BIGINT, answer TEXT)
         ON CONFLICT (id) DO NOTHING
         RETURNING id
     ), entries AS (
@@ -234,11 +237,12 @@ pub(crate) const INSERT: Statements = Statements {
     sqlite: "
     INSERT INTO requests
         (id, owner, kind, spec, n, open, priority, created, expires, client_agent, ip,
-         shared_key, hold, consumed)
+         shared_key, hold, consumed, answer)
     SELECT unhex(value ->> 'id'), value ->> 'owner', value ->> 'kind', value ->> 'spec',
         value ->> 'n', value ->> 'n', value ->> 'priority', value ->> 'created',
         value ->> 'expires', value ->> 'client_agent', value ->> 'ip',
-        unhex(value ->> 'shared_key'), value ->> 'hold', value ->> 'consumed'
+        unhex(value ->> 'shared_key'), value ->> 'hold', value ->> 'consumed',
+        value ->> 'answer'
     FROM json_each($1)
     WHERE TRUE
     ON CONFLICT (id) DO NOTHING
@@ -340,6 +344,11 @@ const FIND: &str = "
     FROM requests
     WHERE id = $1";
 
+const FIND_ANSWER: &str = "
+    SELECT answer
+    FROM requests
+    WHERE id = $1";
+
 const FIND_JOBS: &str = "
     SELECT id, request, worker, slot, seed, model, assigned_at, ttl, state, finished_at, result,
         kudos
@@ -390,6 +399,7 @@ impl Store {
             shared_key: request.shared_key.map(|key| json::hex(key.uuid())),
             hold: request.hold.milli(),
             consumed: request.consumed.milli(),
+            answer: request.answer.as_deref(),
         };
         let write = Write {
             kind: Kind::Insert,
@@ -401,6 +411,12 @@ impl Store {
         };
         let inserted = self.writer.write(write).await?;
         inserted.then_some(()).ok_or(Error::Taken)
+    }
+
+    /// What the requester of a request was answered, if that was kept.
+    pub async fn find_answer(&self, id: RequestId) -> Result<Option<String>> {
+        let row: Option<(Option<String>,)> = self.pool.one(FIND_ANSWER, args![id.uuid()]).await?;
+        Ok(row.and_then(|(answer,)| answer))
     }
 
     /// Stops further assignment; running jobs settle normally. Says whether that changed anything.

@@ -97,6 +97,27 @@ pub(crate) struct Server {
     )]
     pub(crate) trusted_proxy: Vec<IpAddr>,
 
+    /// Enforce no request limits. For load tests, or where a proxy limits.
+    #[arg(long, env = "ORDU_NO_RATE_LIMITS", value_parser = clap::builder::FalseyValueParser::new())]
+    pub(crate) no_rate_limits: bool,
+
+    /// A private address that source images and webhooks may lead to all the same. Repeatable.
+    #[arg(
+        long,
+        env = "ORDU_PRIVATE_ADDRESS",
+        value_name = "IP",
+        value_delimiter = ','
+    )]
+    pub(crate) private_address: Vec<IpAddr>,
+
+    /// The service that collects ratings of shared pictures.
+    #[arg(long, env = "ORDU_RATINGS_URL", value_name = "URL")]
+    pub(crate) ratings_url: Option<url::Url>,
+
+    /// Let requests share their results: copies stay, with prompt and parameters.
+    #[arg(long, env = "ORDU_SHARE_RESULTS", value_parser = clap::builder::FalseyValueParser::new())]
+    pub(crate) share_results: bool,
+
     /// The secret that salts stored keys and signs links, instead of the one in the data folder.
     #[arg(
         long,
@@ -154,6 +175,10 @@ impl Server {
             blobs: None,
             public_url: None,
             trusted_proxy: Vec::new(),
+            no_rate_limits: false,
+            private_address: Vec::new(),
+            ratings_url: None,
+            share_results: false,
             secret_key: None,
             admins: Vec::new(),
             awarders: Vec::new(),

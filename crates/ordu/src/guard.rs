@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 use clap::Args;
+use ipnet::IpNet;
 use ordu_api::UserId;
 use ordu_core::address::read_network;
 use ordu_core::filter::Terms;
@@ -55,6 +56,16 @@ pub(crate) struct Guard {
         value_delimiter = ','
     )]
     pub(crate) ip_check_allow: Vec<String>,
+
+    /// Addresses that speak for many users, such as a bot's, as CIDR: they may ask more often, and
+    /// reports shut them out for minutes only. Repeatable.
+    #[arg(
+        long,
+        env = "ORDU_SERVICE_ADDRESS",
+        value_name = "CIDR",
+        value_delimiter = ','
+    )]
+    pub(crate) service_address: Vec<String>,
 
     /// Where notices for moderators are posted, as `{"content": "…"}`.
     #[arg(
@@ -114,6 +125,7 @@ impl Default for Guard {
             ip_check_url: None,
             ip_check_threshold: config.ip_check_threshold,
             ip_check_allow: Vec::new(),
+            service_address: Vec::new(),
             moderator_webhook: None,
             owner_workers: limits.workers,
             owner_workers_trusted: limits.workers_trusted,
@@ -133,21 +145,15 @@ pub(crate) fn config(options: &Guard) -> Result<GuardConfig> {
         })?;
         filter_checkers.push(user);
     }
-    let mut ip_check_allowed = Vec::with_capacity(options.ip_check_allow.len());
-    for block in &options.ip_check_allow {
-        let network = read_network(block)
-            .with_context(|| format!("`--ip-check-allow {block}` is no address and no block"))?;
-        ip_check_allowed.push(network);
-    }
     Ok(GuardConfig {
         check_prompts: !options.no_prompt_filters,
         check_profanity: !options.no_profanity_check,
         terms: read_terms(options)?.unwrap_or(default.terms),
         filter_checkers,
-        service_addresses: Vec::new(),
+        service_addresses: blocks("service-address", &options.service_address)?,
         ip_check_url: options.ip_check_url.clone(),
         ip_check_threshold: options.ip_check_threshold,
-        ip_check_allowed,
+        ip_check_allowed: blocks("ip-check-allow", &options.ip_check_allow)?,
         moderator_webhook: options.moderator_webhook.clone(),
         onboarding: OnboardingLimits {
             workers: options.owner_workers,
@@ -156,6 +162,14 @@ pub(crate) fn config(options: &Guard) -> Result<GuardConfig> {
             same_address_trusted: options.address_workers_trusted,
         },
     })
+}
+
+fn blocks(option: &str, given: &[String]) -> Result<Vec<IpNet>> {
+    let read = |block: &String| {
+        read_network(block)
+            .with_context(|| format!("`--{option} {block}` is no address and no block"))
+    };
+    given.iter().map(read).collect()
 }
 
 fn read_terms(options: &Guard) -> Result<Option<Arc<Terms>>> {

@@ -25,6 +25,7 @@ const ALIASES: &[(&str, &str)] = &[
     ("IP_CHECKER", "ip_check_url"),
     ("DISCORD_PAUSED_NOTICE_WEBHOOK", "moderator_webhook"),
     ("DISCORD_PROBLEM_USER_WEBHOOK", "moderator_webhook"),
+    ("HORDE_TEST_RATELIMIT_DISABLED", "no_rate_limits"),
 ];
 
 /// Reads the command line with everything that stands behind it.

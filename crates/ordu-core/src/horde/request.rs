@@ -40,6 +40,15 @@ impl Work {
         }
     }
 
+    /// Lets its results go to the public dataset.
+    pub fn share(&mut self) {
+        match self {
+            Self::Image(spec) => Arc::make_mut(spec).shared = true,
+            // There is a dataset of pictures only.
+            Self::Text(_) | Self::Alchemy(_) => {}
+        }
+    }
+
     /// How many results are wanted.
     pub fn asked(&self) -> u32 {
         match self {

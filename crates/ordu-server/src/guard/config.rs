@@ -18,7 +18,8 @@ pub struct GuardConfig {
     pub terms: Arc<Terms>,
     /// Accounts that are no moderators and may try prompts on the filters.
     pub filter_checkers: Vec<UserId>,
-    /// Addresses that speak for many users: reports shut them out for minutes only.
+    /// Addresses that speak for many users: they may ask more often, and reports shut them out for
+    /// minutes only.
     pub service_addresses: Vec<IpNet>,
     /// Answers how likely `{ipaddr}` hides somebody, 0…1; all addresses are safe if `None`.
     pub ip_check_url: Option<String>,

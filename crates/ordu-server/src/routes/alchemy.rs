@@ -23,8 +23,10 @@ use super::request::{self, Answer, Asked, Claims, Wish};
 use crate::app::App;
 use crate::blobs::{self, Permission};
 use crate::error::{ApiError, ApiResult};
-use crate::extract::{Checked, ClientAgent, OptionalKey, Peer};
+use crate::extract::{Checked, OptionalKey, Origin, Peer};
 use crate::guard::Asker;
+use crate::repeats::Attempt;
+use crate::sharing::Sharing;
 use crate::sources;
 
 impl Wish for AlchemyRequest {
@@ -38,6 +40,7 @@ impl Wish for AlchemyRequest {
             proxied_account: None,
             dry_run: false,
             allow_downgrade: false,
+            sharing: Sharing::Never,
         }
     }
 
@@ -59,16 +62,17 @@ impl Wish for AlchemyRequest {
 pub(crate) async fn async_interrogate(
     State(app): State<Arc<App>>,
     key: OptionalKey,
-    ClientAgent(agent): ClientAgent,
-    Peer(peer): Peer,
+    origin: Origin,
     Checked(request): Checked<AlchemyRequest>,
 ) -> ApiResult<(StatusCode, Json<AcceptedAlchemy>)> {
     let key = key.require()?;
+    let attempt = Attempt::of(origin.attempt, &request);
     let asked = Asked {
         request,
-        agent,
-        ip: Some(peer),
+        agent: origin.agent.0,
+        client: origin.client,
         styled: None,
+        attempt,
     };
     match request::ask(&app, &key, asked).await? {
         Answer::Accepted(accepted) => {

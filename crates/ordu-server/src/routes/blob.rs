@@ -11,6 +11,7 @@ use serde::Deserialize;
 use crate::app::App;
 use crate::blobs::{Link, MAX_PICTURE_BYTES, Permission};
 use crate::error::{ApiError, ApiResult};
+use crate::extract::unreadable;
 
 /// The permission that a link carries.
 #[derive(Debug, Deserialize)]
@@ -58,10 +59,9 @@ pub(crate) async fn upload(
     body: Body,
 ) -> ApiResult<StatusCode> {
     authorize(&app, &name, &signed, Permission::Upload)?;
-    let bytes = to_bytes(body, MAX_PICTURE_BYTES).await.map_err(|_| {
-        let message = format!("The upload broke off or holds more than {MAX_PICTURE_BYTES} bytes");
-        ApiError::plain(StatusCode::PAYLOAD_TOO_LARGE, message)
-    })?;
+    let bytes = to_bytes(body, MAX_PICTURE_BYTES)
+        .await
+        .map_err(|error| unreadable(&error, MAX_PICTURE_BYTES))?;
     app.blobs.put(&name, bytes).await.map_err(|error| {
         tracing::error!(
             error = &error as &dyn std::error::Error,

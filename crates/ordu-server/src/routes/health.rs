@@ -8,7 +8,7 @@ use axum::http::StatusCode;
 use ordu_api::status::Heartbeat;
 use serde_json::{Value, json};
 
-use crate::app::App;
+use crate::app::{App, MAX_CONNECTIONS};
 
 /// `GET /healthz`: the process answers.
 pub(crate) async fn live() -> &'static str {
@@ -39,7 +39,7 @@ pub(crate) async fn heartbeat(State(app): State<Arc<App>>) -> Json<Heartbeat> {
         message: if db_connection { "OK" } else { "DOWN" }.to_owned(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         queue: 0,
-        threads: crate::app::MAX_CONNECTIONS,
+        threads: MAX_CONNECTIONS as u64,
         // This request does not count itself.
         active_count: app.active().saturating_sub(1),
         db_connection,

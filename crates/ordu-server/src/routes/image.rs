@@ -25,8 +25,10 @@ use super::request::{self, Accepted, Answer, Asked, Claims, Wish};
 use crate::app::App;
 use crate::blobs::{self, Permission};
 use crate::error::{ApiError, ApiResult};
-use crate::extract::{Checked, ClientAgent, OptionalKey, Peer};
+use crate::extract::{Checked, ClientAgent, OptionalKey, Origin, Peer};
 use crate::guard::Asker;
+use crate::repeats::Attempt;
+use crate::sharing::Sharing;
 use crate::{sources, styles};
 
 impl Wish for ImageRequest {
@@ -40,6 +42,7 @@ impl Wish for ImageRequest {
             proxied_account: self.proxied_account.as_deref(),
             dry_run: self.dry_run,
             allow_downgrade: self.allow_downgrade,
+            sharing: sharing(self),
         }
     }
 
@@ -64,22 +67,33 @@ impl Wish for ImageRequest {
     }
 }
 
+/// What began with somebody's picture is never shared.
+fn sharing(request: &ImageRequest) -> Sharing {
+    let brings_pictures = request.source_image.is_some() || !request.extra_source_images.is_empty();
+    match request.shared {
+        _ if brings_pictures => Sharing::Never,
+        true => Sharing::Wanted,
+        false => Sharing::Unasked,
+    }
+}
+
 /// `POST /generate/async`
 pub(crate) async fn async_generate(
     State(app): State<Arc<App>>,
     key: OptionalKey,
-    ClientAgent(agent): ClientAgent,
-    Peer(peer): Peer,
+    origin: Origin,
     Checked(mut request): Checked<ImageRequest>,
 ) -> ApiResult<Response> {
     let key = key.require()?;
+    let attempt = Attempt::of(origin.attempt, &request);
     let styled = styles::apply_to_image(&app, &mut request).await?;
     let warnings = warnings(&request, &app.reference);
     let asked = Asked {
         request,
-        agent,
-        ip: Some(peer),
+        agent: origin.agent.0,
+        client: origin.client,
         styled,
+        attempt,
     };
     match request::ask(&app, &key, asked).await? {
         Answer::Accepted(accepted) => {
@@ -131,14 +145,15 @@ pub(crate) async fn status(
 
 pub(crate) async fn read_status(app: &Arc<App>, id: RequestId) -> ApiResult<RequestStatus> {
     let progress = request::progress(app, id, WorkKind::Image).await?;
-    let (views, delivery) = {
+    let (views, delivery, shared) = {
         let live = app.live();
         let work = live.horde.request(id).map(|request| &request.work);
-        let delivery = match work {
-            Some(Work::Image(spec)) if !spec.r2 => Delivery::Inline,
-            _ => Delivery::Link,
+        let (delivery, shared) = match work {
+            Some(Work::Image(spec)) if !spec.r2 => (Delivery::Inline, spec.shared),
+            Some(Work::Image(spec)) => (Delivery::Link, spec.shared),
+            _ => (Delivery::Link, false),
         };
-        (live.horde.generations(id), delivery)
+        (live.horde.generations(id), delivery, shared)
     };
     let mut generations = Vec::with_capacity(views.len());
     for view in views {
@@ -146,7 +161,7 @@ pub(crate) async fn read_status(app: &Arc<App>, id: RequestId) -> ApiResult<Requ
     }
     Ok(RequestStatus {
         progress,
-        shared: false,
+        shared,
         generations,
     })
 }

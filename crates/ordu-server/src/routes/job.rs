@@ -106,7 +106,7 @@ async fn new_worker(
         name: common.name.to_owned(),
         kind: declared.kind(),
         owner: account.user.id,
-        agent: common.agent.to_owned(),
+        agent: common.agent.replace('\0', ""),
         declared: declared.to_json(),
         ip: Some(peer.to_string()),
         created: app.clock.now(),
@@ -209,7 +209,7 @@ impl App {
         self.store.check_in_later(ordu_store::CheckIn {
             worker,
             at: now,
-            agent: visit.offer.declared.common().agent.to_owned(),
+            agent: visit.offer.declared.common().agent.replace('\0', ""),
             declared: visit.offer.declared.to_json(),
             ip: Some(visit.ip.to_string()),
             uptime: record.uptime.0 / 1000,

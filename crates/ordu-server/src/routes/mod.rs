@@ -3,6 +3,7 @@
 pub(crate) mod alchemy;
 pub(crate) mod image;
 pub(crate) mod job;
+pub(crate) mod rating;
 pub(crate) mod request;
 pub(crate) mod text;
 
@@ -12,6 +13,7 @@ pub(crate) mod shared_key;
 pub(crate) mod status;
 pub(crate) mod user;
 pub(crate) mod user_edit;
+pub(crate) mod webhook;
 pub(crate) mod worker;
 pub(crate) mod worker_edit;
 

@@ -12,9 +12,9 @@ use ordu_api::worker::WorkKind;
 
 use super::image;
 use super::request::{self as asking, Answer, Asked};
+use crate::address::Client;
 use crate::app::App;
 use crate::error::{ApiError, ApiResult};
-use crate::extract::Peer;
 use crate::web::{self, Create, Form, Frame, Request};
 
 /// Which program the page is, for statistics.
@@ -34,7 +34,7 @@ pub(crate) async fn create(State(app): State<Arc<App>>) -> ApiResult<Response> {
 /// `POST /`: asks, then shows the request; shows what is wrong beside the form otherwise.
 pub(crate) async fn ask(
     State(app): State<Arc<App>>,
-    Peer(peer): Peer,
+    client: Client,
     FormBody(form): FormBody<Form>,
 ) -> ApiResult<Response> {
     let asked = async {
@@ -46,8 +46,9 @@ pub(crate) async fn ask(
         let asked = Asked {
             request,
             agent: AGENT.to_owned(),
-            ip: Some(peer),
+            client,
             styled: None,
+            attempt: None,
         };
         asking::ask(&app, &key, asked).await
     };

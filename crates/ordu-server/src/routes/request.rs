@@ -1,7 +1,6 @@
 //! The client's half that all kinds of work share: into the queue, look, cancel.
 
 use std::future::Future;
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use ordu_api::image::{DryRun, Progress};
@@ -16,13 +15,16 @@ use ordu_store::{Activity, NewRequest};
 use uuid::Uuid;
 
 use crate::accounts::Account;
+use crate::address::Client;
 use crate::app::App;
 use crate::error::{ApiError, ApiResult};
 use crate::guard::Asker;
-use crate::payer;
+use crate::payer::{self, Payer};
 use crate::rebuild::Rebuilder;
+use crate::repeats::{Attempt, Begun, Turn};
 use crate::reservation::{Full, Reservation};
 use crate::shared_keys::Promise;
+use crate::sharing::Sharing;
 use crate::sources;
 use crate::styles::{self, Styled};
 
@@ -66,15 +68,18 @@ pub(crate) struct Claims<'a> {
     pub(crate) proxied_account: Option<&'a str>,
     pub(crate) dry_run: bool,
     pub(crate) allow_downgrade: bool,
+    pub(crate) sharing: Sharing,
 }
 
 /// What somebody asks for, and with which program from where.
 pub(crate) struct Asked<W> {
     pub(crate) request: W,
     pub(crate) agent: String,
-    pub(crate) ip: Option<IpAddr>,
+    pub(crate) client: Client,
     /// The style that was applied to the request.
     pub(crate) styled: Option<Styled>,
+    /// What tells a repetition from another request.
+    pub(crate) attempt: Option<Attempt>,
 }
 
 /// What comes of asking.
@@ -120,27 +125,31 @@ pub(crate) async fn ask<W: Wish>(
     let claims = asked.request.claims();
     check_horde(app, &claims)?;
     let downgrade = Downgrade::from_request(claims.allow_downgrade);
-    let mut payer = match claims.kind {
-        WorkKind::Image | WorkKind::Text => {
-            payer::resolve(app, key, downgrade, asked.styled.as_ref()).await?
-        }
-        WorkKind::Interrogation => payer::of_account(app, key).await?,
-    };
+    let mut payer = find_payer(app, key, &claims, asked.styled.as_ref()).await?;
     let account = &*Arc::clone(&payer.account);
     let standing = account.standing(app.accounts.held(account.user.id));
     check_requester(account, &claims)?;
+    app.trusted.note(account, asked.client, app.clock.now());
+    let attempt = asked.attempt.take().filter(|_| !claims.dry_run);
+    let turn = match app.begin(attempt, key, asked.client).await? {
+        Begun::First(turn) => turn,
+        Begun::Before(accepted) => return Ok(Answer::Accepted(accepted)),
+    };
     asked.request.precheck(&standing)?;
     check_workers(app, &claims)?;
     let reservation = reserve_slots(app, account, &claims)?;
     let address = admit(app, account, &standing, &mut asked).await?;
     let claims = asked.request.claims();
     let mut work = asked.request.check(&standing, app)?;
+    if app.shares(claims.sharing, &standing) {
+        work.share();
+    }
     if claims.kind == WorkKind::Image && asked.agent == BANNED_AGENT {
         let message = "Change the client agent: this one is the sample of a tutorial";
         return Err(ApiError::refused(ReturnCode::BannedClientAgent, message));
     }
     let full_price = work.full_price(&app.reference);
-    let id = RequestId::from_uuid(Uuid::new_v4());
+    let id = turn.as_ref().map_or_else(fresh_id, Turn::id);
     let promise = payer.promise(app, id, work.most_cost(&app.reference), downgrade)?;
     let hold = afford(app, &claims, &mut work, &standing)?;
     payer.check_limits(&work)?;
@@ -168,18 +177,36 @@ pub(crate) async fn ask<W: Wish>(
         request,
         hold,
         agent: asked.agent,
-        ip: asked.ip.map(|ip| ip.to_string()),
+        ip: Some(asked.client.ip.to_string()),
         reservation,
         shared_key: payer.shared_key(),
         promise,
         styled: asked.styled,
+        accepted: Accepted {
+            id,
+            price,
+            possible,
+        },
+        turn,
     };
-    activate(app, account, entry).await?;
-    Ok(Answer::Accepted(Accepted {
-        id,
-        price,
-        possible,
-    }))
+    activate(app, account, entry).await.map(Answer::Accepted)
+}
+
+fn fresh_id() -> RequestId {
+    RequestId::from_uuid(Uuid::new_v4())
+}
+
+async fn find_payer(
+    app: &App,
+    key: &ApiKey,
+    claims: &Claims<'_>,
+    styled: Option<&Styled>,
+) -> ApiResult<Payer> {
+    let downgrade = Downgrade::from_request(claims.allow_downgrade);
+    match claims.kind {
+        WorkKind::Image | WorkKind::Text => payer::resolve(app, key, downgrade, styled).await,
+        WorkKind::Interrogation => payer::of_account(app, key).await,
+    }
 }
 
 /// The countermeasures: address, prompt, and during a raid whoever hides.
@@ -189,13 +216,14 @@ async fn admit<W: Wish>(
     standing: &Standing,
     asked: &mut Asked<W>,
 ) -> ApiResult<Address> {
+    let client = asked.client;
     if asked.request.claims().kind != WorkKind::Interrogation {
-        app.check_shut_out(asked.ip)?;
+        app.check_shut_out(Some(client.ip))?;
     }
     let asker = Asker {
         account,
-        address: asked.ip,
-        proxy: None,
+        address: Some(client.ip),
+        proxy: client.proxy.map(|proxy| proxy.ip),
     };
     // A price does not depend on the prompt: asking for it neither tells nor costs anything.
     if !asked.request.claims().dry_run {
@@ -211,12 +239,8 @@ fn check_horde(app: &App, claims: &Claims<'_>) -> ApiResult<()> {
         let message = "The horde is in maintenance mode: no new requests for now";
         return Err(ApiError::refused(ReturnCode::MaintenanceMode, message));
     }
-    if claims
-        .webhook
-        .is_some_and(|url| !url.starts_with("https://"))
-    {
-        let message = "The webhook must start with https://";
-        return Err(ApiError::refused(ReturnCode::BadRequest, message));
+    if let Some(url) = claims.webhook {
+        app.webhooks.check(url)?;
     }
     Ok(())
 }
@@ -313,10 +337,12 @@ struct NewEntry {
     shared_key: Option<SharedKeyId>,
     promise: Option<Promise>,
     styled: Option<Styled>,
+    accepted: Accepted,
+    turn: Option<Turn>,
 }
 
 /// Stores a request and puts it into the queue: the one durable point before the 202.
-async fn activate(app: &Arc<App>, account: &Account, entry: NewEntry) -> ApiResult<()> {
+async fn activate(app: &Arc<App>, account: &Account, entry: NewEntry) -> ApiResult<Accepted> {
     let request = entry.request;
     let mut activation = request.activation();
     let styled = entry.styled;
@@ -343,11 +369,20 @@ async fn activate(app: &Arc<App>, account: &Account, entry: NewEntry) -> ApiResu
         consumed: request.work.activation_tax(),
         activity: activation.is_some().then(|| activated(&request, thanked)),
         activation: activation.clone(),
+        answer: entry
+            .turn
+            .as_ref()
+            .and_then(|turn| turn.answer(&entry.accepted)),
     };
     let app = Arc::clone(app);
     Arc::clone(&app)
         .complete(async move {
-            app.store.insert_request(&row).await?;
+            let inserted = app.store.insert_request(&row).await;
+            if let (Err(ordu_store::Error::Taken), Some(turn)) = (&inserted, &entry.turn) {
+                // The first attempt was before the last start, or at another node.
+                return app.first_answer(turn).await;
+            }
+            inserted?;
             if let Some(activation) = &activation {
                 app.accounts.apply(activation);
             }
@@ -362,7 +397,7 @@ async fn activate(app: &Arc<App>, account: &Account, entry: NewEntry) -> ApiResu
             // From here on the queue itself counts the slots.
             drop(entry.reservation);
             tracing::info!(request.id = %row.id, user.id = %row.owner, "a request waits");
-            Ok(())
+            Ok(entry.accepted)
         })
         .await
 }

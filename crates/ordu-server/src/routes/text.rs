@@ -7,7 +7,7 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use ordu_api::RequestId;
-use ordu_api::image::Reward;
+use ordu_api::image::{Metadata, Reward};
 use ordu_api::text::{
     AcceptedText, TextGeneration, TextJob, TextPayload, TextPop, TextRequest, TextStatus,
     TextSubmit,
@@ -21,8 +21,10 @@ use super::job::{self, Popped};
 use super::request::{self, Answer, Asked, Claims, Wish};
 use crate::app::App;
 use crate::error::{ApiError, ApiResult};
-use crate::extract::{Checked, ClientAgent, OptionalKey, Peer};
+use crate::extract::{Checked, OptionalKey, Origin, Peer};
 use crate::guard::Asker;
+use crate::repeats::Attempt;
+use crate::sharing::Sharing;
 use crate::{sources, styles};
 
 impl Wish for TextRequest {
@@ -36,6 +38,7 @@ impl Wish for TextRequest {
             proxied_account: self.proxied_account.as_deref(),
             dry_run: self.dry_run,
             allow_downgrade: self.allow_downgrade,
+            sharing: Sharing::Never,
         }
     }
 
@@ -60,17 +63,18 @@ impl Wish for TextRequest {
 pub(crate) async fn async_generate(
     State(app): State<Arc<App>>,
     key: OptionalKey,
-    ClientAgent(agent): ClientAgent,
-    Peer(peer): Peer,
+    origin: Origin,
     Checked(mut request): Checked<TextRequest>,
 ) -> ApiResult<Response> {
     let key = key.require()?;
+    let attempt = Attempt::of(origin.attempt, &request);
     let styled = styles::apply_to_text(&app, &mut request).await?;
     let asked = Asked {
         request,
-        agent,
-        ip: Some(peer),
+        agent: origin.agent.0,
+        client: origin.client,
         styled,
+        attempt,
     };
     match request::ask(&app, &key, asked).await? {
         Answer::Accepted(accepted) => {
@@ -103,14 +107,19 @@ async fn read_status(app: &Arc<App>, id: RequestId) -> ApiResult<TextStatus> {
     })
 }
 
-fn generation(view: GenerationView) -> TextGeneration {
-    let state = if view.metadata.iter().any(is_csam) {
+/// How a result is called, by what its worker said about it.
+pub(crate) fn state(censored: bool, remarks: &[Metadata]) -> &'static str {
+    if remarks.iter().any(is_csam) {
         "csam"
-    } else if view.censored {
+    } else if censored {
         "censored"
     } else {
         "ok"
-    };
+    }
+}
+
+fn generation(view: GenerationView) -> TextGeneration {
+    let state = state(view.censored, &view.metadata);
     TextGeneration {
         text: match view.content {
             Content::Text(text) => text,

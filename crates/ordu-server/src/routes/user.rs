@@ -18,10 +18,11 @@ use ordu_store::{Bucket, Record, SharedKey, Totals, UserChange};
 use serde_json::Value;
 
 use crate::accounts::{self, Account, NewAccount};
+use crate::address::socket_peer;
 use crate::app::App;
 use crate::dates;
 use crate::error::{ApiError, ApiResult};
-use crate::extract::{OptionalKey, socket_peer};
+use crate::extract::OptionalKey;
 
 /// How much of an account is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -208,7 +209,7 @@ pub(crate) async fn test_user(
         return Err(ApiError::plain(StatusCode::NOT_FOUND, "Not Found"));
     }
     let (parts, body) = request.into_parts();
-    if !socket_peer(&parts)?.is_loopback() {
+    if !socket_peer(&parts.extensions)?.is_loopback() {
         let message = "Test users are minted on the server's own machine only";
         return Err(ApiError::plain(StatusCode::FORBIDDEN, message));
     }

@@ -5,9 +5,12 @@ mod expiry;
 mod grants;
 mod guard;
 mod messages;
+mod passkeys;
 mod pictures;
 mod reachability;
 mod trust;
+mod trusted;
+mod webhooks;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -92,6 +95,16 @@ const TASKS: &[Task] = &[
         run: |app| Box::pin(balances::run(app)),
     },
     Task {
+        name: "passkeys",
+        pause: passkeys::PAUSE,
+        run: |app| Box::pin(passkeys::run(app)),
+    },
+    Task {
+        name: "trusted",
+        pause: trusted::PAUSE,
+        run: |app| Box::pin(trusted::run(app)),
+    },
+    Task {
         name: "trust",
         pause: trust::PAUSE,
         run: |app| Box::pin(trust::run(app)),
@@ -141,6 +154,9 @@ pub(crate) fn start_all(tasks: &mut Tasks, app: &Arc<App>) {
     }
     let posting = post_notices(Arc::clone(app), tasks.shutdown.clone());
     tasks.start("notices", posting);
+    // It is woken as well, and must not be in the middle of something when the server ends.
+    let sender = webhooks::run(Arc::clone(app), tasks.shutdown.clone());
+    tasks.start("webhooks", sender);
 }
 
 /// One round of everything that happens by itself, in the order of the table.
@@ -148,4 +164,5 @@ pub(crate) async fn run_all(app: &Arc<App>) {
     for task in TASKS {
         (task.run)(Arc::clone(app)).await;
     }
+    webhooks::send_due(app).await;
 }

@@ -10,12 +10,16 @@
     reason = "tests say what they skip and how a replay went"
 )]
 
+mod address;
 mod alchemy;
 mod blobs;
 mod gifts;
 mod guard;
+mod limits;
 mod page;
+mod rating;
 mod refusals;
+mod repeats;
 mod replay;
 mod restart;
 mod rewards;
@@ -27,6 +31,8 @@ mod trips;
 mod user_edits;
 mod views;
 mod walk;
+mod webhooks;
 mod worker_edits;
 
+mod receiver;
 mod support;

@@ -44,4 +44,5 @@ mod style;
 mod transfer;
 mod trust;
 mod user;
+mod webhook;
 mod worker;

@@ -63,6 +63,7 @@ pub(crate) fn request(n: u32) -> NewRequest {
         consumed: Kudos::ZERO,
         activation: None,
         activity: None,
+        answer: None,
     }
 }
 
@@ -116,6 +117,7 @@ pub(crate) fn settlement(request: RequestId, job: JobId, owner: UserId) -> Settl
             worker_kudos: Kudos::new(12),
             style_owner: None,
         }),
+        webhook: None,
     }
 }
 

@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, bail};
 use ordu_api::UserId;
 use ordu_core::Kudos;
 use ordu_core::text::Vision;
-use ordu_server::{BlobPlace, Clock, Config, Server};
+use ordu_server::{BlobPlace, Clock, Config, PATIENCE, Server};
 
 use super::data::DataFolder;
 use super::signals::Signals;
@@ -52,6 +52,11 @@ pub(crate) fn config(options: &Options, data: &DataFolder) -> Result<Config> {
         blobs: blobs(options, data)?,
         public_url: options.public_url.clone(),
         trusted_proxies: options.trusted_proxy.clone(),
+        patience: PATIENCE,
+        rate_limits: !options.no_rate_limits,
+        private_addresses: options.private_address.clone(),
+        ratings_url: options.ratings_url.clone(),
+        share_results: options.share_results,
         secret,
         admins: accounts("--admins", &options.admins)?,
         awarders: accounts("--awarders", &options.awarders)?,

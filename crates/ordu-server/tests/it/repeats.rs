@@ -1,0 +1,138 @@
+//! Requests that are sent twice.
+
+use ordu_api::ApiKey;
+use ordu_server::Config;
+use serde_json::{Value, json};
+
+use crate::support::{
+    Answer, TestHorde, deliver_all, on_each_database, pop, request, text_request,
+};
+
+async fn ask(horde: &TestHorde, key: &ApiKey, name: &str, body: &Value) -> Answer {
+    ask_at(horde, "/generate/async", (key, name), body).await
+}
+
+async fn ask_at(horde: &TestHorde, path: &str, who: (&ApiKey, &str), body: &Value) -> Answer {
+    let (key, name) = who;
+    let url = format!("{}/api/v2{path}", horde.url);
+    let asked = horde.http.post(url).json(body);
+    let asked = asked.header("apikey", key.reveal());
+    Answer::read(asked.header("Idempotency-Key", name)).await
+}
+
+async fn waiting(horde: &TestHorde) -> u64 {
+    let performance = horde.get("/status/performance").await.body;
+    performance["queued_requests"].as_u64().unwrap()
+}
+
+#[tokio::test]
+async fn a_repetition_is_answered_as_the_first_one_was() {
+    let horde = TestHorde::start().await;
+    let alice = horde.user("alice", 1000.0).await.api_key;
+    let bob = horde.user("bob", 1000.0).await.api_key;
+    let body = json!(request());
+    let first = ask(&horde, &alice, "one", &body).await;
+    assert_eq!(first.status, 202);
+    assert_eq!(first.body["warnings"][0]["code"], "NoAvailableWorker");
+    // A worker comes; the answer stays what it was.
+    let worker = horde.user("owner", 0.0).await.api_key;
+    let job = horde.client(&worker).pop_image(&pop("w")).await.unwrap();
+    let again = ask(&horde, &alice, "one", &body).await;
+    assert_eq!((again.status, &again.body), (202, &first.body));
+    deliver_all(&horde.client(&worker), &job).await;
+    let done = ask(&horde, &alice, "one", &body).await;
+    assert_eq!((done.status, &done.body), (202, &first.body));
+    assert_eq!(waiting(&horde).await, 0);
+    // Other names, keys and bodies are something else.
+    for (key, name) in [(&alice, "two"), (&bob, "one")] {
+        let other = ask(&horde, key, name, &body).await;
+        assert_eq!(other.status, 202);
+        assert_ne!(other.body["id"], first.body["id"]);
+    }
+    let mut changed = body.clone();
+    changed["prompt"] = json!("a blue circle");
+    let conflict = ask(&horde, &alice, "one", &changed).await;
+    assert_eq!(
+        (conflict.status, conflict.rc()),
+        (400, "IdempotencyKeyConflict")
+    );
+}
+
+#[tokio::test]
+async fn a_repetition_is_not_refused_for_what_the_first_one_took() {
+    let horde = TestHorde::start().await;
+    let key = horde.user("asker", 1000.0).await.api_key;
+    let mut body = json!(request());
+    body["params"]["n"] = json!(20);
+    let first = ask(&horde, &key, "a", &body).await.body;
+    assert_eq!(ask(&horde, &key, "b", &body).await.rc(), "TooManyPrompts");
+    assert_eq!(ask(&horde, &key, "a", &body).await.body, first);
+}
+
+#[tokio::test]
+async fn of_many_at_once_one_is_stored() {
+    let horde = TestHorde::start().await;
+    let key = horde.user("asker", 1000.0).await.api_key;
+    let body = json!(request());
+    let attempts = (0..20).map(|_| ask(&horde, &key, "same", &body));
+    let answers = futures::future::join_all(attempts).await;
+    let first = &answers[0].body;
+    for answer in &answers {
+        assert_eq!((answer.status, &answer.body), (202, first));
+    }
+    assert_eq!(waiting(&horde).await, 1);
+}
+
+#[tokio::test]
+async fn a_repetition_is_recognised_after_a_restart() {
+    on_each_database(async |database| {
+        let folder = tempfile::tempdir().unwrap();
+        let file = format!("sqlite://{}", folder.path().join("ordu.db").display());
+        let database = if database.starts_with("postgres") {
+            database.to_owned()
+        } else {
+            file
+        };
+        let start = async || {
+            let database = database.clone();
+            TestHorde::start_with(|config| Config { database, ..config }).await
+        };
+        let horde = start().await;
+        let key = horde.user("asker", 1000.0).await.api_key;
+        let image = ask(&horde, &key, "i", &json!(request())).await.body;
+        let text = json!(text_request());
+        let path = "/generate/text/async";
+        let text_answer = ask_at(&horde, path, (&key, "t"), &text).await.body;
+        // One of them ends before the restart, and is no longer in memory after it.
+        let id = image["id"].as_str().unwrap().parse().unwrap();
+        horde.client(&key).cancel(id).await.unwrap();
+        horde.server.stop().await;
+
+        let horde = start().await;
+        assert_eq!(ask(&horde, &key, "i", &json!(request())).await.body, image);
+        let again = ask_at(&horde, path, (&key, "t"), &text).await.body;
+        assert_eq!(again, text_answer);
+        horde.server.stop().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn prices_are_not_remembered_and_odd_names_are_refused() {
+    let horde = TestHorde::start().await;
+    let key = horde.user("asker", 1000.0).await.api_key;
+    let mut dry = json!(request());
+    dry["dry_run"] = json!(true);
+    assert_eq!(ask(&horde, &key, "a", &dry).await.status, 200);
+    assert_eq!(ask(&horde, &key, "a", &json!(request())).await.status, 202);
+    for name in [String::new(), "x".repeat(256)] {
+        let answer = ask(&horde, &key, &name, &json!(request())).await;
+        assert_eq!(answer.status, 400);
+        assert!(answer.body["errors"]["Idempotency-Key"].is_string());
+    }
+    let longest = "x".repeat(255);
+    assert_eq!(
+        ask(&horde, &key, &longest, &json!(request())).await.status,
+        202
+    );
+}
