@@ -103,7 +103,7 @@ async fn read_status(app: &Arc<App>, id: RequestId) -> ApiResult<AlchemyStatus> 
     let views = app.live().horde.forms(id);
     let mut forms = Vec::new();
     for view in views.ok_or_else(|| request::not_found(id))? {
-        forms.push(form_status(app, view).await);
+        forms.push(form_status(app, view));
     }
     Ok(AlchemyStatus {
         state: overall(&forms),
@@ -111,7 +111,7 @@ async fn read_status(app: &Arc<App>, id: RequestId) -> ApiResult<AlchemyStatus> 
     })
 }
 
-async fn form_status(app: &App, view: FormView) -> FormStatus {
+fn form_status(app: &App, view: FormView) -> FormStatus {
     let mut result = None;
     let state = match view.state {
         FormState::Waiting => AlchemyState::Waiting,

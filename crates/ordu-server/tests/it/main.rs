@@ -15,6 +15,7 @@ mod alchemy;
 mod blobs;
 mod gifts;
 mod guard;
+mod hostile;
 mod limits;
 mod page;
 mod rating;

@@ -449,6 +449,7 @@ topics! {
     image_validation,
     kudos,
     operations,
+    rating,
     sharedkeys,
     text_flow,
     text_pop,
@@ -458,9 +459,7 @@ topics! {
 }
 
 /// Topics that are not reproduced yet. `ORDU_REPLAY=topic,topic` says how far they are.
-const NOT_YET: &[&str] = &[
-    "protocol", "rating", "stats", "status", "styles", "teams", "users",
-];
+const NOT_YET: &[&str] = &["protocol", "stats", "status", "styles", "teams", "users"];
 
 #[tokio::test]
 async fn topics_that_are_named() {
