@@ -13,6 +13,7 @@ on_both!(
     an_event_is_recorded_once,
     an_id_with_another_content_is_a_conflict,
     negative_and_empty_events_are_refused,
+    escrow_counts_as_earned_when_it_is_freed,
     the_fold_moves_balances_and_buckets,
     a_debit_below_the_floor_is_forgiven,
     the_fold_counts_what_users_and_workers_did,
@@ -111,6 +112,36 @@ async fn negative_and_empty_events_are_refused(database: &Database) {
     ));
 }
 
+async fn escrow_counts_as_earned_when_it_is_freed(database: &Database) {
+    let store = database.open().await;
+    let taker = account(&store, "taker", 0).await;
+    let (mint, held, free) = (
+        Account::Mint,
+        Account::Escrow(taker),
+        Account::Spendable(taker),
+    );
+    let steps = [
+        (mint, held, Reason::Uptime, Kudos::ZERO),
+        (held, free, Reason::Promotion, Kudos::new(7)),
+    ];
+    for (from, to, reason, accumulated) in steps {
+        let amount = Kudos::new(7);
+        let movement = event(vec![Entry {
+            from,
+            to,
+            amount,
+            reason,
+        }]);
+        store.record(&movement).await.unwrap();
+        store.fold(100, NOW).await.unwrap();
+        let totals = store.totals(&[taker]).await.unwrap();
+        let found = totals
+            .get(&taker)
+            .map(|totals| totals.kudos(Bucket::Accumulated));
+        assert_eq!(found.unwrap_or_default(), accumulated, "{reason:?}");
+    }
+}
+
 async fn the_fold_moves_balances_and_buckets(database: &Database) {
     let store = database.open().await;
     let giver = account(&store, "giver", 1000).await;
@@ -170,16 +201,6 @@ async fn the_fold_moves_balances_and_buckets(database: &Database) {
     assert_eq!(totals[&taker].kudos(Bucket::Received), Kudos::new(100));
     assert_eq!(totals[&taker].kudos(Bucket::Accumulated), Kudos::ZERO);
     assert_eq!(totals[&school].kudos(Bucket::Received), Kudos::new(40));
-    let freed = event(vec![Entry {
-        from: Account::Escrow(taker),
-        to: Account::Spendable(taker),
-        amount: Kudos::new(7),
-        reason: Reason::Promotion,
-    }]);
-    store.record(&freed).await.unwrap();
-    store.fold(100, NOW).await.unwrap();
-    let totals = store.totals(&[taker]).await.unwrap();
-    assert_eq!(totals[&taker].kudos(Bucket::Accumulated), Kudos::new(7));
     assert_books_balance(&store).await;
 }
 
