@@ -52,6 +52,10 @@ pub(crate) enum Command {
 
 /// Where a server keeps things and how it is reached.
 #[derive(Debug, Clone, Args)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is an option of its own"
+)]
 pub(crate) struct Server {
     /// The address to listen on; port 0 picks a free one.
     #[arg(

@@ -167,7 +167,7 @@ impl Work {
     }
 
     /// What one result is worth with the model that is actually used; `None` if only the result
-    /// itself tells, see [`Self::result_kudos`].
+    /// itself tells, see `result_kudos`.
     pub fn job_kudos(&self, model: &str, reference: &ModelReference) -> Option<Kudos> {
         match self {
             Self::Image(spec) => Some(pricing::image::job_kudos(spec, reference.baseline(model))),

@@ -1,7 +1,7 @@
 //! What a picture costs.
 //!
 //! The price of the drawing itself comes from a model that is fitted to observed prices
-//! ([`fitted`]); the rest are the rules around it.
+//! (`fitted`); the rest are the rules around it.
 //!
 //! # Source
 //! `generation.md` § 7.1–7.5.

@@ -58,6 +58,7 @@ fn outcome(answer: &Answer) -> (u16, &str) {
 }
 
 #[tokio::test]
+#[expect(clippy::too_many_lines, reason = "a table")]
 async fn who_may_change_what() {
     let world = World::start().await;
     let tiers = [

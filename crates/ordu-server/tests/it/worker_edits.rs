@@ -295,6 +295,7 @@ async fn a_worker_is_deleted_unless_it_has_a_job() {
 }
 
 #[tokio::test]
+#[expect(clippy::too_many_lines, reason = "one story")]
 async fn messages_reach_the_workers_they_are_for() {
     let world = World::start().await;
     let horde = &world.horde;
