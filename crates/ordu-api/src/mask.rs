@@ -1,7 +1,7 @@
 //! Field masks: `X-Fields: done,generations{id,img}` keeps only the named members of an answer.
 //!
 //! Nested objects and lists of objects recurse; the outer braces may be left out; `*` and an empty
-//! mask keep everything.
+//! mask keep everything, except what a nested mask beside the `*` drops.
 
 use std::collections::BTreeMap;
 
@@ -51,10 +51,8 @@ fn parse_members(
     if depth > MAX_DEPTH {
         return Err(MaskError("nested too deep"));
     }
-    let mut mask = Mask {
-        everything: true,
-        members: BTreeMap::new(),
-    };
+    let mut starred = false;
+    let mut members = BTreeMap::new();
     loop {
         let name = take_name(rest);
         let nested = match rest.peek() {
@@ -69,35 +67,26 @@ fn parse_members(
         };
         while rest.next_if(|c| c.is_whitespace()).is_some() {}
         let last = rest.peek() != Some(&',');
-        if name.is_empty() && (nested.is_some() || !last || !mask.members.is_empty()) {
+        let alone = last && members.is_empty() && !starred;
+        if name.is_empty() && (nested.is_some() || !alone) {
             return Err(MaskError("a name is missing"));
         }
-        if name == "*" {
-            return finish_everything(rest);
-        }
-        if !name.is_empty() {
-            mask.everything = false;
-            mask.members.insert(name, nested);
+        match name.as_str() {
+            "*" if nested.is_some() => return Err(MaskError("braces after `*`")),
+            "*" => starred = true,
+            "" => {}
+            _ => {
+                members.insert(name, nested);
+            }
         }
         if last {
-            return Ok(mask);
+            return Ok(Mask {
+                everything: starred || members.is_empty(),
+                members,
+            });
         }
         rest.next();
     }
-}
-
-/// After `*` the other names of the same level change nothing.
-fn finish_everything(
-    rest: &mut std::iter::Peekable<std::str::Chars<'_>>,
-) -> Result<Mask, MaskError> {
-    while rest.next_if(|c| *c != '}' && *c != '{').is_some() {}
-    if rest.peek() == Some(&'{') {
-        return Err(MaskError("braces after `*`"));
-    }
-    Ok(Mask {
-        everything: true,
-        members: BTreeMap::new(),
-    })
 }
 
 fn take_name(rest: &mut std::iter::Peekable<std::str::Chars<'_>>) -> String {
@@ -111,7 +100,7 @@ fn take_name(rest: &mut std::iter::Peekable<std::str::Chars<'_>>) -> String {
 impl Mask {
     /// Drops from `value` what the mask does not name.
     pub fn apply(&self, value: Value) -> Value {
-        if self.everything {
+        if self.everything && self.members.is_empty() {
             return value;
         }
         match value {
@@ -124,9 +113,10 @@ impl Mask {
     fn keep(&self, members: Map<String, Value>) -> Map<String, Value> {
         members
             .into_iter()
-            .filter_map(|(name, value)| match self.members.get(&name)? {
-                Some(inner) => Some((name, inner.apply(value))),
-                None => Some((name, value)),
+            .filter_map(|(name, value)| match self.members.get(&name) {
+                Some(Some(inner)) => Some((name, inner.apply(value))),
+                Some(None) => Some((name, value)),
+                None => self.everything.then_some((name, value)),
             })
             .collect()
     }
@@ -157,11 +147,18 @@ mod tests {
         assert_eq!(masked("nothing").unwrap(), json!({}));
         assert_eq!(masked("").unwrap()["kudos"], 1);
         assert_eq!(masked("*").unwrap()["kudos"], 1);
+        for starred in ["{*,generations{id}}", "generations{id},*"] {
+            let masked = masked(starred).unwrap();
+            assert_eq!(masked["kudos"], 1);
+            assert_eq!(masked["generations"], json!([{"id": 1}, {"id": 2}]));
+        }
     }
 
     #[test]
     fn broken_masks_are_refused() {
-        for broken in [",", "a,,b", "{a", "a}", "a{b", "a{b}}", "{a,}"] {
+        for broken in [
+            ",", "a,,b", "{a", "a}", "a{b", "a{b}}", "{a,}", "*,", "*{a}",
+        ] {
             assert!(masked(broken).is_err(), "{broken}");
         }
         assert!(masked(&"a{".repeat(10_000)).is_err());
