@@ -10,11 +10,11 @@ use crate::program::{Running, run_json};
 fn a_killed_server_forgets_nothing_it_acknowledged() {
     let folder = tempfile::tempdir().unwrap();
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    let server = Running::start(folder.path(), &["serve"]);
+    let server = Running::start(folder.path(), &["serve", "--no-rate-limits"]);
     let acknowledged = runtime.block_on(ask_until_it_dies(server, 200));
     assert!(acknowledged.len() >= 200);
 
-    let server = Running::start(folder.path(), &["serve"]);
+    let server = Running::start(folder.path(), &["serve", "--no-rate-limits"]);
     let status = run_json(folder.path(), &["status", "--json", "--horde", &server.url]);
     let waiting = status["performance"]["queued_requests"].as_u64().unwrap();
     assert!(waiting >= acknowledged.len() as u64);

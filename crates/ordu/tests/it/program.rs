@@ -47,10 +47,11 @@ impl Running {
         Self::start_command(command)
     }
 
-    /// Starts a server that mints users for tests.
+    /// Starts a server that mints users for tests and limits nobody.
     pub(crate) fn start_for_tests(folder: &Path) -> Self {
         let mut command = ordu(folder);
-        command.arg("serve").env("ORDU_TEST_APIKEYS", "1");
+        command.args(["serve", "--no-rate-limits"]);
+        command.env("ORDU_TEST_APIKEYS", "1");
         Self::start_command(command)
     }
 
