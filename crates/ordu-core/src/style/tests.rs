@@ -1,3 +1,5 @@
+//! A style on a request: what it replaces, what it keeps, how it writes prompts.
+
 use proptest::prelude::*;
 
 use super::*;
