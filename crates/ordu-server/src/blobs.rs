@@ -1,20 +1,33 @@
 //! Pictures: where they lie and the signed, expiring links to them.
 //!
 //! Workers upload with `PUT` and clients download with `GET` through links that carry their own
-//! permission, as they would with S3: method, name and expiry are signed, nothing else is needed.
+//! permission: method, name and expiry are signed, nothing else is needed. In a folder the links
+//! lead to us; in an S3-compatible store they are the store's own presigned ones, and pictures
+//! pass us by.
 
-use std::path::Path;
-use std::sync::Arc;
+mod place;
+mod s3;
 
+use std::path::Path as FilePath;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use axum::http::Method;
 use bytes::Bytes;
-use futures::TryStreamExt;
+use futures::{FutureExt, StreamExt, TryStreamExt};
+use object_store::aws::AmazonS3;
 use object_store::local::LocalFileSystem;
 use object_store::memory::InMemory;
-use object_store::{ObjectStore, ObjectStoreExt, PutPayload};
+use object_store::path::Path;
+use object_store::signer::Signer;
+use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt, PutPayload};
 use ordu_api::{JobId, RequestId};
 use ordu_core::{Millis, Timestamp};
+use uuid::Uuid;
 
 use crate::secret::Secret;
+
+pub use place::{BlobPlace, PlaceError, S3Credentials, S3Defaults, S3Place, S3Secret};
 
 /// How long a link works.
 pub(crate) const LINK_LIFETIME: Millis = Millis::from_minutes(30);
@@ -28,6 +41,18 @@ pub(crate) const MAX_PICTURE_BYTES: usize = 32 << 20;
 /// The folder of the public dataset, which is never swept.
 pub(crate) const SHARED: &str = "shared";
 
+/// How many pictures of a bucket are looked at in one sweep: five pages of its listing.
+const SWEEP_BITE: usize = 5000;
+
+/// What is written at the start and looked for to see whether the store is there.
+const PROBE: &str = "ordu-probe";
+
+/// The word of S3 for a bucket that is not there; listing has no error of its own for it.
+const NO_BUCKET: &str = "NoSuchBucket";
+
+/// How long the store may take to show that it is there.
+const PROBE_DEADLINE: Duration = Duration::from_secs(3);
+
 /// What a link allows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Permission {
@@ -36,10 +61,10 @@ pub(crate) enum Permission {
 }
 
 impl Permission {
-    const fn method(self) -> &'static str {
+    const fn method(self) -> Method {
         match self {
-            Self::Download => "GET",
-            Self::Upload => "PUT",
+            Self::Download => Method::GET,
+            Self::Upload => Method::PUT,
         }
     }
 }
@@ -47,19 +72,51 @@ impl Permission {
 /// Which pictures lie here, and for whom.
 pub(crate) struct Blobs {
     store: Arc<dyn ObjectStore>,
-    secret: Secret,
-    public_url: String,
+    folder: Option<Path>,
+    links: Links,
+    /// How many pictures a sweep looks at; a folder, which is listed in no order, at all.
+    bite: usize,
+    /// Where the next sweep begins.
+    swept: Mutex<Option<Path>>,
+    described: String,
 }
 
-/// The folder of pictures could not be used.
-#[derive(Debug, thiserror::Error)]
-#[error("cannot keep pictures")]
-pub struct BlobError(#[from] object_store::Error);
+/// Who signs links and answers them.
+enum Links {
+    /// We do.
+    Ours { secret: Secret, public_url: String },
+    /// The store does.
+    Presigned(Box<AmazonS3>),
+}
 
-impl BlobError {
-    /// Whether there simply is no such picture.
-    pub(crate) fn is_missing(&self) -> bool {
-        matches!(self.0, object_store::Error::NotFound { .. })
+/// What can go wrong with pictures.
+#[derive(Debug, thiserror::Error)]
+pub enum BlobError {
+    /// There is no such picture.
+    #[error("there is no such picture")]
+    Missing,
+    /// The place of all pictures does not exist.
+    #[error("the pictures' {0} does not exist: make it first")]
+    NoPlace(String),
+    /// The store does not accept our key, or not for this.
+    #[error("the store of pictures refuses our key")]
+    Refused(#[source] object_store::Error),
+    /// The key is not at hand.
+    #[error("the key of the store of pictures is not at hand")]
+    Unsigned,
+    /// The store does not answer, or not as it should.
+    #[error("the store of pictures cannot be used")]
+    Away(#[source] object_store::Error),
+}
+
+impl From<object_store::Error> for BlobError {
+    fn from(error: object_store::Error) -> Self {
+        match error {
+            object_store::Error::NotFound { .. } => Self::Missing,
+            object_store::Error::PermissionDenied { .. }
+            | object_store::Error::Unauthenticated { .. } => Self::Refused(error),
+            other => Self::Away(other),
+        }
     }
 }
 
@@ -88,75 +145,218 @@ pub(crate) enum SourcePart {
 impl Blobs {
     /// Keeps pictures in a folder, which must exist.
     pub(crate) fn in_folder(
-        folder: &Path,
+        folder: &FilePath,
         secret: Secret,
         public_url: &str,
     ) -> Result<Self, BlobError> {
         let store = LocalFileSystem::new_with_prefix(folder)?;
-        Ok(Self::new(Arc::new(store), secret, public_url))
+        let described = format!("folder `{}`", folder.display());
+        Ok(Self::ours(Arc::new(store), secret, public_url, described))
     }
 
     /// Keeps pictures in memory, for tests.
     pub(crate) fn in_memory(secret: Secret, public_url: &str) -> Self {
-        Self::new(Arc::new(InMemory::new()), secret, public_url)
+        let described = "memory".to_owned();
+        Self::ours(Arc::new(InMemory::new()), secret, public_url, described)
     }
 
-    fn new(store: Arc<dyn ObjectStore>, secret: Secret, public_url: &str) -> Self {
+    /// Keeps pictures in a bucket, which must exist.
+    pub(crate) fn in_bucket(place: &S3Place) -> Result<Self, BlobError> {
+        let folder = (!place.prefix.is_empty()).then(|| Path::from(place.prefix.as_str()));
+        let links = Links::Presigned(Box::new(s3::signer(place)?));
+        let store = Arc::new(s3::open(place)?);
+        Ok(Self {
+            folder,
+            bite: SWEEP_BITE,
+            ..Self::new(store, links, place.describe())
+        })
+    }
+
+    fn ours(
+        store: Arc<dyn ObjectStore>,
+        secret: Secret,
+        public_url: &str,
+        described: String,
+    ) -> Self {
+        let public_url = public_url.trim_end_matches('/').to_owned();
+        let links = Links::Ours { secret, public_url };
+        Self::new(store, links, described)
+    }
+
+    fn new(store: Arc<dyn ObjectStore>, links: Links, described: String) -> Self {
         Self {
             store,
-            secret,
-            public_url: public_url.trim_end_matches('/').to_owned(),
+            folder: None,
+            links,
+            bite: usize::MAX,
+            swept: Mutex::new(None),
+            described,
         }
     }
 
+    fn location(&self, name: &str) -> Path {
+        match &self.folder {
+            Some(folder) => folder.clone().join(name),
+            None => Path::from(name),
+        }
+    }
+
+    /// Whether something lies where our pictures do and is named like one: a bucket may hold other
+    /// people's things too, and the public dataset lies in a folder of its own.
+    fn is_ours(&self, location: &Path) -> bool {
+        let root = self.folder.clone().unwrap_or_default();
+        let Some(mut parts) = location.prefix_match(&root) else {
+            return false;
+        };
+        let (Some(name), None) = (parts.next(), parts.next()) else {
+            return false;
+        };
+        let id = name.as_ref().get(..36).unwrap_or_default();
+        location.extension() == Some("webp") && Uuid::try_parse(id).is_ok()
+    }
+
+    /// Makes sure that pictures can be read, listed and written; says what is wrong if not.
+    pub(crate) async fn check(&self) -> Result<(), BlobError> {
+        match self.store.head(&self.location(PROBE)).await {
+            Ok(_) | Err(object_store::Error::NotFound { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let mut listed = self.store.list(self.folder.as_ref());
+        match listed.try_next().await {
+            Err(error) if error.to_string().contains(NO_BUCKET) => {
+                return Err(BlobError::NoPlace(self.described.clone()));
+            }
+            other => other?,
+        };
+        if let Links::Presigned(store) = &self.links {
+            self.presign(store, PROBE, Permission::Download)?;
+        }
+        self.put(PROBE, Bytes::from_static(b"ordu")).await
+    }
+
     pub(crate) async fn put(&self, name: &str, bytes: Bytes) -> Result<(), BlobError> {
-        self.store
-            .put(&name.into(), PutPayload::from_bytes(bytes))
-            .await?;
+        let payload = PutPayload::from_bytes(bytes);
+        self.store.put(&self.location(name), payload).await?;
         Ok(())
     }
 
     pub(crate) async fn get(&self, name: &str) -> Result<Bytes, BlobError> {
-        Ok(self.store.get(&name.into()).await?.bytes().await?)
+        let found = self.store.get(&self.location(name)).await?;
+        Ok(found.bytes().await?)
     }
 
     /// Keeps the same under another name as well.
     pub(crate) async fn copy(&self, from: &str, to: &str) -> Result<(), BlobError> {
-        Ok(self.store.copy(&from.into(), &to.into()).await?)
+        let (from, to) = (self.location(from), self.location(to));
+        Ok(self.store.copy(&from, &to).await?)
     }
 
-    /// Whether pictures can be read and listed at all.
+    /// Whether the store answers.
     pub(crate) async fn is_reachable(&self) -> bool {
-        self.store.list_with_delimiter(None).await.is_ok()
+        let probe = self.location(PROBE);
+        let look = async {
+            match self.store.head(&probe).await {
+                Ok(_) => true,
+                // Somebody tidied up.
+                Err(object_store::Error::NotFound { .. }) => self.check().await.is_ok(),
+                Err(_) => false,
+            }
+        };
+        let looked = tokio::time::timeout(PROBE_DEADLINE, look).await;
+        looked.unwrap_or(false)
     }
 
-    /// Removes what is older than [`PICTURE_LIFETIME`]; says how many pictures that were.
+    /// Removes what is older than [`PICTURE_LIFETIME`]; says how many pictures that were. A bucket
+    /// is swept in bites, each from where the last one ended.
     pub(crate) async fn sweep(&self, now: Timestamp) -> Result<u64, BlobError> {
         let oldest = (now - PICTURE_LIFETIME).0;
-        let mut swept = 0;
-        let mut pictures = self.store.list(None);
-        while let Some(picture) = pictures.try_next().await? {
-            let is_shared = picture.location.prefix_matches(&SHARED.into());
-            if !is_shared && picture.last_modified.timestamp_millis() < oldest {
-                self.store.delete(&picture.location).await?;
-                swept += 1;
+        let is_old = |picture: &ObjectMeta| {
+            picture.last_modified.timestamp_millis() < oldest && self.is_ours(&picture.location)
+        };
+        let folder = self.folder.as_ref();
+        let listed = match &self.swept_to() {
+            Some(from) => self.store.list_with_offset(folder, from),
+            None => self.store.list(folder),
+        };
+        let (mut looked, mut last) = (0_usize, None);
+        let mut old = Vec::new();
+        let mut listed = listed.take(self.bite);
+        while let Some(picture) = listed.try_next().await? {
+            looked += 1;
+            if is_old(&picture) {
+                old.push(picture.location.clone());
             }
+            last = Some(picture.location);
         }
+        let swept = self.delete(old).await?;
+        self.set_swept_to(last.filter(|_| looked == self.bite));
         Ok(swept)
     }
 
+    /// Deletes pictures, in bulk where the store can.
+    async fn delete(&self, locations: Vec<Path>) -> Result<u64, BlobError> {
+        let locations = futures::stream::iter(locations).map(Ok).boxed();
+        let mut deleted = self.store.delete_stream(locations);
+        let mut count = 0;
+        loop {
+            match deleted.try_next().await {
+                Ok(Some(_)) => count += 1,
+                Ok(None) => return Ok(count),
+                // Another node swept it.
+                Err(object_store::Error::NotFound { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    fn swept_to(&self) -> Option<Path> {
+        let swept = self.swept.lock();
+        swept.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set_swept_to(&self, to: Option<Path>) {
+        *self.swept.lock().unwrap_or_else(PoisonError::into_inner) = to;
+    }
+
     /// A link that allows one thing with one picture until [`LINK_LIFETIME`] is over.
+    #[expect(
+        clippy::expect_used,
+        reason = "the key is at hand and `check` has signed with it"
+    )]
     pub(crate) fn link(&self, name: &str, permission: Permission, now: Timestamp) -> String {
-        let expires = (now + LINK_LIFETIME).seconds();
-        let signature = self.secret.sign(&signed_text(name, permission, expires));
-        let base = &self.public_url;
-        format!("{base}/blobs/{name}?expires={expires}&signature={signature}")
+        match &self.links {
+            Links::Ours { secret, public_url } => {
+                let expires = (now + LINK_LIFETIME).seconds();
+                let signature = secret.sign(&signed_text(name, permission, expires));
+                format!("{public_url}/blobs/{name}?expires={expires}&signature={signature}")
+            }
+            Links::Presigned(store) => self
+                .presign(store, name, permission)
+                .expect("invariant: signing with a key that is at hand does not fail"),
+        }
+    }
+
+    fn presign(
+        &self,
+        store: &AmazonS3,
+        name: &str,
+        permission: Permission,
+    ) -> Result<String, BlobError> {
+        let lifetime = Duration::from_millis(LINK_LIFETIME.0.unsigned_abs());
+        let location = self.location(name);
+        let signed = store.signed_url(permission.method(), &location, lifetime);
+        // Signing waits only for keys that must be fetched, and ours is given.
+        let signed = signed.now_or_never().ok_or(BlobError::Unsigned)?;
+        Ok(signed?.into())
     }
 
     /// Whether a link was made here, for this, and has not expired.
     pub(crate) fn allows(&self, link: &Link<'_>, permission: Permission, now: Timestamp) -> bool {
+        let Links::Ours { secret, .. } = &self.links else {
+            return false;
+        };
         let text = signed_text(link.name, permission, link.expires);
-        link.expires >= now.seconds() && self.secret.verify(&text, link.signature)
+        link.expires >= now.seconds() && secret.verify(&text, link.signature)
     }
 }
 
@@ -173,53 +373,4 @@ fn signed_text(name: &str, permission: Permission, expires: i64) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn parts(url: &str) -> (String, i64, String) {
-        let (head, signature) = url.split_once("&signature=").unwrap();
-        let (path, expires) = head.split_once("?expires=").unwrap();
-        (
-            path.rsplit('/').next().unwrap().into(),
-            expires.parse().unwrap(),
-            signature.into(),
-        )
-    }
-
-    #[test]
-    fn a_link_allows_one_thing_for_half_an_hour() {
-        let blobs = Blobs::in_memory(Secret::new("s"), "http://horde/");
-        let now = Timestamp(1_000_000);
-        let url = blobs.link("a.webp", Permission::Upload, now);
-        assert!(url.starts_with("http://horde/blobs/a.webp?"), "{url}");
-        let (name, expires, signature) = parts(&url);
-        let link = Link {
-            name: &name,
-            expires,
-            signature: &signature,
-        };
-        assert!(blobs.allows(&link, Permission::Upload, now + LINK_LIFETIME));
-        assert!(!blobs.allows(&link, Permission::Download, now));
-        assert!(!blobs.allows(
-            &link,
-            Permission::Upload,
-            now + LINK_LIFETIME + Millis(1000)
-        ));
-        assert!(!blobs.allows(
-            &Link {
-                name: "b.webp",
-                ..link
-            },
-            Permission::Upload,
-            now
-        ));
-        assert!(!blobs.allows(
-            &Link {
-                expires: expires + 1,
-                ..link
-            },
-            Permission::Upload,
-            now
-        ));
-    }
-}
+mod tests;

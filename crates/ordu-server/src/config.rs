@@ -1,7 +1,6 @@
 //! What an operator can decide, resolved: no environment, no files are read here.
 
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
 use std::time::Duration;
 
 use ordu_api::UserId;
@@ -9,6 +8,7 @@ use ordu_core::Kudos;
 use ordu_core::text::Vision;
 use url::Url;
 
+use crate::blobs::BlobPlace;
 use crate::clock::Clock;
 use crate::guard::GuardConfig;
 use crate::secret::Secret;
@@ -61,15 +61,6 @@ pub struct Config {
     pub guard: GuardConfig,
     /// Where the time comes from.
     pub clock: Clock,
-}
-
-/// Where pictures lie.
-#[derive(Debug, Clone)]
-pub enum BlobPlace {
-    /// In a folder, which is made if it is missing.
-    Folder(PathBuf),
-    /// In memory, for tests.
-    Memory,
 }
 
 impl Config {

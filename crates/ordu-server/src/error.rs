@@ -7,6 +7,8 @@ use ordu_api::ReturnCode;
 use ordu_api::error::{ErrorBody, FieldErrors, VALIDATION_MESSAGE};
 use ordu_core::Refusal;
 
+use crate::blobs::BlobError;
+
 /// Why a handler says no.
 #[derive(Debug)]
 pub(crate) enum ApiError {
@@ -53,7 +55,7 @@ impl From<FieldErrors> for ApiError {
     }
 }
 
-/// How long a client should wait when the database is away, in seconds.
+/// How long a client should wait when database or pictures are away, in seconds.
 const RETRY_AFTER_SECONDS: u64 = 5;
 
 impl From<ordu_store::Error> for ApiError {
@@ -70,6 +72,16 @@ impl From<ordu_store::Error> for ApiError {
             }
             other => Self::Internal(other.to_string()),
         }
+    }
+}
+
+impl From<BlobError> for ApiError {
+    fn from(error: BlobError) -> Self {
+        tracing::error!(
+            error = &error as &dyn std::error::Error,
+            "the store of pictures failed"
+        );
+        Self::Unavailable(RETRY_AFTER_SECONDS)
     }
 }
 

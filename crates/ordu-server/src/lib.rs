@@ -51,8 +51,9 @@ mod trusted;
 mod watch;
 mod webhooks;
 
+pub use blobs::{BlobError, BlobPlace, PlaceError, S3Credentials, S3Defaults, S3Place, S3Secret};
 pub use clock::Clock;
-pub use config::{BlobPlace, Config, PATIENCE};
+pub use config::{Config, PATIENCE};
 pub use guard::{GuardConfig, OnboardingLimits};
 pub use secret::{NoRandomness, Secret, new_api_key, random_bytes};
 pub use server::{Server, StartError};

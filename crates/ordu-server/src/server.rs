@@ -20,8 +20,8 @@ use tokio_util::task::TaskTracker;
 
 use crate::accounts::Accounts;
 use crate::app::{App, Live};
-use crate::blobs::{BlobError, Blobs};
-use crate::config::{BlobPlace, Config};
+use crate::blobs::{BlobError, BlobPlace, Blobs};
+use crate::config::Config;
 use crate::fetch::Fetcher;
 use crate::guard::Guard;
 use crate::limits::Limits;
@@ -178,6 +178,7 @@ async fn open(config: Config, address: SocketAddr, url: &str) -> Result<App, Sta
     let database: DatabaseUrl = config.database.parse()?;
     let store = Arc::new(Store::open(&database, &Options::default(), clock.now()).await?);
     let blobs = open_blobs(&config.blobs, &secret, url)?;
+    blobs.check().await?;
     let reference = Arc::new(read_reference(&config)?);
     let fetcher = Fetcher::new(config.private_addresses.clone())?;
     let horde = Horde::new(Arc::clone(&reference), Policy::default());
@@ -222,6 +223,7 @@ fn open_blobs(place: &BlobPlace, secret: &Secret, url: &str) -> Result<Blobs, St
             make_folder(folder)?;
             Ok(Blobs::in_folder(folder, secret.clone(), url)?)
         }
+        BlobPlace::S3(place) => Ok(Blobs::in_bucket(place)?),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Settlements on their way into the database and back into the live horde.
 
-use ordu_core::horde::{Aftermath, Delivery, Effect, Settlement};
+use ordu_core::horde::{Aftermath, Assignment, Delivery, Effect, Settlement};
 use ordu_core::{Kudos, Timestamp};
 use ordu_store::{Activity, Fault, Faulted, Settled};
 
@@ -43,6 +43,21 @@ impl App {
         }
         self.share(&settlement).await;
         Ok(settlement.reward)
+    }
+
+    /// Frees jobs whose answer could not be made: their worker never hears of them.
+    pub(crate) async fn give_back(&self, assignment: &Assignment, now: Timestamp) {
+        for job in assignment.ids() {
+            let fault = Fault {
+                job,
+                request: assignment.request,
+                at: now,
+                how: Faulted::Release,
+            };
+            if assignment.decoy || self.store.fault(&fault).await.is_ok() {
+                self.live().horde.release(&[job]);
+            }
+        }
     }
 
     async fn store_delivery(

@@ -2,7 +2,6 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use bytes::Bytes;
 use ordu_api::image::{ExtraSourceImage, SourceProcessing};
 use ordu_api::{JobId, RequestId, ReturnCode};
 use ordu_core::Timestamp;
@@ -46,13 +45,13 @@ async fn keep_of_image(app: &App, id: RequestId, spec: &mut ImageSpec) -> ApiRes
                 message,
             ));
         }
-        put(app, &name, picture.webp).await?;
+        app.blobs.put(&name, picture.webp).await?;
         spec.source_image = Some(name);
     }
     if let Some(mask) = spec.source_mask.take() {
         let name = blobs::source_name(id, SourcePart::Mask);
         let picture = app.pictures.read(&mask, Keep::Mask).await?;
-        put(app, &name, picture.webp).await?;
+        app.blobs.put(&name, picture.webp).await?;
         spec.source_mask = Some(name);
     }
     keep_extra(app, id, &mut spec.extra_source_images).await
@@ -63,7 +62,7 @@ async fn keep_extra(app: &App, id: RequestId, extras: &mut [ExtraSourceImage]) -
     for (index, extra) in extras.iter_mut().enumerate() {
         let name = blobs::source_name(id, SourcePart::Extra(index));
         let picture = app.pictures.read(&extra.image, Keep::Picture).await?;
-        put(app, &name, picture.webp).await?;
+        app.blobs.put(&name, picture.webp).await?;
         extra.image = name;
     }
     Ok(())
@@ -79,7 +78,7 @@ async fn keep_of_alchemy(app: &App, id: RequestId, spec: &mut AlchemySpec) -> Ap
     let picture = app.pictures.read(&spec.source_image, Keep::Fine).await?;
     spec.tiles = alchemy::tiles(picture.width, picture.height)?;
     let name = blobs::source_name(id, SourcePart::Image);
-    put(app, &name, picture.webp).await?;
+    app.blobs.put(&name, picture.webp).await?;
     spec.source_image = name;
     Ok(())
 }
@@ -92,17 +91,6 @@ pub(crate) const GONE: &str = "N/A";
 pub(crate) fn result_link(app: &App, job: JobId) -> String {
     let name = blobs::result_name(job);
     app.blobs.link(&name, Permission::Download, app.clock.now())
-}
-
-/// Keeps a picture under a name.
-pub(crate) async fn put(app: &App, name: &str, bytes: Bytes) -> ApiResult<()> {
-    app.blobs.put(name, bytes).await.map_err(|error| {
-        tracing::error!(
-            error = &error as &dyn std::error::Error,
-            "a picture could not be kept"
-        );
-        ApiError::Unavailable(5)
-    })
 }
 
 /// The pictures that go with a job.
@@ -155,8 +143,5 @@ async fn hand_over_one(app: &App, name: &str, agent: &Agent, now: Timestamp) -> 
     if agent.can("r2_source") {
         return Ok(app.blobs.link(name, Permission::Download, now));
     }
-    let bytes = app.blobs.get(name).await;
-    let bytes = bytes
-        .map_err(|error| ApiError::Internal(format!("the source picture is gone: {error}")))?;
-    Ok(STANDARD.encode(bytes))
+    Ok(STANDARD.encode(app.blobs.get(name).await?))
 }

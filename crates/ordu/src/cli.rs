@@ -7,6 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use ordu_server::S3Secret;
 
 use crate::guard::Guard;
 
@@ -84,9 +85,13 @@ pub(crate) struct Server {
     )]
     pub(crate) database: Option<String>,
 
-    /// `file:///DIR` instead of the data folder's pictures.
-    #[arg(long, env = "ORDU_BLOBS", value_name = "URL")]
+    /// `file:///DIR` or `s3://BUCKET[/FOLDER]?endpoint=https://…` instead of the data folder's
+    /// pictures.
+    #[arg(long, env = "ORDU_BLOBS", value_name = "URL", hide_env_values = true)]
     pub(crate) blobs: Option<String>,
+
+    #[command(flatten)]
+    pub(crate) bucket_key: BucketKey,
 
     /// The address under which clients and workers reach this server.
     #[arg(long, env = "ORDU_PUBLIC_URL", value_name = "URL")]
@@ -169,6 +174,40 @@ pub(crate) struct Server {
     pub(crate) guard: Guard,
 }
 
+/// Who we are at the store that `--blobs s3://…` names; what its address says counts more.
+#[derive(Debug, Clone, Default, Args)]
+#[expect(
+    clippy::struct_field_names,
+    reason = "they are the names of the options"
+)]
+pub(crate) struct BucketKey {
+    /// The key for `--blobs s3://…`.
+    #[arg(long, env = "ORDU_S3_ACCESS_KEY_ID", value_name = "KEY")]
+    pub(crate) s3_access_key_id: Option<String>,
+
+    /// The secret of that key.
+    #[arg(
+        long,
+        env = "ORDU_S3_SECRET_ACCESS_KEY",
+        value_name = "SECRET",
+        hide_env_values = true
+    )]
+    pub(crate) s3_secret_access_key: Option<S3Secret>,
+
+    /// What goes with a key that is only lent.
+    #[arg(
+        long,
+        env = "ORDU_S3_SESSION_TOKEN",
+        value_name = "TOKEN",
+        hide_env_values = true
+    )]
+    pub(crate) s3_session_token: Option<S3Secret>,
+
+    /// The store's region, where it has several.
+    #[arg(long, env = "ORDU_S3_REGION", value_name = "REGION")]
+    pub(crate) s3_region: Option<String>,
+}
+
 impl Server {
     /// The options of a horde that lives for one call: a free port, everything else by default.
     pub(crate) fn for_one_call(data: &std::path::Path) -> Self {
@@ -177,6 +216,7 @@ impl Server {
             data: data.to_owned(),
             database: None,
             blobs: None,
+            bucket_key: BucketKey::default(),
             public_url: None,
             trusted_proxy: Vec::new(),
             no_rate_limits: false,

@@ -26,7 +26,17 @@ const ALIASES: &[(&str, &str)] = &[
     ("DISCORD_PAUSED_NOTICE_WEBHOOK", "moderator_webhook"),
     ("DISCORD_PROBLEM_USER_WEBHOOK", "moderator_webhook"),
     ("HORDE_TEST_RATELIMIT_DISABLED", "no_rate_limits"),
+    ("AWS_ACCESS_KEY_ID", "s3_access_key_id"),
+    ("SHARED_AWS_ACCESS_ID", "s3_access_key_id"),
+    ("AWS_SECRET_ACCESS_KEY", "s3_secret_access_key"),
+    ("SHARED_AWS_ACCESS_KEY", "s3_secret_access_key"),
+    ("AWS_SESSION_TOKEN", "s3_session_token"),
+    ("AWS_REGION", "s3_region"),
+    ("AWS_DEFAULT_REGION", "s3_region"),
 ];
+
+/// The bucket of existing deployments that name none.
+const R2_BUCKET: &str = "stable-horde";
 
 /// Reads the command line with everything that stands behind it.
 pub(crate) fn parse(arguments: Vec<OsString>) -> Result<Cli> {
@@ -121,6 +131,9 @@ fn plain_text(value: &toml::Value) -> Option<String> {
 
 /// What an existing deployment's environment says about an option.
 fn alias(option: &str) -> Option<String> {
+    if option == "blobs" {
+        return r2_bucket(&environment("R2_TRANSIENT_ACCOUNT")?);
+    }
     let mut names = ALIASES.iter().filter(|(_, target)| *target == option);
     let value = names.find_map(|(name, _)| environment(name))?;
     // Lists are JSON arrays there and separated by commas here.
@@ -128,6 +141,14 @@ fn alias(option: &str) -> Option<String> {
         Ok(items) => Some(items.join(",")),
         Err(_) => Some(value),
     }
+}
+
+/// The address of an existing deployment's bucket. Sources go into the same bucket as results.
+fn r2_bucket(endpoint: &str) -> Option<String> {
+    let bucket = environment("R2_TRANSIENT_BUCKET").unwrap_or_else(|| R2_BUCKET.to_owned());
+    let mut address = url::Url::parse(&format!("s3://{bucket}")).ok()?;
+    address.query_pairs_mut().append_pair("endpoint", endpoint);
+    Some(address.into())
 }
 
 #[expect(clippy::disallowed_methods, reason = "this is the configuration")]
@@ -193,6 +214,14 @@ mod tests {
         assert_eq!(
             listen(file, &["ordu", "serve", "--listen", "127.0.0.1:8"]),
             "127.0.0.1:8"
+        );
+    }
+
+    #[test]
+    fn an_existing_deployments_bucket_becomes_an_address() {
+        assert_eq!(
+            r2_bucket("https://account.example/?a=b").unwrap(),
+            "s3://stable-horde?endpoint=https%3A%2F%2Faccount.example%2F%3Fa%3Db"
         );
     }
 

@@ -9,7 +9,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 
 use crate::app::App;
-use crate::blobs::{Link, MAX_PICTURE_BYTES, Permission};
+use crate::blobs::{BlobError, Link, MAX_PICTURE_BYTES, Permission};
 use crate::error::{ApiError, ApiResult};
 use crate::extract::unreadable;
 
@@ -29,12 +29,9 @@ pub(crate) async fn download(
     Query(signed): Query<Signed>,
 ) -> ApiResult<Response> {
     authorize(&app, &name, &signed, Permission::Download)?;
-    let bytes = app.blobs.get(&name).await.map_err(|error| {
-        if error.is_missing() {
-            ApiError::plain(StatusCode::NOT_FOUND, "The picture is gone")
-        } else {
-            ApiError::Internal(error.to_string())
-        }
+    let bytes = app.blobs.get(&name).await.map_err(|error| match error {
+        BlobError::Missing => ApiError::plain(StatusCode::NOT_FOUND, "The picture is gone"),
+        other => other.into(),
     })?;
     let headers = [
         (header::CONTENT_TYPE, HeaderValue::from_static("image/webp")),
@@ -62,13 +59,7 @@ pub(crate) async fn upload(
     let bytes = to_bytes(body, MAX_PICTURE_BYTES)
         .await
         .map_err(|error| unreadable(&error, MAX_PICTURE_BYTES))?;
-    app.blobs.put(&name, bytes).await.map_err(|error| {
-        tracing::error!(
-            error = &error as &dyn std::error::Error,
-            "a picture could not be kept"
-        );
-        ApiError::Unavailable(5)
-    })?;
+    app.blobs.put(&name, bytes).await?;
     Ok(StatusCode::OK)
 }
 

@@ -23,7 +23,7 @@ use ordu_core::{Kudos, Refusal, Standing};
 use super::job::{self, Popped};
 use super::request::{self, Accepted, Answer, Asked, Claims, Wish};
 use crate::app::App;
-use crate::blobs::{self, Permission};
+use crate::blobs::{self, BlobError, Permission};
 use crate::error::{ApiError, ApiResult};
 use crate::extract::{Checked, ClientAgent, OptionalKey, Origin, Peer};
 use crate::guard::Asker;
@@ -155,10 +155,11 @@ pub(crate) async fn read_status(app: &Arc<App>, id: RequestId) -> ApiResult<Requ
         };
         (live.horde.generations(id), delivery, shared)
     };
-    let mut generations = Vec::with_capacity(views.len());
-    for view in views {
-        generations.push(generation(app, view, delivery).await);
-    }
+    // All at once: at most as many as one request may ask for.
+    let shown = views
+        .into_iter()
+        .map(|view| generation(app, view, delivery));
+    let generations = futures::future::try_join_all(shown).await?;
     Ok(RequestStatus {
         progress,
         shared,
@@ -173,15 +174,16 @@ enum Delivery {
     Inline,
 }
 
-async fn generation(app: &App, view: GenerationView, delivery: Delivery) -> Generation {
+async fn generation(app: &App, view: GenerationView, delivery: Delivery) -> ApiResult<Generation> {
     let img = match delivery {
         Delivery::Link => sources::result_link(app, view.job),
         Delivery::Inline => match app.blobs.get(&blobs::result_name(view.job)).await {
             Ok(bytes) => STANDARD.encode(bytes),
-            Err(_) => sources::GONE.to_owned(),
+            Err(BlobError::Missing) => sources::GONE.to_owned(),
+            Err(error) => return Err(error.into()),
         },
     };
-    Generation {
+    Ok(Generation {
         img,
         seed: view.seed.to_string(),
         id: view.job,
@@ -191,7 +193,7 @@ async fn generation(app: &App, view: GenerationView, delivery: Delivery) -> Gene
         worker_name: view.worker_name,
         model: view.model,
         state: "ok".to_owned(),
-    }
+    })
 }
 
 /// `DELETE /generate/status/{id}`: the answer is computed before the cancellation takes effect.
@@ -214,11 +216,17 @@ pub(crate) async fn pop(
 ) -> ApiResult<Json<ImageJob>> {
     let mut popped = job::pop(&app, key, peer, pop.into()).await?;
     let messages = std::mem::take(&mut popped.messages);
-    let job = match popped.assignments.first() {
-        Some(assignment) => job_answer(&app, &popped, assignment).await?,
-        None => no_job(popped.skipped),
+    let Some(assignment) = popped.assignments.first() else {
+        let job = no_job(popped.skipped);
+        return Ok(Json(ImageJob { messages, ..job }));
     };
-    Ok(Json(ImageJob { messages, ..job }))
+    match job_answer(&app, &popped, assignment).await {
+        Ok(job) => Ok(Json(ImageJob { messages, ..job })),
+        Err(error) => {
+            app.give_back(assignment, popped.now).await;
+            Err(error)
+        }
+    }
 }
 
 async fn job_answer(app: &App, popped: &Popped, assignment: &Assignment) -> ApiResult<ImageJob> {
@@ -306,5 +314,6 @@ async fn keep_inline_result(
         let message = format!("`generation` is neither `{UPLOADED}` nor base64: {error}");
         ApiError::refused(ReturnCode::ImageValidationFailed, message)
     })?;
-    sources::put(app, &blobs::result_name(id), bytes.into()).await
+    let name = blobs::result_name(id);
+    Ok(app.blobs.put(&name, bytes.into()).await?)
 }

@@ -36,4 +36,5 @@ mod webhooks;
 mod worker_edits;
 
 mod receiver;
+mod s3;
 mod support;

@@ -1,16 +1,42 @@
 //! What was acknowledged is there after the end of the process, however it ended.
 
+use std::path::Path;
+
 use ordu_api::ApiKey;
 use ordu_core::image::ImageSpec;
 use ordu_core::model_reference::ModelReference;
 use ordu_core::pricing::image::estimate;
+use ordu_server::{BlobPlace, Config};
 
+use crate::s3::S3Server;
 use crate::support::{TestHorde, deliver_all, pop, request};
 
 #[tokio::test]
 async fn a_restart_brings_back_queue_jobs_and_results() {
     let folder = tempfile::tempdir().unwrap();
-    let horde = TestHorde::start_in(folder.path(), "127.0.0.1:0").await;
+    let blobs = BlobPlace::Folder(folder.path().join("blobs"));
+    restarts(folder.path(), &blobs).await;
+}
+
+#[tokio::test]
+async fn a_restart_brings_back_what_lies_in_a_bucket() {
+    let folder = tempfile::tempdir().unwrap();
+    let s3 = S3Server::start().await;
+    restarts(folder.path(), &s3.blobs()).await;
+}
+
+async fn start(folder: &Path, blobs: &BlobPlace, listen: &str) -> TestHorde {
+    TestHorde::start_with(|config| Config {
+        listen: listen.parse().unwrap(),
+        database: format!("sqlite://{}", folder.join("ordu.db").display()),
+        blobs: blobs.clone(),
+        ..config
+    })
+    .await
+}
+
+async fn restarts(folder: &Path, blobs: &BlobPlace) {
+    let horde = start(folder, blobs, "127.0.0.1:0").await;
     let owner = horde.user("owner", 0.0).await;
     let worker = horde.client(&owner.api_key);
     let client = horde.anonymous();
@@ -25,7 +51,7 @@ async fn a_restart_brings_back_queue_jobs_and_results() {
     let address = horde.server.address().to_string();
     horde.server.stop().await;
 
-    let horde = TestHorde::start_in(folder.path(), &address).await;
+    let horde = start(folder, blobs, &address).await;
     let (worker, client) = (horde.client(&owner.api_key), horde.anonymous());
     let states: Vec<_> = [
         client.check(ids[0]).await.unwrap(),
@@ -36,7 +62,9 @@ async fn a_restart_brings_back_queue_jobs_and_results() {
     .map(|progress| (progress.finished, progress.processing, progress.waiting))
     .collect();
     assert_eq!(states, [(1, 0, 0), (0, 1, 0), (0, 0, 1)]);
-    assert_eq!(client.status(ids[0]).await.unwrap().generations.len(), 1);
+    let status = client.status(ids[0]).await.unwrap();
+    let picture = &status.generations[0].img;
+    assert!(client.download(picture, 1000).await.is_ok(), "{picture}");
 
     deliver_all(&worker, &running).await;
     let last = worker.pop_image(&pop("w")).await.unwrap();

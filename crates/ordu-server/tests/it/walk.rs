@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use ordu_api::image::{ImageRequest, SubmitState};
 use ordu_server::Config;
 
+use crate::s3::S3Server;
 use crate::support::{PICTURE, TestHorde, deliver_all, delivered, on_each_database, pop, request};
 
 #[tokio::test]
@@ -15,6 +16,23 @@ async fn a_picture_walks_from_request_to_download() {
         walk(&horde, "w").await;
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_picture_walks_through_a_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    let horde = TestHorde::start_in(folder.path(), "127.0.0.1:0").await;
+    walk(&horde, "w").await;
+}
+
+#[tokio::test]
+async fn a_picture_walks_through_a_bucket() {
+    let s3 = S3Server::start().await;
+    let horde = TestHorde::start_with(|config| Config {
+        blobs: s3.blobs(),
+        ..config
+    });
+    walk(&horde.await, "w").await;
 }
 
 async fn walk(horde: &TestHorde, name: &str) {

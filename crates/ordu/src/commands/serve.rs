@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, bail};
 use ordu_api::UserId;
 use ordu_core::Kudos;
 use ordu_core::text::Vision;
-use ordu_server::{BlobPlace, Clock, Config, PATIENCE, Server};
+use ordu_server::{BlobPlace, Clock, Config, PATIENCE, S3Defaults, Server};
 
 use super::data::DataFolder;
 use super::signals::Signals;
@@ -81,10 +81,13 @@ fn blobs(options: &Options, data: &DataFolder) -> Result<BlobPlace> {
     let Some(url) = &options.blobs else {
         return Ok(BlobPlace::Folder(data.blobs()));
     };
-    match url.strip_prefix("file://") {
-        Some(path) => Ok(BlobPlace::Folder(path.into())),
-        None => bail!("`--blobs {url}` cannot be used: give `file:///DIR`"),
-    }
+    let defaults = S3Defaults {
+        access_key_id: options.bucket_key.s3_access_key_id.clone(),
+        secret_access_key: options.bucket_key.s3_secret_access_key.clone(),
+        session_token: options.bucket_key.s3_session_token.clone(),
+        region: options.bucket_key.s3_region.clone(),
+    };
+    BlobPlace::from_url(url, &defaults).context("`--blobs` cannot be used")
 }
 
 fn accounts(option: &str, aliases: &[String]) -> Result<Vec<UserId>> {
