@@ -1,5 +1,7 @@
 //! The state of the horde as a whole.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::worker::WorkKind;
@@ -60,4 +62,61 @@ pub struct Modes {
     pub invite_only_mode: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub raid_mode: Option<bool>,
+}
+
+/// What was made in each of five spans of time that end now. A month is 30 days.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+#[expect(missing_docs, reason = "the wire names of `community.md` § 10")]
+pub struct Totals<T> {
+    pub minute: T,
+    pub hour: T,
+    pub day: T,
+    pub month: T,
+    pub total: T,
+}
+
+/// Pictures made, in `GET /stats/img/totals`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ImageCount {
+    /// How many.
+    pub images: u64,
+    /// The pixelsteps in them.
+    pub ps: u64,
+}
+
+/// Texts written, in `GET /stats/text/totals`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct TextCount {
+    /// How many.
+    pub requests: u64,
+    /// The tokens asked for.
+    pub tokens: u64,
+}
+
+/// How many jobs each model did, in `GET /stats/…/models`. A month is 30 days.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+#[expect(missing_docs, reason = "the wire names of `community.md` § 10")]
+pub struct ModelCounts {
+    pub day: BTreeMap<String, u64>,
+    pub month: BTreeMap<String, u64>,
+    pub total: BTreeMap<String, u64>,
+}
+
+/// One piece of news of the operator, in `GET /status/news`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+#[expect(missing_docs, reason = "the wire names of `community.md` § 7.4")]
+pub struct NewsPiece {
+    /// `YYYY-MM-DD`.
+    pub date_published: Option<String>,
+    /// Markdown.
+    pub newspiece: Option<String>,
+    pub importance: Option<String>,
+    pub tags: Option<Vec<String>>,
+    pub title: Option<String>,
+    pub more_info_urls: Option<Vec<String>>,
 }

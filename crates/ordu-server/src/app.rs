@@ -28,6 +28,7 @@ use crate::registry::Registry;
 use crate::repeats::Repeats;
 use crate::reservation::Reservations;
 use crate::secret::Secret;
+use crate::statistics::LastCount;
 use crate::styles::Styles;
 use crate::trusted::TrustedAddresses;
 use crate::watch::Watch;
@@ -66,6 +67,7 @@ pub(crate) struct App {
     pub(crate) draining: AtomicBool,
     pub(crate) reachable: AtomicBool,
     pub(crate) modes: RwLock<Modes>,
+    pub(crate) last_count: LastCount,
 }
 
 /// The live horde with the dice it is played with.

@@ -1,6 +1,7 @@
 //! What an operator can decide, resolved: no environment, no files are read here.
 
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use ordu_api::UserId;
@@ -51,6 +52,8 @@ pub struct Config {
     pub model_reference: Option<String>,
     /// The same for text models.
     pub text_model_reference: Option<String>,
+    /// A file with news, a JSON array; read whenever somebody asks.
+    pub news: Option<PathBuf>,
     /// Whether text requests may bring pictures to look at.
     pub text_vision: Vision,
     /// The site's name.
@@ -83,6 +86,7 @@ impl Config {
             test_users: true,
             model_reference: None,
             text_model_reference: None,
+            news: None,
             text_vision: Vision::Off,
             title: "Ordu".to_owned(),
             trust_threshold: None,

@@ -42,6 +42,7 @@ mod settle;
 mod shared_keys;
 mod sharing;
 mod sources;
+mod statistics;
 mod styles;
 mod text;
 mod traffic;

@@ -136,6 +136,9 @@ pub(crate) fn record(worker: &Worker) -> WorkerRecord {
         things: count(worker.things),
         kudos_generated: worker.kudos_generated,
         kudos_uptime: worker.kudos_uptime,
+        speeds: worker.speeds.iter().copied().collect(),
+        drops: u32::try_from(worker.drops.0).unwrap_or(0),
+        drops_since: worker.drops.1,
         ..WorkerRecord::new(worker.id, worker.kind, worker.name.clone(), worker.owner)
     }
 }

@@ -11,7 +11,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use crate::app::App;
 use crate::routes::{
     alchemy, blob, filter, health, image, job, kudos, message, operation, page, rating, shared_key,
-    status, text, user, user_edit, webhook, worker, worker_edit,
+    stats, status, text, user, user_edit, webhook, worker, worker_edit,
 };
 use crate::transport;
 
@@ -69,6 +69,11 @@ fn work() -> Router<Arc<App>> {
         )
         .route("/interrogate/pop", post(alchemy::pop))
         .route("/interrogate/submit", post(alchemy::submit))
+        .route("/stats/img/totals", get(stats::image_totals))
+        .route("/stats/img/models", get(stats::image_models))
+        .route("/stats/text/totals", get(stats::text_totals))
+        .route("/stats/text/models", get(stats::text_models))
+        .route("/status/news", get(status::news))
         .route("/status/heartbeat", get(health::heartbeat))
         .route("/status/models", get(status::models))
         .route("/status/models/{name}", get(status::model))

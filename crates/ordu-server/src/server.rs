@@ -35,6 +35,7 @@ use crate::repeats::Repeats;
 use crate::reservation::Reservations;
 use crate::secret::{NoRandomness, Secret, random_bytes};
 use crate::serve::serve;
+use crate::statistics::LastCount;
 use crate::styles::Styles;
 use crate::tasks::Tasks;
 use crate::traffic::TrafficCounters;
@@ -207,6 +208,7 @@ async fn open(config: Config, address: SocketAddr, url: &str) -> Result<App, Sta
         draining: AtomicBool::new(false),
         reachable: AtomicBool::new(true),
         modes: RwLock::new(Modes::default()),
+        last_count: LastCount::default(),
         config,
         clock,
         secret,

@@ -6,6 +6,7 @@ use ordu_store::{Activity, Fault, Faulted, Settled};
 
 use crate::app::App;
 use crate::error::ApiResult;
+use crate::statistics::counted_model;
 
 impl App {
     /// Stores a settlement, then applies it: durable before the reward is answered.
@@ -29,6 +30,7 @@ impl App {
             return Err(error.into());
         }
         let confirmed = self.live().horde.confirm(job);
+        self.archive(job, now);
         self.watch.forget_job(request, job);
         if let Effect::Delivered(delivery) = &settlement.effect {
             self.accounts.apply(&delivery.event);
@@ -87,6 +89,7 @@ impl App {
                 things,
                 worker_kudos: statistics.worker_kudos,
                 style_owner: None,
+                model: counted_model(statistics.kind, &statistics.model),
             }),
             webhook: self.message(settlement),
         };

@@ -12,12 +12,16 @@ use crate::counters::Tally;
 use crate::error::Result;
 use crate::json;
 use crate::pool::{Dialect, Pool, args};
+use crate::statistics::{Archived, WRITE_ARCHIVE_POSTGRES, WRITE_ARCHIVE_SQLITE};
 use crate::style::{self, UseRow};
 use crate::user::{WRITE_ACTIVE_POSTGRES, WRITE_ACTIVE_SQLITE};
 use crate::worker::{CheckIn, WRITE_CHECK_INS_POSTGRES, WRITE_CHECK_INS_SQLITE};
 
 /// Rows that one statement writes at most.
 const BITE: usize = 500;
+
+/// Jobs that ended and wait to be written at most; more are not kept while the database is away.
+const MAX_ARCHIVED: usize = 10_000;
 
 /// What waits to be written. Bounded by the number of workers, users, styles and collections.
 #[derive(Debug, Default)]
@@ -26,6 +30,8 @@ struct Waiting {
     active: BTreeMap<UserId, Timestamp>,
     style_uses: BTreeMap<StyleId, i64>,
     collection_uses: BTreeMap<CollectionId, i64>,
+    /// At most [`MAX_ARCHIVED`].
+    archived: Vec<Archived>,
 }
 
 #[derive(Debug)]
@@ -63,6 +69,14 @@ impl Behind {
         });
     }
 
+    pub(crate) fn archive(&self, archived: Archived) {
+        self.with(|waiting| {
+            if waiting.archived.len() < MAX_ARCHIVED {
+                waiting.archived.push(archived);
+            }
+        });
+    }
+
     pub(crate) fn style_used(&self, style: StyleId, collection: Option<CollectionId>) {
         self.with(|waiting| {
             *waiting.style_uses.entry(style).or_default() += 1;
@@ -97,15 +111,25 @@ impl Behind {
                 for (collection, uses) in taken.collection_uses {
                     *waiting.collection_uses.entry(collection).or_default() += uses;
                 }
+                waiting.archived.splice(0..0, taken.archived);
+                waiting.archived.truncate(MAX_ARCHIVED);
             });
         }
         done
     }
 
     async fn write(&self, taken: &mut Waiting) -> Result<()> {
-        let (check_ins_sql, active_sql) = match self.pool.dialect() {
-            Dialect::Sqlite => (WRITE_CHECK_INS_SQLITE, WRITE_ACTIVE_SQLITE),
-            Dialect::Postgres => (WRITE_CHECK_INS_POSTGRES, WRITE_ACTIVE_POSTGRES),
+        let (check_ins_sql, active_sql, archive_sql) = match self.pool.dialect() {
+            Dialect::Sqlite => (
+                WRITE_CHECK_INS_SQLITE,
+                WRITE_ACTIVE_SQLITE,
+                WRITE_ARCHIVE_SQLITE,
+            ),
+            Dialect::Postgres => (
+                WRITE_CHECK_INS_POSTGRES,
+                WRITE_ACTIVE_POSTGRES,
+                WRITE_ARCHIVE_POSTGRES,
+            ),
         };
         let check_ins: Vec<_> = taken.check_ins.values().map(CheckIn::row).collect();
         self.write_rows(check_ins_sql, &check_ins).await?;
@@ -115,6 +139,8 @@ impl Behind {
         });
         let active: Vec<_> = active.collect();
         self.write_rows(active_sql, &active).await?;
+        let archived: Vec<_> = taken.archived.iter().map(Archived::row).collect();
+        self.write_rows(archive_sql, &archived).await?;
         self.write_uses(taken).await
     }
 

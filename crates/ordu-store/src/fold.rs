@@ -15,6 +15,7 @@ use uuid::Uuid;
 
 use crate::error::Result;
 use crate::pool::{Connection, Dialect, args};
+use crate::statistics::Additions;
 use crate::stats::{Bucket, Record};
 use crate::{Store, json, ledger, shared_key};
 
@@ -60,6 +61,8 @@ struct ActivityLine {
     things: i64,
     worker_kudos: i64,
     style_owner: Option<i64>,
+    happened_at: i64,
+    model: Option<String>,
 }
 
 #[derive(Debug, FromRow)]
@@ -111,7 +114,8 @@ const UNFOLDED_LINES: &str = "
     LIMIT $1";
 
 const UNFOLDED_ACTIVITIES: &str = "
-    SELECT event, kind, requester, usage, owner, worker, things, worker_kudos, style_owner
+    SELECT event, kind, requester, usage, owner, worker, things, worker_kudos, style_owner,
+        happened_at, model
     FROM activity
     WHERE NOT folded
     ORDER BY happened_at
@@ -158,14 +162,12 @@ const MARK_LINES: Bulk = Bulk {
     WHERE l.event = i.event AND l.reason = i.reason AND l.line = i.line",
 };
 
-const MARK_ACTIVITIES: Bulk = Bulk {
+const DELETE_ACTIVITIES: Bulk = Bulk {
     sqlite: "
-    UPDATE activity
-    SET folded = TRUE
+    DELETE FROM activity
     WHERE event IN (SELECT unhex(value) FROM json_each($1))",
     postgres: "
-    UPDATE activity
-    SET folded = TRUE
+    DELETE FROM activity
     WHERE event IN (SELECT CAST(id AS UUID)
                     FROM json_array_elements_text(CAST($1 AS JSON)) AS list (id))",
 };
@@ -234,6 +236,7 @@ struct Movement {
     changes: BTreeMap<i64, Change>,
     totals: BTreeMap<(i64, String), i64>,
     workers: BTreeMap<Uuid, WorkerSums>,
+    statistics: Additions,
 }
 
 impl Store {
@@ -371,7 +374,7 @@ async fn mark(
         .iter()
         .map(|activity| json::hex(activity.event))
         .collect();
-    write_bulk(connection, &MARK_ACTIVITIES, &events).await
+    write_bulk(connection, &DELETE_ACTIVITIES, &events).await
 }
 
 impl Movement {
@@ -459,6 +462,10 @@ impl Movement {
         if let Some(user) = activity.style_owner {
             self.add_total(user, Record::Style.name(kind), 1);
         }
+        if let Some(model) = &activity.model {
+            let (at, things) = (activity.happened_at, activity.things);
+            self.statistics.add(kind, model, at, things);
+        }
         if let Some(worker) = activity.worker {
             let sums = self.workers.entry(worker).or_insert_with(|| WorkerSums {
                 id: json::hex(worker),
@@ -498,7 +505,8 @@ impl Movement {
         let totals: Vec<Total> = self.totals.into_iter().map(total).collect();
         write_bulk(connection, &ADD_TOTALS, &totals).await?;
         let workers: Vec<WorkerSums> = self.workers.into_values().collect();
-        write_bulk(connection, &ADD_TO_WORKERS, &workers).await
+        write_bulk(connection, &ADD_TO_WORKERS, &workers).await?;
+        self.statistics.write(connection).await
     }
 }
 

@@ -217,12 +217,13 @@ pub(crate) const INSERT: Statements = Statements {
     ), activities AS (
         INSERT INTO activity
             (event, happened_at, kind, requester, usage, owner, worker, things, worker_kudos,
-             style_owner)
+             style_owner, model)
         SELECT a.event, a.at, a.kind, a.requester, a.usage, a.owner, a.worker, a.things,
-            a.worker_kudos, a.style_owner
+            a.worker_kudos, a.style_owner, a.model
         FROM json_to_recordset(CAST($3 AS JSON)) AS a (
             token UUID, event UUID, at BIGINT, kind TEXT, requester BIGINT, usage BIGINT,
-            owner BIGINT, worker UUID, things BIGINT, worker_kudos BIGINT, style_owner BIGINT)
+            owner BIGINT, worker UUID, things BIGINT, worker_kudos BIGINT, style_owner BIGINT,
+            model TEXT)
         JOIN won ON won.id = a.token
         ON CONFLICT (event) DO NOTHING
     ), charges AS (

@@ -35,6 +35,8 @@ pub struct Activity {
     pub worker_kudos: Kudos,
     /// Whose `style` record grows by one.
     pub style_owner: Option<UserId>,
+    /// The model whose statistics grow; `None` if the event is not counted by model.
+    pub model: Option<String>,
 }
 
 /// Why a balance moved, as users see it.
@@ -136,6 +138,7 @@ pub(crate) struct ActivityRow<'a> {
     things: i64,
     worker_kudos: i64,
     style_owner: Option<i64>,
+    model: Option<&'a str>,
 }
 
 /// The JSON of an activity that belongs to a write.
@@ -157,6 +160,7 @@ pub(crate) fn row(token: Uuid, activity: Option<&Activity>) -> Result<String> {
         things: activity.things,
         worker_kudos: activity.worker_kudos.milli(),
         style_owner: activity.style_owner.map(UserId::get),
+        model: activity.model.as_deref(),
     })
 }
 
@@ -164,10 +168,10 @@ pub(crate) fn row(token: Uuid, activity: Option<&Activity>) -> Result<String> {
 pub(crate) const INSERT_ACTIVITY_SQLITE: &str = "
     INSERT INTO activity
         (event, happened_at, kind, requester, usage, owner, worker, things, worker_kudos,
-         style_owner)
+         style_owner, model)
     SELECT unhex(value ->> 'event'), value ->> 'at', value ->> 'kind', value ->> 'requester',
         value ->> 'usage', value ->> 'owner', unhex(value ->> 'worker'), value ->> 'things',
-        value ->> 'worker_kudos', value ->> 'style_owner'
+        value ->> 'worker_kudos', value ->> 'style_owner', value ->> 'model'
     FROM json_each($1)
     WHERE TRUE
     ON CONFLICT (event) DO NOTHING";

@@ -33,7 +33,7 @@ pub struct NewWorker {
 }
 
 /// A worker as it is stored.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Worker {
     /// Its id.
     pub id: WorkerId,
@@ -75,10 +75,14 @@ pub struct Worker {
     pub things: i64,
     /// Earned by jobs, as far as folded.
     pub kudos_generated: Kudos,
+    /// Raw units a second of its newest jobs, oldest first.
+    pub speeds: Vec<f64>,
+    /// Jobs it dropped lately, and since when that is counted.
+    pub drops: (i64, Timestamp),
 }
 
 /// What is new about a worker; the newest replaces what was not written yet.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct CheckIn {
     /// The worker.
     pub worker: WorkerId,
@@ -96,6 +100,10 @@ pub struct CheckIn {
     pub uncompleted: i64,
     /// Earned by being there, all in all.
     pub kudos_uptime: Kudos,
+    /// Raw units a second of its newest jobs, oldest first.
+    pub speeds: Vec<f64>,
+    /// Jobs it dropped lately, and since when that is counted.
+    pub drops: (i64, Timestamp),
 }
 
 /// What to change about a worker; `None` stays as it is. An empty text removes the text.
@@ -131,6 +139,9 @@ struct WorkerRow {
     fulfilled: i64,
     things: i64,
     kudos_generated: i64,
+    speeds: String,
+    drops: i64,
+    drops_since: i64,
 }
 
 impl WorkerRow {
@@ -158,6 +169,9 @@ impl WorkerRow {
             fulfilled: self.fulfilled,
             things: self.things,
             kudos_generated: Kudos::from_milli(self.kudos_generated),
+            // Speeds are made anew: what cannot be read is not worth an error.
+            speeds: serde_json::from_str(&self.speeds).unwrap_or_default(),
+            drops: (self.drops, Timestamp(self.drops_since)),
         })
     }
 }
@@ -173,6 +187,9 @@ pub(crate) struct CheckInRow<'a> {
     uptime: i64,
     uncompleted: i64,
     kudos_uptime: i64,
+    speeds: String,
+    drops: i64,
+    drops_since: i64,
 }
 
 impl CheckIn {
@@ -186,6 +203,9 @@ impl CheckIn {
             uptime: self.uptime,
             uncompleted: self.uncompleted,
             kudos_uptime: self.kudos_uptime.milli(),
+            speeds: serde_json::to_string(&self.speeds).unwrap_or_else(|_| "[]".to_owned()),
+            drops: self.drops.0,
+            drops_since: self.drops.1.0,
         }
     }
 }
@@ -198,7 +218,10 @@ pub(crate) const WRITE_CHECK_INS_SQLITE: &str = "
         ip = i.value ->> 'ip',
         uptime = i.value ->> 'uptime',
         uncompleted = i.value ->> 'uncompleted',
-        kudos_uptime = i.value ->> 'kudos_uptime'
+        kudos_uptime = i.value ->> 'kudos_uptime',
+        speeds = i.value ->> 'speeds',
+        drops = i.value ->> 'drops',
+        drops_since = i.value ->> 'drops_since'
     FROM json_each($1) AS i
     WHERE workers.id = unhex(i.value ->> 'id')";
 
@@ -210,10 +233,14 @@ pub(crate) const WRITE_CHECK_INS_POSTGRES: &str = "
         ip = i.ip,
         uptime = i.uptime,
         uncompleted = i.uncompleted,
-        kudos_uptime = i.kudos_uptime
+        kudos_uptime = i.kudos_uptime,
+        speeds = i.speeds,
+        drops = i.drops,
+        drops_since = i.drops_since
     FROM json_to_recordset(CAST($1 AS JSON)) AS i (
         id UUID, at BIGINT, agent TEXT, declared TEXT, ip TEXT, uptime BIGINT,
-        uncompleted BIGINT, kudos_uptime BIGINT)
+        uncompleted BIGINT, kudos_uptime BIGINT, speeds TEXT, drops BIGINT,
+        drops_since BIGINT)
     WHERE w.id = i.id";
 
 const INSERT: &str = "
@@ -228,7 +255,7 @@ macro_rules! select_workers {
             "
     SELECT id, name, kind, owner, agent, declared, paused, maintenance, maintenance_message,
         info, team, ip, created, last_check_in, uptime, uncompleted, kudos_uptime, fulfilled,
-        things, kudos_generated
+        things, kudos_generated, speeds, drops, drops_since
     FROM workers
     ",
             $condition

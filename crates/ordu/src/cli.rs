@@ -166,6 +166,10 @@ pub(crate) struct Server {
     #[arg(long, env = "ORDU_TEXT_VISION", value_parser = clap::builder::FalseyValueParser::new())]
     pub(crate) text_vision: bool,
 
+    /// A JSON file with news for `/api/v2/status/news`. It may change while the horde runs.
+    #[arg(long, env = "ORDU_NEWS", value_name = "FILE")]
+    pub(crate) news: Option<PathBuf>,
+
     /// Allow loopback clients to mint users at `/api/v2/dev/test-user`. For tests only.
     #[arg(long, env = "ORDU_TEST_APIKEYS", hide = true, value_parser = clap::builder::FalseyValueParser::new())]
     pub(crate) test_apikeys: bool,
@@ -228,6 +232,7 @@ impl Server {
             awarders: Vec::new(),
             model_reference: None,
             text_model_reference: None,
+            news: None,
             trust_threshold: None,
             text_vision: false,
             test_apikeys: false,

@@ -133,8 +133,6 @@ impl fmt::Display for Worker {
             capacity: _,
             outdated: _,
             decoys,
-            drops,
-            drops_since: _,
             stored: _,
         } = self;
         write!(
@@ -149,7 +147,8 @@ impl fmt::Display for Worker {
             record.uptime.0 / 1000,
             record.fulfilled
         )?;
-        write!(f, "dropped={} ({drops} lately) ", record.uncompleted)?;
+        let (dropped, lately) = (record.uncompleted, record.drops);
+        write!(f, "dropped={dropped} ({lately} lately) ")?;
         write!(
             f,
             "kudos={}+{}",

@@ -65,6 +65,10 @@ pub struct WorkerRecord {
     pub fulfilled: u64,
     /// Jobs dropped.
     pub uncompleted: u64,
+    /// Of these, those since [`Self::drops_since`]: too many bring maintenance.
+    pub drops: u32,
+    /// When the first of them was dropped.
+    pub drops_since: Timestamp,
     /// Work done, in raw units.
     pub things: u64,
     /// Earned by jobs.
@@ -89,6 +93,8 @@ impl WorkerRecord {
             speeds: VecDeque::new(),
             fulfilled: 0,
             uncompleted: 0,
+            drops: 0,
+            drops_since: Timestamp::default(),
             things: 0,
             kudos_generated: Kudos::ZERO,
             kudos_uptime: Kudos::ZERO,
@@ -119,8 +125,6 @@ pub struct Worker {
     pub(super) outdated: bool,
     /// Requests of which it got decoys.
     pub(super) decoys: BTreeSet<RequestId>,
-    pub(super) drops: u32,
-    pub(super) drops_since: Timestamp,
     pub(super) stored: Timestamp,
 }
 
@@ -240,8 +244,6 @@ impl Workers {
             capacity: None,
             outdated: false,
             decoys: BTreeSet::new(),
-            drops: 0,
-            drops_since: Timestamp::default(),
         };
         self.by_id.entry(worker.record.id).or_insert(worker);
     }
@@ -329,20 +331,20 @@ impl Workers {
     ) -> Option<Sanction> {
         let worker = self.by_id.get_mut(&id)?;
         worker.record.uncompleted += 1;
-        if worker.drops == 0 || now.since(worker.drops_since) > DROP_WINDOW {
-            worker.drops = 0;
-            worker.drops_since = now;
+        if worker.record.drops == 0 || now.since(worker.record.drops_since) > DROP_WINDOW {
+            worker.record.drops = 0;
+            worker.record.drops_since = now;
         }
-        worker.drops += 1;
+        worker.record.drops += 1;
         let limit = match (worker.record.kind, alert) {
             (WorkKind::Interrogation, _) => MAX_DROPS_ALCHEMIST,
             (_, Alert::Calm) => MAX_DROPS,
             (_, Alert::Raid) => MAX_DROPS_RAID,
         };
-        if worker.drops <= limit {
+        if worker.record.drops <= limit {
             return None;
         }
-        worker.drops = 0;
+        worker.record.drops = 0;
         let maintenance = (alert == Alert::Calm).then(|| DROPPED_TOO_MANY.to_owned());
         if let Some(reason) = &maintenance {
             worker.record.maintenance = Some(reason.clone());

@@ -215,6 +215,8 @@ impl App {
             uptime: record.uptime.0 / 1000,
             uncompleted: i64::try_from(record.uncompleted).unwrap_or(i64::MAX),
             kudos_uptime: record.kudos_uptime,
+            speeds: record.speeds.iter().copied().collect(),
+            drops: (i64::from(record.drops), record.drops_since),
         });
     }
 

@@ -10,6 +10,7 @@ pub(crate) mod text;
 pub(crate) mod kudos;
 pub(crate) mod message;
 pub(crate) mod shared_key;
+pub(crate) mod stats;
 pub(crate) mod status;
 pub(crate) mod user;
 pub(crate) mod user_edit;

@@ -415,6 +415,7 @@ fn activated(request: &Request, style_owner: Option<UserId>) -> Activity {
         things: 0,
         worker_kudos: Kudos::ZERO,
         style_owner,
+        model: None,
     }
 }
 

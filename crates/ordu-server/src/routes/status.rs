@@ -5,9 +5,10 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::{Path, Query, State};
 use ordu_api::ReturnCode;
-use ordu_api::status::{ModelStatus, Modes, Performance};
+use ordu_api::status::{ModelStatus, Modes, NewsPiece, Performance};
 use ordu_api::worker::WorkKind;
 use serde::Deserialize;
+use tokio::io::AsyncReadExt as _;
 
 use crate::app::App;
 use crate::error::{ApiError, ApiResult};
@@ -33,32 +34,35 @@ pub(crate) async fn models(
     State(app): State<Arc<App>>,
     Query(filter): Query<ModelFilter>,
 ) -> ApiResult<Json<Vec<ModelStatus>>> {
-    let kind = match filter.kind.as_deref() {
-        None | Some("image") => WorkKind::Image,
-        Some("text") => WorkKind::Text,
-        Some(other) => {
-            return Err(ApiError::field(
-                "type",
-                format!("'{other}' is neither image nor text"),
-            ));
-        }
-    };
+    let kind = filter.kind.as_deref().unwrap_or("image");
     let min = read_count("min_count", filter.min_count.as_deref(), 0)?;
     let max = read_count("max_count", filter.max_count.as_deref(), u64::MAX)?;
-    let is_wanted: fn(bool) -> bool = match filter.model_state.as_deref() {
-        None | Some("all") => |_| true,
-        Some("known") => |known| known,
-        Some("custom") => |known| !known,
-        Some(other) => {
-            let message = format!("`model_state` is '{other}': use all, known or custom");
-            return Err(ApiError::refused(ReturnCode::BadRequest, message));
-        }
+    let state = filter.model_state.as_deref().unwrap_or("all");
+    let is_wanted = read_model_state(state).ok_or_else(|| {
+        let message = format!("`model_state` is '{state}': use all, known or custom");
+        ApiError::refused(ReturnCode::BadRequest, message)
+    })?;
+    let kind = match kind {
+        "image" => WorkKind::Image,
+        "text" => WorkKind::Text,
+        // Nothing of another kind has models.
+        _ => return Ok(Json(Vec::new())),
     };
     let mut models = app.live().horde.models(kind, app.clock.now());
     models.retain(|model| {
         (min..=max).contains(&model.count) && is_wanted(app.reference.knows(kind, &model.name))
     });
     Ok(Json(models))
+}
+
+/// Which models a word means, by whether they are known.
+pub(super) fn read_model_state(word: &str) -> Option<fn(bool) -> bool> {
+    match word {
+        "all" => Some(|_| true),
+        "known" => Some(|known| known),
+        "custom" => Some(|known| !known),
+        _ => None,
+    }
 }
 
 fn read_count(name: &str, text: Option<&str>, default: u64) -> ApiResult<u64> {
@@ -113,6 +117,33 @@ fn decode_again(name: &str) -> String {
         }
     }
     String::from_utf8_lossy(&out).into_owned()
+}
+
+/// The largest document of news, in bytes.
+const MAX_NEWS_BYTES: u64 = 1 << 20;
+
+/// `GET /status/news`: the operator's document, newest first. What cannot be read is no news.
+pub(crate) async fn news(State(app): State<Arc<App>>) -> Json<Vec<NewsPiece>> {
+    let Some(file) = &app.config.news else {
+        return Json(Vec::new());
+    };
+    match read_news(file).await {
+        Ok(news) => Json(news),
+        Err(error) => {
+            tracing::warn!(%error, "the document of news cannot be read");
+            Json(Vec::new())
+        }
+    }
+}
+
+async fn read_news(file: &std::path::Path) -> std::io::Result<Vec<NewsPiece>> {
+    let mut text = Vec::new();
+    let opened = tokio::fs::File::open(file).await?;
+    opened.take(MAX_NEWS_BYTES).read_to_end(&mut text).await?;
+    let mut news: Vec<NewsPiece> = serde_json::from_slice(&text)?;
+    // Stable: pieces of one day stay in the document's order.
+    news.sort_by(|a, b| b.date_published.cmp(&a.date_published));
+    Ok(news)
 }
 
 /// `GET /status/modes`: raid mode is for moderators.

@@ -41,6 +41,7 @@ impl App {
                 ..
             } => {
                 tracing::info!(job.id = %job, request.id = %request, "a job took too long");
+                self.archive(job, now);
                 self.watch.forget_job(request, job);
                 let fault = Fault {
                     job,

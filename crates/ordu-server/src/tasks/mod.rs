@@ -8,6 +8,7 @@ mod messages;
 mod passkeys;
 mod pictures;
 mod reachability;
+mod statistics;
 mod trust;
 mod trusted;
 mod webhooks;
@@ -128,6 +129,11 @@ const TASKS: &[Task] = &[
         name: "reachability",
         pause: reachability::PAUSE,
         run: |app| Box::pin(reachability::run(app)),
+    },
+    Task {
+        name: "statistics",
+        pause: statistics::PAUSE,
+        run: |app| Box::pin(statistics::run(app)),
     },
     Task {
         name: "filters",

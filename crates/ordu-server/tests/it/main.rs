@@ -25,6 +25,7 @@ mod replay;
 mod restart;
 mod rewards;
 mod shared_keys;
+mod stats;
 mod styles;
 mod text;
 mod transport;

@@ -40,6 +40,7 @@ mod request;
 mod schema;
 mod setting;
 mod shared_key;
+mod statistics;
 mod style;
 mod transfer;
 mod trust;

@@ -55,6 +55,8 @@ fn check_in(worker: &NewWorker, seconds: i64) -> CheckIn {
         uptime: seconds,
         uncompleted: 1,
         kudos_uptime: Kudos::new(seconds),
+        speeds: vec![0.5, 1e6],
+        drops: (3, NOW),
     }
 }
 
@@ -69,6 +71,7 @@ async fn a_check_in_is_written_behind_and_the_newest_wins(database: &Database) {
     assert_eq!(found.last_check_in, Timestamp(NOW.0 + 60_000));
     assert_eq!((found.uptime, found.uncompleted), (60, 1));
     assert_eq!((found.kudos_uptime, found.ip), (Kudos::new(60), None));
+    assert_eq!((found.speeds, found.drops), (vec![0.5, 1e6], (3, NOW)));
     assert_eq!(
         (found.agent.as_str(), found.declared.as_str()),
         ("test:2:nobody", "{}")

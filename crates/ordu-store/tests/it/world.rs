@@ -116,6 +116,7 @@ pub(crate) fn settlement(request: RequestId, job: JobId, owner: UserId) -> Settl
             things: 1000,
             worker_kudos: Kudos::new(12),
             style_owner: None,
+            model: Some("sd".to_owned()),
         }),
         webhook: None,
     }

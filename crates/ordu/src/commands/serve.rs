@@ -68,6 +68,7 @@ pub(crate) fn config(options: &Options, data: &DataFolder) -> Result<Config> {
         } else {
             Vision::Off
         },
+        news: options.news.clone(),
         title: "Ordu".to_owned(),
         trust_threshold: options
             .trust_threshold

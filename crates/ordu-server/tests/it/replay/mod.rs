@@ -451,6 +451,8 @@ topics! {
     operations,
     rating,
     sharedkeys,
+    stats,
+    status,
     text_flow,
     text_pop,
     text_price,
@@ -459,7 +461,7 @@ topics! {
 }
 
 /// Topics that are not reproduced yet. `ORDU_REPLAY=topic,topic` says how far they are.
-const NOT_YET: &[&str] = &["protocol", "stats", "status", "styles", "teams", "users"];
+const NOT_YET: &[&str] = &["protocol", "styles", "teams", "users"];
 
 #[tokio::test]
 async fn topics_that_are_named() {
