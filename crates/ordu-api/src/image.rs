@@ -16,8 +16,8 @@ pub use fields::{
     REQUEST_SCHEMA, SAMPLERS, SUBMIT_SCHEMA, SUBMIT_STATES,
 };
 pub use job::{
-    ImageJob, ImagePayload, ImagePop, ImageSubmit, JobProgress, Metadata, Reward, SubmitState,
-    UPLOADED,
+    DRAIN, ImageJob, ImagePayload, ImagePop, ImageSubmit, JobProgress, Metadata, Reward,
+    SubmitState, UPLOADED,
 };
 
 /// What a client asks for at `POST /generate/async`.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use ordu_core::Kudos;
 use ordu_core::agent::Agent;
-use ordu_core::horde::{Delivered, Horde, Job, JobState, Request, Stored};
+use ordu_core::horde::{Blame, Delivered, Horde, Job, JobState, Request, Stored};
 use ordu_core::model_reference::ModelReference;
 use ordu_store::{JobState as StoredState, RequestState};
 
@@ -88,6 +88,7 @@ impl Rebuilder<'_> {
             deadline: row.assigned_at + row.ttl,
             decoy: false,
             state: state(row)?,
+            blame: Blame::Worker,
         })
     }
 }

@@ -295,6 +295,7 @@ async fn restore(app: &App) -> Result<(), StartError> {
             restored += 1;
         }
     }
+    app.live().horde.restarted(app.clock.now());
     tracing::info!(workers = workers.len(), requests = restored, "restored");
     Ok(())
 }

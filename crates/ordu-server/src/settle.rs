@@ -122,5 +122,6 @@ pub(crate) const fn how(aftermath: Aftermath) -> Faulted {
     match aftermath {
         Aftermath::Reopened => Faulted::Retry,
         Aftermath::GivenUp => Faulted::GiveUpSlot,
+        Aftermath::Returned => Faulted::Release,
     }
 }

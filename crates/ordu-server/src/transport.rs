@@ -44,14 +44,24 @@ pub(crate) async fn wrap(State(app): State<Arc<App>>, request: Request, next: Ne
         method = %request.method(),
         path = request.uri().path(),
     );
+    let path = request.uri().path().to_owned();
     let _active = app.count_active();
     let started = tokio::time::Instant::now();
     let request = request.map(|body| Paced::wrap(body, app.config.patience));
     let response = answer(&app, request, next).instrument(span.clone()).await;
     let response = in_form(response, id).await;
     let duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+    if response.status().is_server_error() && is_of_workers(&path) {
+        app.live().horde.note_trouble(app.clock.now());
+    }
     span.in_scope(|| tracing::debug!(status = response.status().as_u16(), duration_ms, "answered"));
     with_headers(response, &app, id)
+}
+
+/// Whether workers come here for jobs and with results.
+fn is_of_workers(path: &str) -> bool {
+    let is_job = path.ends_with("/pop") || path.ends_with("/submit");
+    is_job || path.starts_with("/blobs/")
 }
 
 /// Limits come first: who asks too often is not even read.

@@ -64,7 +64,7 @@ impl Courier<'_> {
                 Ok(()) => UPLOADED.to_owned(),
                 Err(error) => {
                     tracing::warn!(job.id = %id, error = %error, "a picture could not be uploaded");
-                    return self.fault(id).await;
+                    return self.fault(id, remarks).await;
                 }
             },
         };
@@ -79,13 +79,13 @@ impl Courier<'_> {
     }
 
     /// Tells the horde that there will be no picture.
-    pub(crate) async fn fault(self, id: JobId) -> Delivery {
+    pub(crate) async fn fault(self, id: JobId, remarks: Vec<Metadata>) -> Delivery {
         let result = ImageSubmit {
             id: id.to_string(),
             generation: FAULTED.to_owned(),
             state: SubmitState::Faulted,
             seed: NO_SEED,
-            gen_metadata: Vec::new(),
+            gen_metadata: remarks,
         };
         match self.submit(&result).await {
             Delivery::Accepted(_) => Delivery::Faulted,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use ordu_api::JobId;
-use ordu_api::image::{ImageJob, Metadata};
+use ordu_api::image::{DRAIN, ImageJob, Metadata};
 use ordu_engine::{Engine, EngineError, Limits, Picture};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep_until};
@@ -130,7 +130,7 @@ pub(crate) async fn work(shop: Arc<Workshop>, order: Order) -> End {
     let sampled = made.as_ref().ok().map(|made| made.sampled);
     let (pictures, remarks, verdict) = match made {
         Ok(made) => (made.pictures, made.remarks, None),
-        Err(fault) => (Vec::new(), Vec::new(), Some(fault.verdict())),
+        Err(fault) => (Vec::new(), fault.remarks(), Some(fault.verdict())),
     };
     let missing = job.ids.len().saturating_sub(pictures.len());
     let deliveries = shop.hand_back(&job, pictures, remarks, popped + ttl).await;
@@ -273,12 +273,12 @@ impl Workshop {
             timing: &self.timing,
         };
         let Some(Picture { image, seed }) = picture else {
-            return courier.fault(id).await;
+            return courier.fault(id, remarks).await;
         };
         let encoded = tokio::task::spawn_blocking(move || webp(image)).await;
         let Ok(Ok(picture)) = encoded else {
             tracing::error!(job.id = %id, "a picture could not be encoded");
-            return courier.fault(id).await;
+            return courier.fault(id, remarks).await;
         };
         let seed = i64::try_from(seed).unwrap_or(i64::MAX);
         courier
@@ -341,6 +341,20 @@ fn judge(deliveries: &[Delivery], missing: usize) -> Verdict {
 }
 
 impl Fault {
+    /// What the horde should know of it: who stops is not to blame.
+    fn remarks(&self) -> Vec<Metadata> {
+        let stops = matches!(
+            self,
+            Self::Stopping | Self::Generate(GenerateError::Engine(EngineError::Cancelled))
+        );
+        let drain = || Metadata {
+            kind: "information".to_owned(),
+            value: "see_ref".to_owned(),
+            reference: Some(DRAIN.to_owned()),
+        };
+        stops.then(drain).into_iter().collect()
+    }
+
     fn verdict(&self) -> Verdict {
         match self {
             Self::Stopping | Self::Generate(GenerateError::Engine(EngineError::Cancelled)) => {

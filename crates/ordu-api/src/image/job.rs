@@ -237,6 +237,10 @@ pub struct ImageSubmit {
     pub gen_metadata: Vec<Metadata>,
 }
 
+/// With this `ref`, a remark of the type `information` on a job that comes back without a result
+/// says that the worker ends its work: nobody is to blame.
+pub const DRAIN: &str = "drain";
+
 /// What `generation` says when the picture was uploaded to the given address.
 pub const UPLOADED: &str = "R2";
 

@@ -7,7 +7,7 @@ use ordu_api::{JobId, RequestId, UserId, WorkerId};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::Work;
+use super::{Blame, Work};
 use crate::{Kudos, Timestamp};
 
 /// One result of a request, given to one worker.
@@ -43,6 +43,9 @@ pub struct Job {
     pub decoy: bool,
     /// How far it is.
     pub state: JobState,
+    /// Whose fault it is, if it faulted.
+    #[serde(default)]
+    pub blame: Blame,
 }
 
 /// How far a job is. A job leaves `Running` exactly once.
@@ -102,8 +105,8 @@ pub enum Outcome {
         /// Remarks.
         metadata: Vec<Metadata>,
     },
-    /// Without one.
-    Faulted,
+    /// Without one, and whom the worker blames.
+    Faulted(Blame),
 }
 
 impl Outcome {
@@ -117,7 +120,7 @@ impl Outcome {
             .iter()
             .any(|remark| remark.kind == "censorship");
         if submit.state == SubmitState::Faulted && !censored {
-            return Self::Faulted;
+            return Self::Faulted(Blame::of_remarks(&submit.gen_metadata));
         }
         Self::Delivered {
             content: Content::Uploaded,
@@ -130,7 +133,7 @@ impl Outcome {
     /// Reads a submit of a form.
     pub fn form(submit: &AlchemySubmit) -> Self {
         let censored = match submit.state {
-            SubmitState::Faulted => return Self::Faulted,
+            SubmitState::Faulted => return Self::Faulted(Blame::Worker),
             SubmitState::Censored | SubmitState::Csam => true,
             SubmitState::Ok => false,
         };
@@ -171,7 +174,9 @@ impl Outcome {
             });
         }
         let censored = match submit.state {
-            SubmitState::Faulted => return Self::Faulted,
+            SubmitState::Faulted => {
+                return Self::Faulted(Blame::of_remarks(&submit.gen_metadata));
+            }
             SubmitState::Censored | SubmitState::Csam => true,
             SubmitState::Ok => is_marked,
         };

@@ -5,12 +5,13 @@
 
 use ordu_api::{JobId, RequestId, UserId, WorkerId};
 
+use super::blame::Notice;
 use super::demand::Demand;
 use super::queue::Ticket;
 use super::rank::Place;
 use super::{
-    Aftermath, CheckIn, Entry, Horde, Job, JobState, Offer, REQUEST_LIFETIME, Request, Sanction,
-    Slots, WorkerRecord,
+    Aftermath, Blame, CheckIn, Entry, Horde, Job, JobState, Offer, REQUEST_LIFETIME, Request,
+    Sanction, Slots, WorkerRecord,
 };
 use crate::{Kudos, Timestamp};
 
@@ -133,7 +134,7 @@ impl Horde {
                     self.deadlines.insert((job.deadline, job.id));
                 }
                 JobState::Done(_) => entry.finished += 1,
-                JobState::Faulted => entry.faults += 1,
+                JobState::Faulted => entry.faults += u32::from(job.blame != Blame::Nobody),
             }
             entry.jobs.push(job.id);
             self.jobs.insert(job.id, job);
@@ -246,8 +247,12 @@ impl Horde {
                 self.jobs.remove(&id);
                 continue;
             }
-            let aftermath = self.aftermath(job);
-            let sanction = self.fault(id, now);
+            let blame = self.blame(id, Notice::TimedOut, now);
+            let aftermath = self
+                .jobs
+                .get(&id)
+                .map_or(Aftermath::Returned, |job| self.aftermath(job, blame));
+            let sanction = self.fault(id, blame, now);
             lapses.push(Lapse::JobFaulted {
                 job: id,
                 request,
@@ -271,6 +276,8 @@ impl Horde {
             };
             entry.faulted = true;
             entry.open.close();
+            let jobs = entry.jobs.clone();
+            self.exonerate(&jobs);
             self.requeue(request);
             lapses.push(Lapse::RequestFaulted { request });
         }

@@ -20,8 +20,8 @@ use super::queue::{Group, Queue};
 use super::rank::Place;
 use super::workers::Worker;
 use super::{
-    Assignment, EXTRA_SLOW_LIFETIME, Entry, Horde, Job, JobState, REQUEST_LIFETIME, Request, Work,
-    kinds,
+    Assignment, Blame, EXTRA_SLOW_LIFETIME, Entry, Horde, Job, JobState, REQUEST_LIFETIME, Request,
+    Work, kinds,
 };
 use crate::agent::Agent;
 use crate::{Millis, Refusal, Role, Timestamp};
@@ -197,6 +197,7 @@ impl Horde {
             model: String::new(),
             decoy,
             state: JobState::Running,
+            blame: Blame::Worker,
         };
         let lifetime = capacity.pace.lifetime();
         let to_job = |part: Part| Job {

@@ -17,6 +17,7 @@ mod job;
 mod offer;
 mod request;
 
+mod blame;
 mod lifecycle;
 mod matching;
 mod progress;
@@ -47,6 +48,7 @@ use crate::model_reference::ModelReference;
 use crate::pricing::upfront;
 use crate::{Kudos, Millis, Timestamp};
 
+pub use blame::Blame;
 pub use declared::{Common, Declared};
 pub use job::{Assignment, Content, Delivered, Job, JobState, Outcome, is_csam};
 pub use kinds::image::MAX_MODELS;
@@ -121,6 +123,8 @@ pub struct Horde {
     recent: stats::Recent,
     /// How many requests ever came; tells equals apart.
     sequence: u64,
+    /// When the horde itself was last in trouble.
+    trouble: Option<Timestamp>,
 }
 
 /// One queue per kind of work.
@@ -215,6 +219,7 @@ impl Horde {
             hopeless: BTreeSet::new(),
             recent: stats::Recent::default(),
             sequence: 0,
+            trouble: None,
         }
     }
 

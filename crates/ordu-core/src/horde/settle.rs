@@ -9,9 +9,10 @@
 use ordu_api::worker::WorkKind;
 use ordu_api::{JobId, RequestId, ReturnCode, UserId, WorkerId};
 
+use super::blame::Notice;
 use super::workers::Finished;
 use super::{
-    Aftermath, Content, Delivered, Horde, Job, JobState, Outcome, Owner, REQUEST_LIFETIME,
+    Aftermath, Blame, Content, Delivered, Horde, Job, JobState, Outcome, Owner, REQUEST_LIFETIME,
     Sanction, kinds,
 };
 use crate::ledger::{Entry, Event, Reason};
@@ -101,6 +102,8 @@ pub struct Confirmed {
 pub(super) struct Pending {
     at: Timestamp,
     effect: Effect,
+    /// Whose fault it is, if there is no result.
+    blame: Blame,
 }
 
 impl Horde {
@@ -137,7 +140,7 @@ impl Horde {
             (JobState::Done(_), _) => return Err(duplicate(id)),
             // A form is somebody else's again: whatever comes now comes twice.
             (JobState::Faulted, _) if job.slot.is_some() => return Err(duplicate(id)),
-            (JobState::Faulted, Outcome::Faulted) => {
+            (JobState::Faulted, Outcome::Faulted(_)) => {
                 return Ok(settlement(Kudos::ZERO, Effect::Nothing));
             }
             (JobState::Faulted, Outcome::Delivered { .. }) => return Err(aborted(id)),
@@ -146,27 +149,42 @@ impl Horde {
         if job.decoy {
             // The answer looks like any other; nothing else happens.
             let reward = match &outcome {
-                Outcome::Faulted => Kudos::ZERO,
+                Outcome::Faulted(_) => Kudos::ZERO,
                 Outcome::Delivered { content, .. } => self.worth(job, by, content),
             };
             let settlement = settlement(reward, Effect::Nothing);
             self.end_decoy(id, outcome, now);
             return Ok(settlement);
         }
-        let settlement = match outcome {
-            Outcome::Faulted => {
-                let effect = Effect::Faulted(self.aftermath(job));
-                settlement(Kudos::ZERO, effect)
+        let blame = match outcome {
+            Outcome::Faulted(said) => self.blame(id, Notice::Said(said), now),
+            Outcome::Delivered { .. } => Blame::Nobody,
+        };
+        let job = self
+            .jobs
+            .get(&id)
+            .ok_or_else(|| unknown_job(&id.to_string()))?;
+        let (reward, effect) = match outcome {
+            Outcome::Faulted(_) => {
+                let effect = Effect::Faulted(self.aftermath(job, blame));
+                (Kudos::ZERO, effect)
             }
             Outcome::Delivered { .. } => {
                 let delivered = delivered(outcome, now);
                 let worth = self.worth(job, by, &delivered.content);
                 let delivery = self.deliver(job, by, worth, delivered)?;
-                settlement(worth, Effect::Delivered(Box::new(delivery)))
+                (worth, Effect::Delivered(Box::new(delivery)))
             }
         };
+        let settlement = Settlement {
+            job: id,
+            request: job.request,
+            reward,
+            effect,
+        };
         let effect = settlement.effect.clone();
-        self.pending.insert(id, Pending { at: now, effect });
+        let at = now;
+        self.pending.insert(id, Pending { at, effect, blame });
         Ok(settlement)
     }
 
@@ -176,13 +194,13 @@ impl Horde {
             request_done: false,
             sanction: None,
         };
-        let Some(Pending { at, effect }) = self.pending.remove(&id) else {
+        let Some(Pending { at, effect, blame }) = self.pending.remove(&id) else {
             return confirmed;
         };
         let request = self.jobs.get(&id).map(|job| job.request);
         match effect {
             Effect::Nothing => {}
-            Effect::Faulted(_) => confirmed.sanction = self.fault(id, at),
+            Effect::Faulted(_) => confirmed.sanction = self.fault(id, blame, at),
             Effect::Delivered(delivery) => self.finish(id, *delivery),
         }
         confirmed.request_done = request
@@ -268,7 +286,7 @@ impl Horde {
     fn end_decoy(&mut self, id: JobId, outcome: Outcome, now: Timestamp) {
         if let Some(job) = self.jobs.get_mut(&id) {
             job.state = match outcome {
-                Outcome::Faulted => JobState::Faulted,
+                Outcome::Faulted(_) => JobState::Faulted,
                 Outcome::Delivered { .. } => JobState::Done(delivered(outcome, now)),
             };
         }
@@ -301,19 +319,20 @@ impl Horde {
         self.requeue(request);
     }
 
-    /// Ends a running job without a result: its slot is open again, its worker is blamed.
-    pub(super) fn fault(&mut self, id: JobId, now: Timestamp) -> Option<Sanction> {
-        let aftermath = self.jobs.get(&id).map(|job| self.aftermath(job))?;
+    /// Ends a running job without a result: its slot is open again, and who is to blame is blamed.
+    pub(super) fn fault(&mut self, id: JobId, blame: Blame, now: Timestamp) -> Option<Sanction> {
+        let aftermath = self.jobs.get(&id).map(|job| self.aftermath(job, blame))?;
         let job = self.jobs.get_mut(&id)?;
         job.state = JobState::Faulted;
+        job.blame = blame;
         let (request, deadline, worker) = (job.request, job.deadline, job.worker);
         let slot = job.slot;
         self.deadlines.remove(&(deadline, id));
         if let Some(entry) = self.requests.get_mut(&request) {
             entry.running = entry.running.saturating_sub(1);
-            entry.faults += 1;
+            entry.faults += u32::from(blame != Blame::Nobody);
             match aftermath {
-                Aftermath::Reopened => entry.reopen(slot),
+                Aftermath::Reopened | Aftermath::Returned => entry.reopen(slot),
                 Aftermath::GivenUp => entry.asked = entry.asked.saturating_sub(1),
             }
             if entry.is_hopeless() {
@@ -321,7 +340,19 @@ impl Horde {
             }
         }
         self.requeue(request);
-        self.workers.drop_job(worker, self.policy.alert, now)
+        let sanction = match blame {
+            Blame::Worker => self.workers.drop_job(worker, self.policy.alert, now),
+            Blame::Request | Blame::Nobody => None,
+        };
+        if aftermath == Aftermath::GivenUp {
+            let of_form = |job: &&Job| job.slot == slot;
+            let entry = self.requests.get(&request);
+            let jobs = entry.into_iter().flat_map(|entry| &entry.jobs);
+            let jobs = jobs.filter_map(|id| self.jobs.get(id)).filter(of_form);
+            let jobs: Vec<JobId> = jobs.map(|job| job.id).collect();
+            self.exonerate(&jobs);
+        }
+        sanction
     }
 }
 
@@ -360,7 +391,7 @@ fn delivered(outcome: Outcome, now: Timestamp) -> Delivered {
             censored,
             metadata,
         },
-        Outcome::Faulted => Delivered {
+        Outcome::Faulted(_) => Delivered {
             at: now,
             content: Content::default(),
             seed: 0,

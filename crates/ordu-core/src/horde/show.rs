@@ -24,6 +24,7 @@ impl fmt::Display for Horde {
             recent: _,
             sequence: _,
             by_user: _,
+            trouble: _,
         } = self;
         let waiting: Vec<_> = ordu_api::worker::WorkKind::ALL
             .into_iter()
@@ -104,6 +105,7 @@ impl fmt::Display for Job {
             deadline,
             decoy,
             state,
+            blame: _,
         } = self;
         let what = if *decoy { "decoy" } else { "job" };
         write!(
@@ -133,6 +135,8 @@ impl fmt::Display for Worker {
             capacity: _,
             outdated: _,
             decoys,
+            excuses: _,
+            excuses_since: _,
             stored: _,
         } = self;
         write!(

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use ordu_api::JobId;
 
-use super::{Entry, Horde, Job, JobState, MAX_FAULTS, Work};
+use super::{Blame, Entry, Horde, Job, JobState, MAX_FAULTS, Work};
 use crate::alchemy::AlchemySpec;
 
 /// A form that failed so often is given up.
@@ -29,6 +29,8 @@ pub enum Aftermath {
     Reopened,
     /// Nobody may: its form failed too often.
     GivenUp,
+    /// Another worker may take it, and the fault counts nowhere.
+    Returned,
 }
 
 impl Slots {
@@ -124,7 +126,9 @@ impl Entry {
         let aborts = |slot: u32| {
             let jobs = self.jobs.iter().filter_map(|id| jobs.get(id));
             let of_slot = jobs.filter(|job| job.slot == Some(slot));
-            of_slot.filter(|job| job.state == JobState::Faulted).count()
+            of_slot
+                .filter(|job| job.state == JobState::Faulted && job.blame != Blame::Nobody)
+                .count()
         };
         let given_up = spec.slots().filter(|slot| aborts(*slot) >= MAX_ABORTS);
         u32::try_from(given_up.count()).unwrap_or(0).min(self.asked)
@@ -142,7 +146,10 @@ impl Entry {
 
 impl Horde {
     /// What becomes of a job's slot if the job faults now.
-    pub(super) fn aftermath(&self, job: &Job) -> Aftermath {
+    pub(super) fn aftermath(&self, job: &Job, blame: Blame) -> Aftermath {
+        if blame == Blame::Nobody {
+            return Aftermath::Returned;
+        }
         let (Some(slot), Some(entry)) = (job.slot, self.requests.get(&job.request)) else {
             return Aftermath::Reopened;
         };
@@ -156,7 +163,7 @@ impl Horde {
     /// How often a form failed.
     pub(super) fn aborts(&self, entry: &Entry, slot: u32) -> usize {
         self.jobs_of(entry, slot)
-            .filter(|job| job.state == JobState::Faulted)
+            .filter(|job| job.state == JobState::Faulted && job.blame != Blame::Nobody)
             .count()
     }
 

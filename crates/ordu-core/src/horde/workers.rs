@@ -34,9 +34,19 @@ const MAX_DROPS_RAID: u32 = 10;
 /// The same for alchemists, always.
 const MAX_DROPS_ALCHEMIST: u32 = 100;
 
-/// Why the horde itself sent a worker into maintenance. Workers look for these words.
-pub(super) const DROPPED_TOO_MANY: &str = "This worker has been dropping too many jobs and was put \
-    into maintenance mode. Look at its log, then end maintenance";
+/// More excuses than this within the same time help no more.
+const MAX_EXCUSES: u32 = 20;
+
+/// Why the horde itself sent a worker into maintenance, and what to do. Workers look for the words
+/// of the first sentence.
+fn dropped_too_many(drops: u32) -> String {
+    format!(
+        "This worker has been dropping too many jobs and was put into maintenance mode. {drops} \
+         jobs within an hour came back without a result, or too late. Look at its log for the \
+         reason: often it is too little memory, or more threads or larger pictures than it can do \
+         in time. Then end maintenance, by the worker's page or with `maintenance: false`"
+    )
+}
 
 /// What must survive of a worker.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -125,6 +135,9 @@ pub struct Worker {
     pub(super) outdated: bool,
     /// Requests of which it got decoys.
     pub(super) decoys: BTreeSet<RequestId>,
+    /// How often it blamed something else, since when.
+    pub(super) excuses: u32,
+    pub(super) excuses_since: Timestamp,
     pub(super) stored: Timestamp,
 }
 
@@ -244,6 +257,8 @@ impl Workers {
             capacity: None,
             outdated: false,
             decoys: BTreeSet::new(),
+            excuses: 0,
+            excuses_since: Timestamp::default(),
         };
         self.by_id.entry(worker.record.id).or_insert(worker);
     }
@@ -344,8 +359,8 @@ impl Workers {
         if worker.record.drops <= limit {
             return None;
         }
+        let maintenance = (alert == Alert::Calm).then(|| dropped_too_many(worker.record.drops));
         worker.record.drops = 0;
-        let maintenance = (alert == Alert::Calm).then(|| DROPPED_TOO_MANY.to_owned());
         if let Some(reason) = &maintenance {
             worker.record.maintenance = Some(reason.clone());
             self.epoch += 1;
@@ -354,6 +369,31 @@ impl Workers {
             worker: id,
             maintenance,
         })
+    }
+
+    /// Takes a drop back that turned out not to be the worker's fault.
+    pub(super) fn take_drop_back(&mut self, id: WorkerId) {
+        if let Some(worker) = self.by_id.get_mut(&id) {
+            worker.record.drops = worker.record.drops.saturating_sub(1);
+        }
+    }
+
+    /// Whether a worker may blame something else for a drop. Who does so all the time may not.
+    pub(super) fn excuse(&mut self, id: WorkerId, now: Timestamp) -> bool {
+        let Some(worker) = self.by_id.get_mut(&id) else {
+            return true;
+        };
+        if worker.excuses == 0 || now.since(worker.excuses_since) > DROP_WINDOW {
+            worker.excuses = 0;
+            worker.excuses_since = now;
+        }
+        worker.excuses = worker.excuses.saturating_add(1);
+        worker.excuses <= MAX_EXCUSES
+    }
+
+    pub(super) fn is_in_maintenance(&self, id: WorkerId) -> bool {
+        let worker = self.by_id.get(&id);
+        worker.is_some_and(|worker| worker.record.maintenance.is_some())
     }
 
     pub(super) fn set_maintenance(&mut self, id: WorkerId, reason: Option<String>) {

@@ -16,6 +16,9 @@ const DEADLINE: Duration = Duration::from_secs(3);
 pub(crate) async fn run(app: Arc<App>) {
     let answered = tokio::time::timeout(DEADLINE, app.store.ping()).await;
     let reachable = matches!(answered, Ok(Ok(())));
+    if !reachable {
+        app.live().horde.note_trouble(app.clock.now());
+    }
     if app.reachable.swap(reachable, Ordering::Relaxed) != reachable {
         tracing::warn!(reachable, "the database changed");
     }

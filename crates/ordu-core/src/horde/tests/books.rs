@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use uuid::Uuid;
 
 use super::world::{World, request_id};
-use crate::horde::{Assignment, Content, Effect, Outcome, Owner};
+use crate::horde::{Assignment, Blame, Content, Effect, Outcome, Owner};
 use crate::ledger::{Account, Entry, Event, Reason};
 use crate::pricing::forgive;
 use crate::{Kudos, Millis, Role, Roles, standing};
@@ -274,7 +274,7 @@ impl Kept {
             roles: roles(job.owner),
         };
         let outcome = match hand {
-            Hand::Fault => Outcome::Faulted,
+            Hand::Fault => Outcome::Faulted(Blame::Worker),
             Hand::Result | Hand::Censored => Outcome::Delivered {
                 content: match (job.kudos, job.slot) {
                     (None, _) => Content::Text("word ".repeat(50)),

@@ -1,6 +1,7 @@
 //! The horde, tested through a world in text: see [`world`].
 
 mod alchemy;
+mod blame;
 mod books;
 mod flow;
 mod limits;

@@ -10,8 +10,8 @@ use proptest::prelude::*;
 
 use super::world::{World, request_id, worker_id};
 use crate::horde::{
-    Content, Declared, Effect, Entry, Idle, JobState, Lapse, MAX_FAULTS, Outcome, Owner, Request,
-    Work,
+    Blame, Content, Declared, Effect, Entry, Idle, JobState, Lapse, MAX_FAULTS, Outcome, Owner,
+    Request, Work,
 };
 use crate::image::ImageSpec;
 use crate::ledger::Account;
@@ -263,7 +263,11 @@ impl Checked {
             roles: Roles::NONE,
         };
         let outcome = match hand {
-            Hand::Fault => Outcome::Faulted,
+            Hand::Fault => Outcome::Faulted(match job.id.uuid().as_u128() % 3 {
+                0 => Blame::Worker,
+                1 => Blame::Request,
+                _ => Blame::Nobody,
+            }),
             Hand::Result | Hand::Censored => Outcome::Delivered {
                 content: match (job.kudos, job.slot) {
                     (None, _) => Content::Text("word ".repeat(50)),
@@ -347,9 +351,11 @@ impl Checked {
             let taken = open + entry.running + entry.finished;
             assert!(entry.faulted || taken <= entry.asked.max(entry.finished + entry.running));
             let states = entry.jobs.iter().map(|job| &horde.jobs[job].state);
-            let running = states.clone().filter(|state| **state == JobState::Running);
+            let running = states.filter(|state| **state == JobState::Running);
             assert_eq!(running.count(), entry.running as usize);
-            let faults = states.filter(|state| **state == JobState::Faulted);
+            let jobs = entry.jobs.iter().map(|job| &horde.jobs[job]);
+            let faults = jobs.filter(|job| job.state == JobState::Faulted);
+            let faults = faults.filter(|job| job.blame != Blame::Nobody);
             assert_eq!(faults.count(), entry.faults as usize);
             let given_up = entry.faults as usize >= MAX_FAULTS;
             assert!(!entry.faulted || given_up && open == 0);

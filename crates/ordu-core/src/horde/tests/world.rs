@@ -206,6 +206,8 @@ impl World {
             }
             "pause" => self.horde.pause(worker_id(name)),
             "forget" => self.horde.forget_worker(worker_id(name)),
+            "trouble" => self.horde.note_trouble(self.now),
+            "restarted" => self.horde.restarted(self.now),
             "raid" => self.horde.set_policy(Policy { alert: Alert::Raid }),
             "release" => self.horde.release(&[self.job(name)]),
             "unsettle" => self.horde.unsettle(self.job(name)),
@@ -482,6 +484,7 @@ impl World {
                     let fate = match aftermath {
                         Aftermath::Reopened => "faulted",
                         Aftermath::GivenUp => "given up",
+                        Aftermath::Returned => "returned",
                     };
                     format!(" j{number} {fate} (open {open}){}", sanction(put.as_ref()))
                 }
@@ -526,6 +529,7 @@ fn effect(settlement: &Settlement) -> String {
         Effect::Nothing => String::new(),
         Effect::Faulted(Aftermath::Reopened) => " faulted".to_owned(),
         Effect::Faulted(Aftermath::GivenUp) => " given up".to_owned(),
+        Effect::Faulted(Aftermath::Returned) => " returned".to_owned(),
         Effect::Delivered(delivery) => {
             let censored = if delivery.delivered.censored {
                 " censored"

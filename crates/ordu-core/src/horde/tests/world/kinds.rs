@@ -168,10 +168,14 @@ pub(super) fn image_pop(name: &str, words: &Words<'_>) -> ImagePop {
 
 /// How a picture is handed back.
 pub(super) fn image_submit(words: &Words<'_>) -> ImageSubmit {
-    let remark = words.get("remark").map(|remark| Metadata {
-        kind: remark.to_owned(),
-        value: "nsfw".to_owned(),
-        reference: None,
+    // A kind, then what is said, then a reference: `source_image:download_failed`.
+    let remark = words.get("remark").map(|remark| {
+        let mut parts = remark.split(':').map(str::to_owned);
+        Metadata {
+            kind: parts.next().unwrap_or_default(),
+            value: parts.next().unwrap_or_else(|| "nsfw".to_owned()),
+            reference: parts.next(),
+        }
     });
     ImageSubmit {
         id: String::new(),
