@@ -1,11 +1,12 @@
 //! What each call costs the database. On PostgreSQL a statement is a round trip over the network.
 
 use ordu_api::alchemy::AlchemyPop;
+use ordu_api::image::ImagePop;
 use ordu_server::Config;
 
 use crate::support::{
-    TestHorde, alchemy_pop, alchemy_request, answered, on_each_database, text_pop, text_request,
-    written,
+    TestHorde, alchemy_pop, alchemy_request, answered, delivered, on_each_database, pop, request,
+    text_pop, text_request, written,
 };
 
 /// How often a call is measured: what happens by itself meanwhile makes some look dearer.
@@ -64,11 +65,62 @@ async fn texts_cost_one_round_trip_a_step_and_looking_costs_none() {
         })
         .await;
 
-        assert_eq!((looked, idle), ((0, 0), (0, 0)));
+        assert_no_trip(database, &[("status", looked), ("idle pop", idle)]);
         assert_one_trip(
             database,
             &[("async", asked), ("pop", popped), ("submit", submitted)],
         );
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn images_cost_one_round_trip_a_step_and_looking_costs_none() {
+    on_each_database(async |database| {
+        let horde = TestHorde::start_with(|config| Config {
+            database: database.to_owned(),
+            ..config
+        })
+        .await;
+        let owner = horde.user("owner", 10_000.0).await;
+        let client = horde.client(&owner.api_key);
+        let one = ImagePop {
+            amount: 1,
+            ..pop("w")
+        };
+        client.pop_image(&one).await.unwrap();
+        let first = client.async_image(&request()).await.unwrap().id;
+        let asked = least(&horde, async || {
+            client.async_image(&request()).await.unwrap();
+        })
+        .await;
+        let mut jobs = Vec::new();
+        let popped = least(&horde, async || {
+            jobs.push(client.pop_image(&one).await.unwrap().ids[0]);
+        })
+        .await;
+        let checked = least(&horde, async || {
+            client.check(first).await.unwrap();
+        })
+        .await;
+        let submitted = least(&horde, async || {
+            let job = jobs.pop().unwrap();
+            client.submit_image(&delivered(job)).await.unwrap();
+        })
+        .await;
+        let status = least(&horde, async || {
+            client.status(first).await.unwrap();
+        })
+        .await;
+        while client.pop_image(&one).await.unwrap().id.is_some() {}
+        let idle = least(&horde, async || {
+            client.pop_image(&one).await.unwrap();
+        })
+        .await;
+        let looks = [("check", checked), ("status", status), ("idle pop", idle)];
+        assert_no_trip(database, &looks);
+        let steps = [("async", asked), ("pop", popped), ("submit", submitted)];
+        assert_one_trip(database, &steps);
     })
     .await;
 }
@@ -114,7 +166,7 @@ async fn forms_cost_one_round_trip_a_step_and_looking_costs_none() {
             client.pop_alchemy(&one).await.unwrap();
         })
         .await;
-        assert_eq!((looked, idle), ((0, 0), (0, 0)));
+        assert_no_trip(database, &[("status", looked), ("idle pop", idle)]);
         assert_one_trip(
             database,
             &[("async", asked), ("pop", popped), ("submit", submitted)],
@@ -123,8 +175,23 @@ async fn forms_cost_one_round_trip_a_step_and_looking_costs_none() {
     .await;
 }
 
+/// What costs nothing, on any database.
+fn assert_no_trip(database: &str, looks: &[(&str, (u64, u64))]) {
+    for (look, cost) in looks {
+        show(database, look, *cost);
+        assert_eq!(*cost, (0, 0), "{look}");
+    }
+}
+
+fn show(database: &str, call: &str, (trips, commits): (u64, u64)) {
+    let name = database.split(':').next().unwrap_or_default();
+    println!("{name:10} {call:10} {trips:3} statements {commits:3} commits");
+}
+
+/// What costs one round trip on PostgreSQL, where a statement is one, and one fsync on SQLite.
 fn assert_one_trip(database: &str, steps: &[(&str, (u64, u64))]) {
     for (step, (trips, commits)) in steps {
+        show(database, step, (*trips, *commits));
         assert_eq!(*commits, 1, "{step}");
         assert!(
             !database.starts_with("postgres") || *trips == 1,
