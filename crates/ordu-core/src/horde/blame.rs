@@ -13,7 +13,7 @@ use ordu_api::image::{DRAIN, Metadata};
 use ordu_api::{JobId, WorkerId};
 use serde::{Deserialize, Serialize};
 
-use super::{Horde, Job, JobState, MAX_FAULTS};
+use super::{Horde, Job, MAX_FAULTS};
 use crate::{Millis, Timestamp};
 
 /// After a start, jobs that are due get this much longer: their workers could not hand them back.
@@ -115,7 +115,7 @@ impl Horde {
 
     /// Takes the drops back from workers that failed on the same thing one after the other.
     pub(super) fn exonerate(&mut self, jobs: &[JobId]) {
-        let failed = |job: &&Job| job.state == JobState::Faulted && job.blame != Blame::Nobody;
+        let failed = |job: &&Job| job.is_abort();
         let failed = || {
             jobs.iter()
                 .filter_map(|id| self.jobs.get(id))

@@ -48,6 +48,13 @@ pub struct Job {
     pub blame: Blame,
 }
 
+impl Job {
+    /// Whether it came to nothing, and that counts against what was asked.
+    pub fn is_abort(&self) -> bool {
+        self.state == JobState::Faulted && self.blame != Blame::Nobody
+    }
+}
+
 /// How far a job is. A job leaves `Running` exactly once.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -10,8 +10,8 @@ use super::demand::Demand;
 use super::queue::Ticket;
 use super::rank::Place;
 use super::{
-    Aftermath, Blame, CheckIn, Entry, Horde, Job, JobState, Offer, REQUEST_LIFETIME, Request,
-    Sanction, Slots, WorkerRecord,
+    Aftermath, CheckIn, Entry, Horde, Job, JobState, Offer, REQUEST_LIFETIME, Request, Sanction,
+    Slots, WorkerRecord,
 };
 use crate::{Kudos, Timestamp};
 
@@ -134,7 +134,7 @@ impl Horde {
                     self.deadlines.insert((job.deadline, job.id));
                 }
                 JobState::Done(_) => entry.finished += 1,
-                JobState::Faulted => entry.faults += u32::from(job.blame != Blame::Nobody),
+                JobState::Faulted => entry.faults += u32::from(job.is_abort()),
             }
             entry.jobs.push(job.id);
             self.jobs.insert(job.id, job);

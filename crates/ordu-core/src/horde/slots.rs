@@ -106,7 +106,7 @@ fn open_forms(spec: &AlchemySpec, jobs: &[Job]) -> BTreeSet<u32> {
     let is_open = |slot: &u32| {
         let of_slot = || jobs.iter().filter(|job| job.slot == Some(*slot));
         let is_taken = of_slot().any(|job| job.state != JobState::Faulted);
-        !is_taken && of_slot().count() < MAX_ABORTS
+        !is_taken && of_slot().filter(|job| job.is_abort()).count() < MAX_ABORTS
     };
     spec.slots().filter(is_open).collect()
 }
@@ -126,9 +126,7 @@ impl Entry {
         let aborts = |slot: u32| {
             let jobs = self.jobs.iter().filter_map(|id| jobs.get(id));
             let of_slot = jobs.filter(|job| job.slot == Some(slot));
-            of_slot
-                .filter(|job| job.state == JobState::Faulted && job.blame != Blame::Nobody)
-                .count()
+            of_slot.filter(|job| job.is_abort()).count()
         };
         let given_up = spec.slots().filter(|slot| aborts(*slot) >= MAX_ABORTS);
         u32::try_from(given_up.count()).unwrap_or(0).min(self.asked)
@@ -163,7 +161,7 @@ impl Horde {
     /// How often a form failed.
     pub(super) fn aborts(&self, entry: &Entry, slot: u32) -> usize {
         self.jobs_of(entry, slot)
-            .filter(|job| job.state == JobState::Faulted && job.blame != Blame::Nobody)
+            .filter(|job| job.is_abort())
             .count()
     }
 

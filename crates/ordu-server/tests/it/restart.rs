@@ -3,13 +3,14 @@
 use std::path::Path;
 
 use ordu_api::ApiKey;
+use ordu_api::image::{DRAIN, Metadata, SubmitState};
 use ordu_core::image::ImageSpec;
 use ordu_core::model_reference::ModelReference;
 use ordu_core::pricing::image::estimate;
 use ordu_server::{BlobPlace, Config};
 
 use crate::s3::S3Server;
-use crate::support::{TestHorde, deliver_all, pop, request};
+use crate::support::{TestHorde, deliver_all, delivered, pop, request};
 
 #[tokio::test]
 async fn a_restart_brings_back_queue_jobs_and_results() {
@@ -111,4 +112,31 @@ async fn a_restart_forgets_no_hold() {
     assert_eq!(ask(&horde, &short.api_key).await, 403);
     assert_eq!(ask(&horde, &able.api_key).await, 202);
     assert_eq!(ask(&horde, &able.api_key).await, 403);
+}
+
+#[tokio::test]
+async fn a_fault_that_was_nobodys_counts_nowhere_after_a_restart_either() {
+    let folder = tempfile::tempdir().unwrap();
+    let blobs = BlobPlace::Folder(folder.path().join("blobs"));
+    let horde = start(folder.path(), &blobs, "127.0.0.1:0").await;
+    let owner = horde.user("owner", 0.0).await;
+    let worker = horde.client(&owner.api_key);
+    let id = horde.anonymous().async_image(&request()).await.unwrap().id;
+    for name in ["w1", "w2", "w3"] {
+        let job = worker.pop_image(&pop(name)).await.unwrap().id.unwrap();
+        let mut drained = delivered(job);
+        drained.state = SubmitState::Faulted;
+        drained.gen_metadata = vec![Metadata {
+            kind: "information".to_owned(),
+            value: "see_ref".to_owned(),
+            reference: Some(DRAIN.to_owned()),
+        }];
+        worker.submit_image(&drained).await.unwrap();
+    }
+    horde.server.stop().await;
+
+    let horde = start(folder.path(), &blobs, "127.0.0.1:0").await;
+    horde.server.settle_down().await.unwrap();
+    let progress = horde.anonymous().check(id).await.unwrap();
+    assert_eq!((progress.waiting, progress.faulted), (1, false));
 }
