@@ -74,17 +74,18 @@ impl Pictures {
 
     /// Reads a URL or base64 text, and gives the picture back as WebP.
     pub(crate) async fn read(&self, source: &str, keep: Keep) -> Result<Source, Refusal> {
-        let bytes = if is_link(source) {
-            self.fetch(source).await?
-        } else {
-            decode_base64(source)?
-        };
-        self.recode(bytes, keep).await
+        if !is_link(source) {
+            return self.recode(decode_base64(source)?, keep).await;
+        }
+        let bytes = self.fetch(source).await?;
+        let recoded = self.recode(bytes.clone(), keep).await;
+        recoded.map_err(|refusal| refuse_fetched(&bytes, refusal))
     }
 
     /// Fetches a picture only to look how large it is: width and height in pixels.
     pub(crate) async fn measure(&self, url: &str) -> Result<(u32, u32), Refusal> {
-        dimensions(&self.fetch(url).await?)
+        let bytes = self.fetch(url).await?;
+        dimensions(&bytes).map_err(|refusal| refuse_fetched(&bytes, refusal))
     }
 
     async fn fetch(&self, url: &str) -> Result<Bytes, Refusal> {
@@ -190,6 +191,23 @@ fn unreadable(why: &str) -> Refusal {
         ReturnCode::ImageValidationFailed,
         format!("The picture cannot be read: {why}"),
     )
+}
+
+/// What was fetched and cannot be read is told apart from what was sent: no picture at all, or a broken one.
+///
+/// # Source
+/// `generation.md` § 2.1.
+fn refuse_fetched(bytes: &[u8], refusal: Refusal) -> Refusal {
+    if refusal.code != ReturnCode::ImageValidationFailed {
+        return refusal;
+    }
+    let is_picture = image::guess_format(bytes).is_ok();
+    let (code, what) = if is_picture {
+        (ReturnCode::SourceImageUnreadable, "holds a broken picture")
+    } else {
+        (ReturnCode::SourceImageUrlInvalid, "holds no picture")
+    };
+    Refusal::new(code, format!("The URL {what}: {}", refusal.message))
 }
 
 fn refuse_fetch(error: &FetchError) -> Refusal {

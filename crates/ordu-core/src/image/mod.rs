@@ -176,6 +176,7 @@ pub fn check(
     reference: &ModelReference,
 ) -> Result<ImageSpec, Refusal> {
     precheck(request, standing)?;
+    check_batching(request, standing)?;
     check_models(request, standing, reference)?;
     let subject = rules::Subject {
         request,
@@ -194,8 +195,8 @@ pub fn check(
     Ok(spec)
 }
 
-/// The steps that come before the look at workers, concurrency and address: NUL characters, then
-/// 9, 11 and 13. [`check`] repeats them.
+/// The steps that come before the look at workers: NUL characters, then 9 and 11. [`check`] repeats
+/// them.
 ///
 /// # Errors
 /// The first rule that is broken.
@@ -208,6 +209,17 @@ pub fn precheck(request: &ImageRequest, standing: &Standing) -> Result<(), Refus
         reference: &nothing,
     };
     rules::apply(rules::FIRST, &subject)
+}
+
+/// Step 13, between the looks at workers and at concurrency. [`check`] repeats it.
+///
+/// # Errors
+/// `RequiresTrust` for several results that must not be batched.
+pub fn check_batching(request: &ImageRequest, standing: &Standing) -> Result<(), Refusal> {
+    if !request.disable_batching {
+        return Ok(());
+    }
+    asking::unbatched(request.params.n.unwrap_or(1), standing)
 }
 
 /// Steps 18–26, which come before the look at who hides during a raid. [`check`] repeats them.

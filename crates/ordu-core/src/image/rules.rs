@@ -28,8 +28,8 @@ pub(super) struct Subject<'a> {
 
 type Rule = fn(&Subject<'_>) -> Verdict;
 
-/// The rules that come before the look at workers, concurrency and address.
-pub(super) const FIRST: &[Rule] = &[no_nul, extra_image_count, some_prompt, batching];
+/// The rules that come before the look at workers.
+pub(super) const FIRST: &[Rule] = &[no_nul, extra_image_count, some_prompt];
 
 /// The rules that come after the look at the prompt, and before that at who hides during a raid.
 pub(super) const MODELS: &[Rule] = &[
@@ -118,13 +118,6 @@ fn some_prompt(subject: &Subject<'_>) -> Verdict {
         ReturnCode::MissingPrompt,
         "The prompt is empty, say what to paint",
     )
-}
-
-fn batching(subject: &Subject<'_>) -> Verdict {
-    if !subject.request.disable_batching {
-        return Ok(());
-    }
-    asking::unbatched(subject.params.n.unwrap_or(1), subject.standing)
 }
 
 fn hires_fix(subject: &Subject<'_>) -> Verdict {

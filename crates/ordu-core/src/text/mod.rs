@@ -104,6 +104,7 @@ pub fn check(
     vision: Vision,
 ) -> Result<TextSpec, Refusal> {
     precheck(request, standing)?;
+    check_batching(request, standing)?;
     let mut spec = TextSpec::merge(request);
     token_overflow(&spec)?;
     sampler_order(&request.params)?;
@@ -116,7 +117,7 @@ pub fn check(
     Ok(spec)
 }
 
-/// The rules that come before the look at workers, concurrency and address. [`check`] repeats them.
+/// The rules that come before the look at workers. [`check`] repeats them.
 ///
 /// # Errors
 /// The first rule that is broken.
@@ -127,11 +128,18 @@ pub fn precheck(request: &TextRequest, standing: &Standing) -> Result<(), Refusa
         request.prompt.is_empty(),
         ReturnCode::MissingPrompt,
         "The prompt is empty, say what to go on from",
-    )?;
-    if request.disable_batching {
-        asking::unbatched(request.params.n.unwrap_or(1), standing)?;
+    )
+}
+
+/// The rule that comes between the looks at workers and at concurrency. [`check`] repeats it.
+///
+/// # Errors
+/// `RequiresTrust` for several results that must not be batched.
+pub fn check_batching(request: &TextRequest, standing: &Standing) -> Result<(), Refusal> {
+    if !request.disable_batching {
+        return Ok(());
     }
-    Ok(())
+    asking::unbatched(request.params.n.unwrap_or(1), standing)
 }
 
 /// Everything in a request that is stored as it came.

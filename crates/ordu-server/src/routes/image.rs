@@ -50,6 +50,10 @@ impl Wish for ImageRequest {
         image::precheck(self, standing)
     }
 
+    fn check_batching(&self, standing: &Standing) -> Result<(), Refusal> {
+        image::check_batching(self, standing)
+    }
+
     async fn admit(&mut self, app: &App, asker: Asker<'_>) -> ApiResult<()> {
         if let Some(prompt) = app.admit_image_prompt(asker, self).await? {
             self.prompt = prompt;

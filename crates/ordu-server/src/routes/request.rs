@@ -42,8 +42,13 @@ pub(crate) trait Wish {
     /// What it says about itself.
     fn claims(&self) -> Claims<'_>;
 
-    /// The checks that come before the look at workers and concurrency.
+    /// The checks that come before the look at workers.
     fn precheck(&self, standing: &Standing) -> Result<(), Refusal>;
+
+    /// The check between the looks at workers and at concurrency.
+    fn check_batching(&self, _: &Standing) -> Result<(), Refusal> {
+        Ok(())
+    }
 
     /// The look at the prompt, which may be another one afterwards.
     fn admit(&mut self, app: &App, asker: Asker<'_>) -> impl Future<Output = ApiResult<()>> + Send;
@@ -137,6 +142,7 @@ pub(crate) async fn ask<W: Wish>(
     };
     asked.request.precheck(&standing)?;
     check_workers(app, &claims)?;
+    asked.request.check_batching(&standing)?;
     let reservation = reserve_slots(app, account, &claims)?;
     let address = admit(app, account, &standing, &mut asked).await?;
     let claims = asked.request.claims();

@@ -46,6 +46,10 @@ impl Wish for TextRequest {
         text::precheck(self, standing)
     }
 
+    fn check_batching(&self, standing: &Standing) -> Result<(), Refusal> {
+        text::check_batching(self, standing)
+    }
+
     async fn admit(&mut self, app: &App, asker: Asker<'_>) -> ApiResult<()> {
         if let Some(prompt) = app.admit_text_prompt(asker, self)? {
             self.prompt = prompt;

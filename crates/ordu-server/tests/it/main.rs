@@ -13,6 +13,7 @@
 mod address;
 mod alchemy;
 mod blobs;
+mod conformance;
 mod faults;
 mod gifts;
 mod guard;
