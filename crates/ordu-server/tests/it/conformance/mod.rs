@@ -43,6 +43,10 @@ const FILES: &[(&str, &str)] = &[
         include_str!("../../../testdata/conformance/community.txt"),
     ),
     (
+        "Whole stories",
+        include_str!("../../../testdata/conformance/scenarios.txt"),
+    ),
+    (
         "Ratings",
         include_str!("../../../testdata/conformance/rating.txt"),
     ),
@@ -160,6 +164,11 @@ async fn workers() {
 #[tokio::test]
 async fn the_community() {
     keep("The community").await;
+}
+
+#[tokio::test]
+async fn whole_stories() {
+    keep("Whole stories").await;
 }
 
 #[tokio::test]
