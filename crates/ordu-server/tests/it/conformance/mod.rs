@@ -47,6 +47,10 @@ const FILES: &[(&str, &str)] = &[
         include_str!("../../../testdata/conformance/scenarios.txt"),
     ),
     (
+        "The checklist of the community",
+        include_str!("../../../testdata/conformance/checklist.txt"),
+    ),
+    (
         "Ratings",
         include_str!("../../../testdata/conformance/rating.txt"),
     ),
@@ -63,6 +67,8 @@ const LISTS: &[(&str, std::ops::RangeInclusive<u32>, &[u32])] = &[
     ("6.12", 1..=13, &[]),
     ("9.1", 1..=14, &[]),
     ("C6.1", 1..=17, &[]),
+    // 34 is about styles, which are not here yet.
+    ("17", 1..=40, &[34]),
 ];
 
 /// Codes that are declared but never sent, as `generation.md` § 2 says.
@@ -169,6 +175,11 @@ async fn the_community() {
 #[tokio::test]
 async fn whole_stories() {
     keep("Whole stories").await;
+}
+
+#[tokio::test]
+async fn the_checklist() {
+    keep("The checklist of the community").await;
 }
 
 #[tokio::test]

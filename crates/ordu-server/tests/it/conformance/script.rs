@@ -10,7 +10,7 @@
 //! - `later SECONDS` moves the clock and lets everything that happens by itself happen.
 //! - `WHO[@ADDRESS] [NAME=VALUE…] VERB|METHOD PATH [JSON] => STATUS [EXPECTED…]` is a call, with headers.
 //!   The JSON of a verb is laid over its usual body; `null` takes a member away. A JSON in `<…>` is sent as it stands.
-//! - Expected is any of: a return code; `errors.PATH`, a refused member; `/POINTER=JSON`, a member of the answer;
+//! - Expected is any of: `==JSON`, the whole answer; a return code; `errors.PATH`, a refused member; `/POINTER=JSON`, a member of the answer;
 //!   `/POINTER!`, one that is missing; `says "TEXT"`, a part of the message; `save NAME=/POINTER`.
 //! - `$NAME` stands for what was saved, `$WHO.id`, `$WHO.alias` and `$WHO.key` for somebody's.
 
@@ -167,7 +167,9 @@ impl Expected {
             ..Self::default()
         };
         while !rest.is_empty() {
-            rest = if rest.starts_with('/') {
+            rest = if let Some(body) = rest.strip_prefix('=') {
+                expected.read_member(body)
+            } else if rest.starts_with('/') {
                 expected.read_member(rest)
             } else {
                 expected.read_word(rest)

@@ -216,7 +216,13 @@ impl World {
 
     async fn try_call(&mut self, call: &Call) -> Result<(), String> {
         let answer = self.send(call).await;
-        judge(&call.expected, &answer).map_err(|why| {
+        let mut expected = call.expected.clone();
+        for (_, wanted) in &mut expected.members {
+            if let Some(Value::String(text)) = wanted {
+                *text = self.fill(text).await;
+            }
+        }
+        judge(&expected, &answer).map_err(|why| {
             format!(
                 "  {}\n  {why}\n  {} {}",
                 call.line, answer.status, answer.body
