@@ -69,7 +69,7 @@ return_codes! {
         InvalidTargetUsername, TooFastKudosTransfers, IdempotencyKeyConflict,
         TargetAccountFlagged, SourceAccountFlagged, FaultWhenKudosReceiving,
         FaultWhenKudosSending, EducationCannotSendKudos, InvalidAwardUsername, KudosAwardToAnon,
-        DeletedUserTransfer as "DeletedUser", SharedKeyExpiredTransfer as "SharedKeyExpired",
+        DeletedUserTransfer as "DeletedUser", SharedKeyExpiredNamed as "SharedKeyExpired",
         Profanity, ProfaneWorkerInfo, ProfaneUserName, ProfaneUserContact, ProfaneAdminComment,
         ProfaneTeamName, ProfaneTeamInfo, TooLong, TooLongWorkerName, TooLongUserName,
         NameAlreadyExists, WorkerNameAlreadyExists, TeamNameAlreadyExists, NoValidActions,

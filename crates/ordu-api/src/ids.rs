@@ -67,6 +67,8 @@ id! {
     TeamId,
     /// A style or a collection of styles.
     StyleId,
+    /// A picture that shows what a style does.
+    StyleExampleId,
     /// A set of styles.
     CollectionId,
     /// A message to workers.

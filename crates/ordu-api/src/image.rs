@@ -11,6 +11,7 @@ use crate::ids::{JobId, RequestId, WorkerId};
 mod fields;
 mod job;
 
+pub(crate) use fields::PARAMS as PARAM_FIELDS;
 pub use fields::{
     CONTROL_TYPES, METADATA_TYPES, METADATA_VALUES, POP_SCHEMA, POST_PROCESSORS, PROGRESS_SCHEMA,
     REQUEST_SCHEMA, SAMPLERS, SUBMIT_SCHEMA, SUBMIT_STATES,

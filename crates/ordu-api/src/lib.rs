@@ -12,6 +12,7 @@ pub mod ids;
 pub mod schema;
 
 pub mod alchemy;
+pub mod collection;
 pub mod filter;
 pub mod image;
 pub mod kudos;
@@ -21,14 +22,15 @@ pub mod operation;
 pub mod rating;
 pub mod shared_key;
 pub mod status;
+pub mod style;
 pub mod text;
 pub mod user;
 pub mod worker;
 
 pub use codes::ReturnCode;
 pub use ids::{
-    ApiKey, CollectionId, JobId, MessageId, RequestId, SharedKeyId, StyleId, TeamId, UserId,
-    WorkerId,
+    ApiKey, CollectionId, JobId, MessageId, RequestId, SharedKeyId, StyleExampleId, StyleId,
+    TeamId, UserId, WorkerId,
 };
 
 /// The path under which every operation of the protocol lives.

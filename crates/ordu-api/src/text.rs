@@ -11,6 +11,7 @@ use crate::image::{ExtraSourceImage, Metadata, Progress};
 mod fields;
 mod job;
 
+pub(crate) use fields::PARAMS as PARAM_FIELDS;
 pub use fields::{POP_SCHEMA, REQUEST_SCHEMA, SUBMIT_SCHEMA};
 pub use job::{TextJob, TextPayload, TextPop, TextSubmit};
 

@@ -13,6 +13,8 @@ use ordu_api::text::{TextParams, TextRequest};
 use crate::Kudos;
 use crate::image::split_prompt;
 
+pub mod rules;
+
 /// What a style's owner gets each time somebody else's request uses it, in kudos.
 pub const REWARD: Kudos = Kudos::new(2);
 
@@ -130,6 +132,23 @@ pub enum Category {
 }
 
 impl Category {
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Style => "style",
+            Self::Collection => "collection",
+        }
+    }
+
+    /// Where to look, if the text begins with it, and what follows.
+    fn split(text: &str) -> (Option<Self>, &str) {
+        let parts = text.split_once(PARTS);
+        let found = parts.and_then(|(word, rest)| Some((Self::from_word(word)?, rest)));
+        match found {
+            Some((category, rest)) => (Some(category), rest),
+            None => (None, text),
+        }
+    }
+
     fn from_word(word: &str) -> Option<Self> {
         match word {
             "style" => Some(Self::Style),
@@ -140,36 +159,44 @@ impl Category {
 }
 
 impl Name {
+    /// How the horde itself prints the name of a style: whose it is, what it is, how it is called.
+    pub fn print(category: Category, alias: &str, name: &str) -> String {
+        let word = category.word();
+        format!("{alias}{PARTS}{word}{PARTS}{name}")
+    }
+
+    /// Whether a look among these finds it.
+    pub fn is_in(&self, category: Category) -> bool {
+        self.category.is_none_or(|wanted| wanted == category)
+    }
+
     /// Reads a name in any of its forms: `name`, `style::name`, `alias#id::name`,
     /// `style::alias#id::name`, `alias#id::style::name`. What is in none of them is a name as a
     /// whole.
     pub fn parse(text: &str) -> Self {
-        let whole = || Self {
-            category: None,
-            owner: None,
-            name: text.to_owned(),
+        let (category, rest) = Category::split(text);
+        let (owner, rest) = split_owner(rest);
+        let (category, name) = match (category, owner) {
+            (None, Some(_)) => Category::split(rest),
+            _ => (category, rest),
         };
-        let Some((head, name)) = text.rsplit_once(PARTS) else {
-            return whole();
-        };
-        let (category, owner) = match head.split_once(PARTS) {
-            None => (Category::from_word(head), alias(head)),
-            Some((first, second)) => match Category::from_word(first) {
-                Some(category) => (Some(category), alias(second)),
-                None => (Category::from_word(second), alias(first)),
-            },
-        };
-        let parts = head.split(PARTS).count();
-        let understood = usize::from(category.is_some()) + usize::from(owner.is_some());
-        if understood != parts {
-            return whole();
-        }
         Self {
             category,
             owner,
             name: name.to_owned(),
         }
     }
+}
+
+/// Whose it must be, and what follows.
+fn split_owner(text: &str) -> (Option<UserId>, &str) {
+    for (at, _) in text.match_indices(PARTS) {
+        let (head, tail) = text.split_at(at);
+        if let Some(owner) = alias(head) {
+            return (Some(owner), tail.strip_prefix(PARTS).unwrap_or(tail));
+        }
+    }
+    (None, text)
 }
 
 /// A user's number, if the text has the form of an alias.

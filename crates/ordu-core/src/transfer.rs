@@ -84,7 +84,7 @@ impl Transfer {
                 "No account and no shared key has this name",
             ),
             Target::SharedKey { expired: true, .. } => refuse(
-                ReturnCode::SharedKeyExpiredTransfer,
+                ReturnCode::SharedKeyExpiredNamed,
                 "This shared key has expired",
             ),
             Target::Account(party) | Target::SharedKey { owner: party, .. } => Ok(party),
@@ -208,7 +208,7 @@ mod tests {
                     target: key(true, 0),
                     ..from(bad)
                 },
-                ReturnCode::SharedKeyExpiredTransfer,
+                ReturnCode::SharedKeyExpiredNamed,
             ),
             (
                 Transfer {

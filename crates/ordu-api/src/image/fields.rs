@@ -115,7 +115,8 @@ const SIZE: Kind = Kind::Integer {
 };
 const DENOISE: Kind = Kind::number(0.01, 1.0);
 
-const PARAMS: &[Field] = &[
+/// How to paint.
+pub(crate) const PARAMS: &[Field] = &[
     Field::optional(
         "sampler_name",
         Kind::Choice(SAMPLERS),

@@ -6,7 +6,8 @@
 use crate::image::SUBMIT_STATES;
 use crate::schema::{Field, Kind, Schema};
 
-const PARAMS: &[Field] = &[
+/// How to write.
+pub(crate) const PARAMS: &[Field] = &[
     Field::optional("n", Kind::integer(1, 20), "How many texts, default 1."),
     Field::optional(
         "max_length",

@@ -115,8 +115,11 @@ fn names_say_where_to_look() {
         ("x#y#7::collection::a", collection, owner, "a"),
         ("other::a", None, None, "other::a"),
         ("x::style::a", None, None, "x::style::a"),
-        ("style::style::a", None, None, "style::style::a"),
-        ("a::style::x#7::b", None, None, "a::style::x#7::b"),
+        ("style::style::a", style, None, "style::a"),
+        ("x#7::a::b", None, owner, "a::b"),
+        ("x#7::style::a::b", style, owner, "a::b"),
+        ("u::v#7::style::a", style, owner, "a"),
+        ("a::style::b", None, None, "a::style::b"),
         ("x#::a", None, None, "x#::a"),
         ("::", None, None, "::"),
         ("", None, None, ""),
@@ -159,6 +162,26 @@ proptest! {
         }
         let prompt = format!("{positive}###{negative}");
         prop_assert_eq!(fill(&template, &prompt), wanted);
+    }
+
+    /// What the horde prints leads back to what it was printed for.
+    #[test]
+    fn what_is_printed_is_read_again(
+        user in "[^:]{0,12}|[a-z]{1,4}::[a-z]{1,4}",
+        id in 0_i64..=UserId::MAX,
+        name in "[^:]{1,20}|[a-z]::?[a-z]",
+        is_style in any::<bool>(),
+    ) {
+        let category = if is_style { Category::Style } else { Category::Collection };
+        let other = if is_style { Category::Collection } else { Category::Style };
+        let read = Name::parse(&Name::print(category, &format!("{user}#{id}"), &name));
+        let owner = UserId::new(id);
+        prop_assert!(read.is_in(category) && !read.is_in(other));
+        let wanted = Name { category: Some(category), owner, name: name.clone() };
+        prop_assert_eq!(read, wanted);
+        let bare = Name::parse(&name);
+        prop_assert!(bare.is_in(category) && bare.is_in(other));
+        prop_assert_eq!((bare.owner, bare.name), (None, name));
     }
 
     #[test]
