@@ -8,6 +8,8 @@ mod error;
 mod store;
 
 mod address;
+mod collection;
+mod example;
 mod filter;
 mod job;
 mod ledger;
@@ -39,8 +41,10 @@ mod writer;
 #[cfg(feature = "testing")]
 pub mod testing;
 
+pub use collection::{Collection, CollectionChange, Member, NewCollection};
 pub use counters::Counters;
 pub use error::{Error, Result};
+pub use example::{Example, ExampleAdded, Precedence};
 pub use filter::{Filter, NewFilter};
 pub use fold::Folded;
 pub use job::{Assignment, Claim, Fault, Faulted, Job, JobState, NewJob, Settled, Settlement};
@@ -53,7 +57,7 @@ pub use shared_key::{NewSharedKey, SharedKey, SharedKeyChange};
 pub use statistics::{Archived, Count, ModelCounts, Statistics, Windows};
 pub use stats::{Activity, Bucket, Record, Totals};
 pub use store::Store;
-pub use style::{Collection, NewCollection, NewStyle, Style};
+pub use style::{NewStyle, OwnStyle, Style, StyleChange, StyleFilter, StyleSort};
 pub use suspicion::Suspicion;
 pub use transfer::{Transfer, Transferred, UserEdit};
 pub use user::{NewUser, Roles, User, UserChange, UserSort};

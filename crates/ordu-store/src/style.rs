@@ -1,4 +1,6 @@
-//! Styles and collections of styles.
+//! Styles.
+
+use std::collections::BTreeSet;
 
 use ordu_api::worker::WorkKind;
 use ordu_api::{CollectionId, SharedKeyId, StyleId, UserId};
@@ -8,7 +10,8 @@ use sqlx::FromRow;
 use uuid::Uuid;
 
 use crate::error::{Error, Result};
-use crate::pool::{Dialect, args};
+use crate::pool::{Connection, Dialect, args};
+use crate::worker::found;
 use crate::{Store, json};
 
 /// A new style.
@@ -42,6 +45,58 @@ pub struct NewStyle {
     pub created: Timestamp,
 }
 
+/// What is to be changed of a style; what is `None` stays.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the members of `NewStyle`")]
+pub struct StyleChange {
+    pub name: Option<String>,
+    pub info: Option<String>,
+    pub prompt: Option<String>,
+    pub params: Option<String>,
+    pub models: Option<Vec<String>>,
+    pub tags: Option<Vec<String>>,
+    pub public: Option<bool>,
+    pub nsfw: Option<bool>,
+    pub shared_key: Option<Option<SharedKeyId>>,
+}
+
+/// What comes first in a list of styles or collections.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StyleSort {
+    /// What is used most.
+    Popular,
+    /// What is there longest.
+    Age,
+}
+
+/// Which public styles to list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StyleFilter {
+    /// What they are for.
+    pub kind: WorkKind,
+    /// A tag that they must have.
+    pub tag: Option<String>,
+    /// A model that they must name.
+    pub model: Option<String>,
+    /// What comes first.
+    pub sort: StyleSort,
+    /// Which page of 25; the first is 0.
+    pub page: u32,
+}
+
+/// A style as its owner is shown with it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OwnStyle {
+    /// Its id.
+    pub id: StyleId,
+    /// What it is for.
+    pub kind: WorkKind,
+    /// Its name.
+    pub name: String,
+    /// Whether everybody finds it.
+    pub public: bool,
+}
+
 /// A style as it is stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the members of `NewStyle`, unless described")]
@@ -58,46 +113,6 @@ pub struct Style {
     pub public: bool,
     pub nsfw: bool,
     pub shared_key: Option<SharedKeyId>,
-    /// How often requests used it, as far as written.
-    pub use_count: i64,
-    pub created: Timestamp,
-}
-
-/// A new collection.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NewCollection {
-    /// Its id.
-    pub id: CollectionId,
-    /// Who made it.
-    pub owner: UserId,
-    /// What its styles are for.
-    pub kind: WorkKind,
-    /// Its name, unique among its owner's.
-    pub name: String,
-    /// What its owner says about it.
-    pub info: String,
-    /// Whether everybody finds it.
-    pub public: bool,
-    /// Its styles, in their order.
-    pub styles: Vec<StyleId>,
-    /// When.
-    pub created: Timestamp,
-}
-
-/// A collection as it is stored.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[expect(
-    missing_docs,
-    reason = "the members of `NewCollection`, unless described"
-)]
-pub struct Collection {
-    pub id: CollectionId,
-    pub owner: UserId,
-    pub kind: WorkKind,
-    pub name: String,
-    pub info: String,
-    pub public: bool,
-    pub styles: Vec<StyleId>,
     /// How often requests used it, as far as written.
     pub use_count: i64,
     pub created: Timestamp,
@@ -142,23 +157,11 @@ impl StyleRow {
     }
 }
 
-#[derive(Debug, FromRow)]
-struct CollectionRow {
-    id: Uuid,
-    owner: i64,
-    kind: String,
-    name: String,
-    info: String,
-    public: bool,
-    use_count: i64,
-    created: i64,
-}
-
-fn owner(number: i64) -> Result<UserId> {
+pub(crate) fn owner(number: i64) -> Result<UserId> {
     UserId::new(number).ok_or_else(|| Error::corrupt("styles.owner", &number.to_string()))
 }
 
-fn kind(name: &str) -> Result<WorkKind> {
+pub(crate) fn kind(name: &str) -> Result<WorkKind> {
     name.parse()
         .map_err(|_| Error::corrupt("styles.kind", name))
 }
@@ -181,19 +184,6 @@ macro_rules! select_styles {
     };
 }
 
-/// The members of [`CollectionRow`], before a condition.
-macro_rules! select_collections {
-    ($condition:literal) => {
-        concat!(
-            "
-    SELECT id, owner, kind, name, info, public, use_count, created
-    FROM collections
-    ",
-            $condition
-        )
-    };
-}
-
 const INSERT_STYLE: &str = "
     INSERT INTO styles
         (id, owner, kind, name, info, prompt, params, models, tags, public, nsfw, shared_key,
@@ -207,26 +197,77 @@ const FIND_STYLE_NAMED: &str = select_styles!(
     LIMIT 1"
 );
 
-const INSERT_COLLECTION: &str = "
-    INSERT INTO collections (id, owner, kind, name, info, public, created)
-    VALUES ($1, $2, $3, $4, $5, $6, $7)";
+/// Styles and collections on one page of a list.
+pub(crate) const PAGE: i64 = 25;
 
-const INSERT_MEMBER: &str = "
-    INSERT INTO collection_styles (collection, style, place)
+/// Where a page begins.
+pub(crate) fn offset(page: u32) -> i64 {
+    i64::from(page) * PAGE
+}
+
+/// What tags and models are called among the words of a style.
+const TAG: &str = "tag";
+const MODEL: &str = "model";
+
+const INSERT_WORD: &str = "
+    INSERT INTO style_words (style, sort, word)
     VALUES ($1, $2, $3)";
 
-const FIND_COLLECTION: &str = select_collections!("WHERE id = $1");
-const FIND_COLLECTION_NAMED: &str = select_collections!(
-    "WHERE name = $1 AND ($2 IS NULL OR owner = $2)
-    ORDER BY created, id
-    LIMIT 1"
-);
+const DELETE_WORDS: &str = "
+    DELETE FROM style_words
+    WHERE style = $1 AND sort = $2";
 
-const LIST_MEMBERS: &str = "
-    SELECT style
-    FROM collection_styles
-    WHERE collection = $1
-    ORDER BY place";
+/// A shared key comes with whether it is to be changed: it may be changed to none.
+const UPDATE_STYLE: &str = "
+    UPDATE styles
+    SET name = COALESCE($2, name),
+        info = COALESCE($3, info),
+        prompt = COALESCE($4, prompt),
+        params = COALESCE($5, params),
+        models = COALESCE($6, models),
+        tags = COALESCE($7, tags),
+        public = COALESCE($8, public),
+        nsfw = COALESCE($9, nsfw),
+        shared_key = CASE WHEN $10 THEN $11 ELSE shared_key END
+    WHERE id = $1";
+
+const DELETE_STYLE: &str = "
+    DELETE FROM styles
+    WHERE id = $1";
+
+/// Public styles of a kind that have the words which are asked for, before their order.
+macro_rules! select_public {
+    ($order:literal) => {
+        concat!(
+            "
+    SELECT id, owner, kind, name, info, prompt, params, models, tags, public, nsfw, shared_key,
+        use_count, created
+    FROM styles AS s
+    WHERE public AND kind = $1
+        AND ($2 IS NULL
+             OR EXISTS (SELECT 1
+                        FROM style_words AS w
+                        WHERE w.style = s.id AND w.sort = 'tag' AND w.word = $2))
+        AND ($3 IS NULL
+             OR EXISTS (SELECT 1
+                        FROM style_words AS w
+                        WHERE w.style = s.id AND w.sort = 'model' AND w.word = $3))
+    ORDER BY ",
+            $order,
+            "
+    LIMIT $4 OFFSET $5"
+        )
+    };
+}
+
+const LIST_POPULAR: &str = select_public!("use_count DESC, created, id");
+const LIST_BY_AGE: &str = select_public!("created, id");
+
+const LIST_OF_OWNER: &str = "
+    SELECT id, kind, name, public
+    FROM styles
+    WHERE owner = $1
+    ORDER BY created, id";
 
 /// How often a style or a collection was used, as the statements take it.
 #[derive(Debug, Serialize)]
@@ -301,8 +342,88 @@ impl Store {
             style.shared_key.map(SharedKeyId::uuid),
             style.created.0,
         ];
-        self.pool.execute(INSERT_STYLE, values).await?;
-        Ok(())
+        let mut connection = self.pool.begin().await?;
+        let inserted = async {
+            connection.execute(INSERT_STYLE, values).await?;
+            insert_words(&mut connection, style.id, TAG, &style.tags).await?;
+            insert_words(&mut connection, style.id, MODEL, &style.models).await
+        }
+        .await;
+        connection.end(inserted).await
+    }
+
+    /// Changes a style.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], or [`Error::Taken`] when its owner has another style of this name.
+    pub async fn update_style(&self, id: StyleId, change: &StyleChange) -> Result<()> {
+        let values = args![
+            id.uuid(),
+            change.name.clone(),
+            change.info.clone(),
+            change.prompt.clone(),
+            change.params.clone(),
+            change.models.as_ref().map(json::object).transpose()?,
+            change.tags.as_ref().map(json::object).transpose()?,
+            change.public,
+            change.nsfw,
+            change.shared_key.is_some(),
+            change.shared_key.flatten().map(SharedKeyId::uuid),
+        ];
+        let mut connection = self.pool.begin().await?;
+        let updated = async {
+            found(connection.execute(UPDATE_STYLE, values).await?)?;
+            for (sort, words) in [(TAG, &change.tags), (MODEL, &change.models)] {
+                if let Some(words) = words {
+                    let of = args![id.uuid(), sort];
+                    connection.execute(DELETE_WORDS, of).await?;
+                    insert_words(&mut connection, id, sort, words).await?;
+                }
+            }
+            Ok(())
+        }
+        .await;
+        connection.end(updated).await
+    }
+
+    /// Deletes a style with its examples, also out of every collection.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`].
+    pub async fn delete_style(&self, id: StyleId) -> Result<()> {
+        found(self.pool.execute(DELETE_STYLE, args![id.uuid()]).await?)
+    }
+
+    /// A page of 25 public styles.
+    pub async fn list_styles(&self, filter: &StyleFilter) -> Result<Vec<Style>> {
+        let sql = match filter.sort {
+            StyleSort::Popular => LIST_POPULAR,
+            StyleSort::Age => LIST_BY_AGE,
+        };
+        let values = args![
+            filter.kind.name(),
+            filter.tag.clone(),
+            filter.model.clone(),
+            PAGE,
+            offset(filter.page),
+        ];
+        let rows: Vec<StyleRow> = self.pool.all(sql, values).await?;
+        rows.into_iter().map(StyleRow::into_style).collect()
+    }
+
+    /// The styles of one user, oldest first.
+    pub async fn list_styles_of(&self, owner: UserId) -> Result<Vec<OwnStyle>> {
+        let rows: Vec<(Uuid, String, String, bool)> =
+            self.pool.all(LIST_OF_OWNER, args![owner.get()]).await?;
+        let style = |(id, of, name, public): (Uuid, String, String, bool)| {
+            Ok(OwnStyle {
+                id: StyleId::from_uuid(id),
+                kind: kind(&of)?,
+                name,
+                public,
+            })
+        };
+        rows.into_iter().map(style).collect()
     }
 
     /// One style.
@@ -322,71 +443,24 @@ impl Store {
         row.map(StyleRow::into_style).transpose()
     }
 
-    /// Writes a new collection.
-    ///
-    /// # Errors
-    /// [`Error::Taken`] when its owner has a collection of this name, or a style is named twice.
-    pub async fn insert_collection(&self, collection: &NewCollection) -> Result<()> {
-        let id = collection.id.uuid();
-        let values = args![
-            id,
-            collection.owner.get(),
-            collection.kind.name(),
-            collection.name.clone(),
-            collection.info.clone(),
-            collection.public,
-            collection.created.0,
-        ];
-        let mut connection = self.pool.begin().await?;
-        let inserted = async {
-            connection.execute(INSERT_COLLECTION, values).await?;
-            for (place, style) in (0_i64..).zip(&collection.styles) {
-                let member = args![id, style.uuid(), place];
-                connection.execute(INSERT_MEMBER, member).await?;
-            }
-            Ok(())
-        }
-        .await;
-        connection.end(inserted).await
-    }
-
-    /// One collection.
-    pub async fn find_collection(&self, id: CollectionId) -> Result<Option<Collection>> {
-        let row: Option<CollectionRow> = self.pool.one(FIND_COLLECTION, args![id.uuid()]).await?;
-        self.with_members(row).await
-    }
-
-    /// The oldest collection of this name, of this owner if one is given.
-    pub async fn find_collection_named(
-        &self,
-        name: &str,
-        owner: Option<UserId>,
-    ) -> Result<Option<Collection>> {
-        let values = args![name, owner.map(UserId::get)];
-        let row: Option<CollectionRow> = self.pool.one(FIND_COLLECTION_NAMED, values).await?;
-        self.with_members(row).await
-    }
-
-    async fn with_members(&self, row: Option<CollectionRow>) -> Result<Option<Collection>> {
-        let Some(row) = row else { return Ok(None) };
-        let members: Vec<(Uuid,)> = self.pool.all(LIST_MEMBERS, args![row.id]).await?;
-        let styles = members.into_iter().map(|(id,)| StyleId::from_uuid(id));
-        Ok(Some(Collection {
-            id: CollectionId::from_uuid(row.id),
-            owner: owner(row.owner)?,
-            kind: kind(&row.kind)?,
-            name: row.name,
-            info: row.info,
-            public: row.public,
-            styles: styles.collect(),
-            use_count: row.use_count,
-            created: Timestamp(row.created),
-        }))
-    }
-
     /// Notes that a request used a style, chosen from a collection or not; written within a second
     /// or so, lost in a crash.
     pub fn style_used_later(&self, style: StyleId, collection: Option<CollectionId>) {
         self.behind.style_used(style, collection);
     }
+}
+
+/// Notes words to find a style by; one that is said twice counts once.
+async fn insert_words(
+    connection: &mut Connection,
+    style: StyleId,
+    sort: &str,
+    words: &[String],
+) -> Result<()> {
+    let distinct: BTreeSet<&String> = words.iter().collect();
+    for word in distinct {
+        let values = args![style.uuid(), sort, word.as_str()];
+        connection.execute(INSERT_WORD, values).await?;
+    }
+    Ok(())
 }

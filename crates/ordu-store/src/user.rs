@@ -269,6 +269,14 @@ const WIPE_SHARED_KEYS: &str = "
     DELETE FROM shared_keys
     WHERE owner = $1";
 
+const WIPE_COLLECTIONS: &str = "
+    DELETE FROM collections
+    WHERE owner = $1";
+
+const WIPE_STYLES: &str = "
+    DELETE FROM styles
+    WHERE owner = $1";
+
 const DETACH_SHARED_KEYS: &str = "
     UPDATE styles
     SET shared_key = NULL
@@ -402,9 +410,8 @@ impl Store {
         found(self.pool.execute(UPDATE, update_values(id, change)).await?)
     }
 
-    /// Removes everything personal from an account and deletes its workers and shared keys, for
-    /// good. The history
-    /// of its kudos stays.
+    /// Removes everything personal from an account and deletes its workers, shared keys, styles and
+    /// collections, for good. The history of its kudos stays.
     ///
     /// # Errors
     /// [`Error::NotFound`]; the anonymous account counts as not found.
@@ -416,6 +423,8 @@ impl Store {
                 WIPE_WORKERS,
                 WIPE_SUSPICIONS,
                 WIPE_PROBLEM_JOBS,
+                WIPE_COLLECTIONS,
+                WIPE_STYLES,
                 DETACH_SHARED_KEYS,
                 WIPE_SHARED_KEYS,
             ];

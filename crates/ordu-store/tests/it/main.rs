@@ -30,6 +30,8 @@ macro_rules! on_both {
 mod database;
 mod world;
 
+mod collection;
+mod example;
 mod group;
 mod guard;
 mod history;
