@@ -70,6 +70,7 @@ return_codes! {
         TargetAccountFlagged, SourceAccountFlagged, FaultWhenKudosReceiving,
         FaultWhenKudosSending, EducationCannotSendKudos, InvalidAwardUsername, KudosAwardToAnon,
         DeletedUserTransfer as "DeletedUser", SharedKeyExpiredNamed as "SharedKeyExpired",
+        SharedKeyEmptyNamed as "SharedKeyEmpty",
         Profanity, ProfaneWorkerInfo, ProfaneUserName, ProfaneUserContact, ProfaneAdminComment,
         ProfaneTeamName, ProfaneTeamInfo, TooLong, TooLongWorkerName, TooLongUserName,
         NameAlreadyExists, WorkerNameAlreadyExists, TeamNameAlreadyExists, NoValidActions,

@@ -114,6 +114,30 @@ impl Input for ordu_api::shared_key::SharedKeyInput {
     const SCHEMA: Schema = ordu_api::shared_key::SCHEMA;
 }
 
+impl<P: ordu_api::style::StyleParams> Input for ordu_api::style::StyleForm<P> {
+    const SCHEMA: Schema = P::FORM;
+}
+
+impl<P: ordu_api::style::StyleParams> Input for ordu_api::style::StyleChange<P> {
+    const SCHEMA: Schema = P::CHANGE;
+}
+
+impl Input for ordu_api::style::ExampleForm {
+    const SCHEMA: Schema = ordu_api::style::EXAMPLE_SCHEMA;
+}
+
+impl Input for ordu_api::style::ExampleChange {
+    const SCHEMA: Schema = ordu_api::style::EXAMPLE_CHANGE_SCHEMA;
+}
+
+impl Input for ordu_api::collection::CollectionForm {
+    const SCHEMA: Schema = ordu_api::collection::SCHEMA;
+}
+
+impl Input for ordu_api::collection::CollectionChange {
+    const SCHEMA: Schema = ordu_api::collection::CHANGE_SCHEMA;
+}
+
 /// A body that passed its table.
 pub(crate) struct Checked<T>(pub(crate) T);
 

@@ -103,7 +103,11 @@ pub(crate) async fn by_style(app: &App, key: SharedKeyId) -> ApiResult<Option<Pa
     let known = app.accounts.shared_keys().find(key).await?;
     let now = app.clock.now();
     match known.filter(|known| known.key.terms.check(now).is_ok()) {
-        Some(known) => Payer::through(app, known, Use::ByStyle).await.map(Some),
+        Some(known) => {
+            let payer = Payer::through(app, known, Use::ByStyle).await?;
+            // An account that is about to be deleted asks for nothing, and pays for nobody.
+            Ok(Some(payer).filter(|payer| !payer.account.user.roles.deleted))
+        }
         None => Ok(None),
     }
 }

@@ -5,13 +5,16 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware;
-use axum::routing::{get, post, put};
+use axum::routing::{get, patch, post, put};
+use ordu_api::image::ImageParams;
+use ordu_api::text::TextParams;
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::app::App;
 use crate::routes::{
-    alchemy, blob, filter, health, image, job, kudos, message, operation, page, rating, shared_key,
-    stats, status, text, user, user_edit, webhook, worker, worker_edit,
+    alchemy, blob, collection, example, filter, health, image, job, kudos, message, operation,
+    page, rating, shared_key, stats, status, style, text, user, user_edit, webhook, worker,
+    worker_edit,
 };
 use crate::transport;
 
@@ -39,7 +42,10 @@ pub(crate) fn router(app: &Arc<App>) -> Router {
 
 /// The protocol.
 fn api() -> Router<Arc<App>> {
-    work().merge(community()).merge(moderation())
+    work()
+        .merge(community())
+        .merge(styles())
+        .merge(moderation())
 }
 
 /// Asking for work and doing it.
@@ -120,6 +126,55 @@ fn community() -> Router<Arc<App>> {
                 .delete(shared_key::delete),
         )
         .route("/dev/test-user", post(user::test_user))
+}
+
+/// Ways to ask, made by some for all.
+fn styles() -> Router<Arc<App>> {
+    Router::new()
+        .route(
+            "/styles/image",
+            get(style::list::<ImageParams>).post(style::create::<ImageParams>),
+        )
+        .route(
+            "/styles/image/{id}",
+            get(style::by_id::<ImageParams>)
+                .patch(style::update::<ImageParams>)
+                .delete(style::delete::<ImageParams>),
+        )
+        .route(
+            "/styles/image_by_name/{name}",
+            get(style::by_name::<ImageParams>),
+        )
+        .route("/styles/image/{id}/example", post(example::add))
+        .route(
+            "/styles/image/{id}/example/{example}",
+            patch(example::update).delete(example::delete),
+        )
+        .route(
+            "/styles/text",
+            get(style::list::<TextParams>).post(style::create::<TextParams>),
+        )
+        .route(
+            "/styles/text/{id}",
+            get(style::by_id::<TextParams>)
+                .patch(style::update::<TextParams>)
+                .delete(style::delete::<TextParams>),
+        )
+        .route(
+            "/styles/text_by_name/{name}",
+            get(style::by_name::<TextParams>),
+        )
+        .route(
+            "/collections",
+            get(collection::list).post(collection::create),
+        )
+        .route(
+            "/collections/{id}",
+            get(collection::by_id)
+                .patch(collection::update)
+                .delete(collection::delete),
+        )
+        .route("/collection_by_name/{name}", get(collection::by_name))
 }
 
 /// Keeping order.

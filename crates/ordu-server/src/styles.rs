@@ -1,12 +1,13 @@
 //! The style that a request asks for: found, chosen, applied, rewarded.
 //!
 //! Applying comes before everything else; [`reward`] belongs into the request's activation,
-//! [`Styled::note_use`] after it.
+//! [`Styled::note_use`] after it. Whoever changes a style or a collection calls [`Styles::changed`].
 //!
 //! # Source
 //! `generation.md` § 3.6; `community.md` § 8.4, § 8.5.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use ordu_api::image::ImageRequest;
 use ordu_api::text::TextRequest;
@@ -32,7 +33,18 @@ const KEPT: usize = 10_000;
 
 /// What names and ids led to lately, so that a style in use costs no round trip.
 pub(crate) struct Styles {
-    at_hand: Cache<String, (Found, Timestamp)>,
+    at_hand: Cache<String, Look>,
+    /// How often styles and collections were changed on this node.
+    changes: AtomicU64,
+}
+
+/// What a look found, and when.
+#[derive(Clone)]
+struct Look {
+    found: Found,
+    at: Timestamp,
+    /// [`Styles::changes`] before the look.
+    changes: u64,
 }
 
 /// What a name leads to.
@@ -53,7 +65,25 @@ impl Default for Styles {
     fn default() -> Self {
         Self {
             at_hand: Cache::new(KEPT),
+            changes: AtomicU64::new(0),
         }
+    }
+}
+
+impl Styles {
+    /// Forgets everything that was found before now, also what is being looked for.
+    pub(crate) fn changed(&self) {
+        self.changes.fetch_add(1, Ordering::SeqCst);
+    }
+
+    fn changes(&self) -> u64 {
+        self.changes.load(Ordering::SeqCst)
+    }
+
+    fn remembered(&self, text: &str, now: Timestamp) -> Option<Found> {
+        let look = self.at_hand.get(text)?;
+        let is_fresh = now.since(look.at) < FRESH_FOR && look.changes == self.changes();
+        is_fresh.then_some(look.found)
     }
 }
 
@@ -78,42 +108,46 @@ async fn choose(app: &App, text: &str, kind: WorkKind) -> ApiResult<Styled> {
     }
 }
 
+/// Any of its styles, each as likely as the others. One that is gone meanwhile does not count.
 async fn choose_from(app: &App, collection: &Collection) -> ApiResult<Styled> {
-    let empty = || {
-        let message = "There is no style left in this collection";
-        ApiError::refused(ReturnCode::BadRequest, message)
-    };
-    if collection.styles.is_empty() {
-        return Err(empty());
+    let mut left = collection.styles.clone();
+    while !left.is_empty() {
+        let place = app.live().dice.random_range(0..left.len());
+        let chosen = left.swap_remove(place).to_string();
+        if let Some(Found::Style(style)) = find(app, &chosen).await? {
+            return Ok(Styled {
+                style,
+                collection: Some(collection.id),
+            });
+        }
     }
-    let place = app.live().dice.random_range(0..collection.styles.len());
-    let chosen = collection.styles.get(place).ok_or_else(empty)?.to_string();
-    match find(app, &chosen).await? {
-        Some(Found::Style(style)) => Ok(Styled {
-            style,
-            collection: Some(collection.id),
-        }),
-        _ => Err(empty()),
-    }
+    let message = "There is no style left in this collection";
+    Err(ApiError::refused(ReturnCode::BadRequest, message))
 }
 
 async fn find(app: &App, text: &str) -> ApiResult<Option<Found>> {
     let now = app.clock.now();
-    let at_hand = &app.styles.at_hand;
-    if let Some((found, read)) = at_hand.get(text)
-        && now.since(read) < FRESH_FOR
-    {
+    if let Some(found) = app.styles.remembered(text, now) {
         return Ok(Some(found));
     }
+    let changes = app.styles.changes();
     let found = look_up(&app.store, text).await?;
     if let Some(found) = &found {
-        at_hand.insert(text.to_owned(), (found.clone(), now));
+        let look = Look {
+            found: found.clone(),
+            at: now,
+            changes,
+        };
+        app.styles.at_hand.insert(text.to_owned(), look);
     }
     Ok(found)
 }
 
 /// By id a style, else a collection; then the same by name.
 async fn look_up(store: &Store, text: &str) -> Result<Option<Found>, ordu_store::Error> {
+    if text.contains('\0') {
+        return Ok(None);
+    }
     let style = |style| Found::Style(Arc::new(style));
     let collection = |collection| Found::Collection(Arc::new(collection));
     if let Ok(id) = text.parse()
@@ -126,19 +160,37 @@ async fn look_up(store: &Store, text: &str) -> Result<Option<Found>, ordu_store:
     {
         return Ok(Some(collection(found)));
     }
-    let wanted = Name::parse(text);
-    if wanted.category != Some(Category::Collection)
-        && let Some(found) = store.find_style_named(&wanted.name, wanted.owner).await?
-    {
+    if let Some(found) = style_named(store, text).await? {
         return Ok(Some(style(found)));
     }
-    if wanted.category == Some(Category::Style) {
+    let found = collection_named(store, text).await?;
+    Ok(found.map(collection))
+}
+
+/// The style of a name in any of its forms; who means a collection finds none.
+pub(crate) async fn style_named(
+    store: &Store,
+    text: &str,
+) -> Result<Option<Style>, ordu_store::Error> {
+    let wanted = Name::parse(text);
+    if text.contains('\0') || !wanted.is_in(Category::Style) {
         return Ok(None);
     }
-    let found = store
+    store.find_style_named(&wanted.name, wanted.owner).await
+}
+
+/// The collection of a name in any of its forms; who means a style finds none.
+pub(crate) async fn collection_named(
+    store: &Store,
+    text: &str,
+) -> Result<Option<Collection>, ordu_store::Error> {
+    let wanted = Name::parse(text);
+    if text.contains('\0') || !wanted.is_in(Category::Collection) {
+        return Ok(None);
+    }
+    store
         .find_collection_named(&wanted.name, wanted.owner)
-        .await?;
-    Ok(found.map(collection))
+        .await
 }
 
 fn missing(text: &str) -> ApiError {

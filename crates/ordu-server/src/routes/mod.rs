@@ -7,11 +7,14 @@ pub(crate) mod rating;
 pub(crate) mod request;
 pub(crate) mod text;
 
+pub(crate) mod collection;
+pub(crate) mod example;
 pub(crate) mod kudos;
 pub(crate) mod message;
 pub(crate) mod shared_key;
 pub(crate) mod stats;
 pub(crate) mod status;
+pub(crate) mod style;
 pub(crate) mod user;
 pub(crate) mod user_edit;
 pub(crate) mod webhook;

@@ -151,6 +151,7 @@ pub(crate) async fn delete(
     app.complete(async move {
         let requests = this.store.delete_shared_key(id).await.map_err(gone)?;
         this.accounts.shared_keys().forget(id);
+        this.styles.changed();
         for request in requests {
             this.live().horde.forget_request(request);
             this.watch.forget_request(request);
@@ -190,15 +191,16 @@ fn unknown() -> ApiError {
 async fn show(app: &App, id: SharedKeyId) -> ApiResult<Json<SharedKeyView>> {
     let key = app.store.find_shared_key(id).await?.ok_or_else(unknown)?;
     let owner = app.accounts.by_id(key.owner).await?.ok_or_else(unknown)?;
-    Ok(Json(view(key, owner.alias())))
+    Ok(Json(view(&key, owner.alias())))
 }
 
-fn view(key: SharedKey, username: String) -> SharedKeyView {
+/// A key as everybody sees it who knows its id.
+pub(super) fn view(key: &SharedKey, username: String) -> SharedKeyView {
     let terms = key.terms;
     SharedKeyView {
         id: key.id,
         username,
-        name: key.name,
+        name: key.name.clone(),
         kudos: terms.budget.map_or(-1, whole),
         expiry: terms.expires.map(dates::rfc822),
         utilized: whole(key.utilized),

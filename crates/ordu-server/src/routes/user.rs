@@ -7,14 +7,15 @@ use axum::extract::{Path, Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use ordu_api::user::{
-    ActiveGenerations, CountRecord, KudosDetails, MonthlyKudos, Records, TestUser, UserView,
-    WorkRecord,
+    ActiveGenerations, CountRecord, KudosDetails, MonthlyKudos, Records, StyleLink, TestUser,
+    UserView, WorkRecord,
 };
 use ordu_api::worker::WorkKind;
 use ordu_api::{ReturnCode, UserId};
 use ordu_core::ledger::Reason;
+use ordu_core::style::{Category, Name};
 use ordu_core::{Kudos, grant};
-use ordu_store::{Bucket, Record, SharedKey, Totals, UserChange};
+use ordu_store::{Bucket, OwnStyle, Record, SharedKey, Totals, UserChange};
 use serde_json::Value;
 
 use crate::accounts::{self, Account, NewAccount};
@@ -122,7 +123,7 @@ async fn view(app: &App, account: &Account, how_much: View) -> ApiResult<UserVie
         kudos_details: kudos_details(&totals),
         worker_count: workers.len() as u64,
         worker_ids: (is_own || user.public_workers).then_some(workers),
-        styles: Vec::new(),
+        styles: style_links(app, account, how_much).await?,
         sharedkey_ids: shared_keys,
         active_generations: Some(active_generations(app, user.id))
             .filter(|active| is_own && *active != ActiveGenerations::default()),
@@ -146,6 +147,19 @@ async fn view(app: &App, account: &Account, how_much: View) -> ApiResult<UserVie
         records: records(&totals),
         ..UserView::default()
     })
+}
+
+/// What styles an account made; others see the public ones.
+async fn style_links(app: &App, account: &Account, how_much: View) -> ApiResult<Vec<StyleLink>> {
+    let styles = app.store.list_styles_of(account.user.id).await?;
+    let alias = account.alias();
+    let is_shown = |style: &OwnStyle| style.public || how_much >= View::Own;
+    let link = |style: OwnStyle| StyleLink {
+        name: Name::print(Category::Style, &alias, &style.name),
+        id: style.id.to_string(),
+        kind: style.kind.name().to_owned(),
+    };
+    Ok(styles.into_iter().filter(is_shown).map(link).collect())
 }
 
 /// What an account has under way, also what ended and can still be read.

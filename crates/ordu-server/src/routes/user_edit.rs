@@ -271,7 +271,7 @@ impl Plan {
 }
 
 /// A text as it is stored; what nothing is left of cannot be.
-fn readable(name: &str, text: &str) -> ApiResult<String> {
+pub(super) fn readable(name: &str, text: &str) -> ApiResult<String> {
     let clean = text::clean(text);
     if clean.is_empty() {
         return Err(ApiError::field(name, "nothing of it can be read"));
@@ -379,6 +379,7 @@ async fn wipe(app: &Arc<App>, user: UserId) -> ApiResult<()> {
         let keys = this.store.list_shared_keys_of(user).await?;
         this.store.wipe_user(user).await?;
         this.accounts.forget(user);
+        this.styles.changed();
         for key in keys {
             this.accounts.shared_keys().forget(key);
         }

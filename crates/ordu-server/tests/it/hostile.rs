@@ -75,6 +75,15 @@ fn operations() -> Vec<(&'static str, &'static str, Value)> {
         "replacement": "z" });
     let key = json!({ "name": "k", "kudos": 100, "expiry": 3, "max_image_pixels": 1000,
         "max_image_steps": 20, "max_text_tokens": 100 });
+    let style = json!({
+        "name": "s", "info": "about the style", "prompt": "{p}, x###{np}", "public": true,
+        "nsfw": false, "tags": ["t"], "models": ["ordu-tiny"],
+        "params": { "steps": 5, "loras": [{ "name": "1" }], "special": {}, "top_k": 4 },
+        "sharedkey": "00000000-0000-0000-0000-000000000000",
+    });
+    let style_of_all = json!({ "name": "all", "prompt": "{p}{np} x", "models": ["m"] });
+    let example = json!({ "url": "https://example.org/x.webp", "primary": true });
+    let collection = json!({ "name": "c", "info": "i", "styles": ["all"], "public": true });
     let modes = json!({ "invite_only_mode": false, "raid_mode": false });
     let user = json!({ "kudos": 5, "trusted": true, "username": "n", "contact": "c",
         "concurrency": 30, "flagged": false, "public_workers": true, "usage_multiplier": 1.5 });
@@ -133,6 +142,28 @@ fn operations() -> Vec<(&'static str, &'static str, Value)> {
         ("GET", "/sharedkeys/{id}", nothing.clone()),
         ("PATCH", "/sharedkeys/{id}", key),
         ("DELETE", "/sharedkeys/{id}", nothing.clone()),
+        ("GET", "/styles/image", nothing.clone()),
+        ("POST", "/styles/image", style.clone()),
+        ("POST", "/styles/image", style_of_all.clone()),
+        ("GET", "/styles/image/{id}", nothing.clone()),
+        ("PATCH", "/styles/image/{id}", style.clone()),
+        ("DELETE", "/styles/image/{id}", nothing.clone()),
+        ("GET", "/styles/image_by_name/{id}", nothing.clone()),
+        ("POST", "/styles/image/{id}/example", example.clone()),
+        ("PATCH", "/styles/image/{id}/example/{id}", example),
+        ("DELETE", "/styles/image/{id}/example/{id}", nothing.clone()),
+        ("GET", "/styles/text", nothing.clone()),
+        ("POST", "/styles/text", style_of_all),
+        ("GET", "/styles/text/{id}", nothing.clone()),
+        ("PATCH", "/styles/text/{id}", style),
+        ("DELETE", "/styles/text/{id}", nothing.clone()),
+        ("GET", "/styles/text_by_name/{id}", nothing.clone()),
+        ("GET", "/collections", nothing.clone()),
+        ("POST", "/collections", collection.clone()),
+        ("GET", "/collections/{id}", nothing.clone()),
+        ("PATCH", "/collections/{id}", collection),
+        ("DELETE", "/collections/{id}", nothing.clone()),
+        ("GET", "/collection_by_name/{id}", nothing.clone()),
         ("GET", "/operations/ipaddr", nothing.clone()),
         ("POST", "/operations/ipaddr", address.clone()),
         ("DELETE", "/operations/ipaddr", address),
@@ -308,6 +339,8 @@ impl Fuzzer {
                 "model_state",
                 "min_count",
                 "page",
+                "tag",
+                "model",
                 "sort",
                 "explain",
             ]

@@ -87,6 +87,48 @@ async fn each_endpoint_has_its_limit_at_the_border_and_one_beyond() {
 }
 
 #[tokio::test]
+async fn styles_are_read_often_and_written_seldom() {
+    let horde = limited().await;
+    let style = format!("/styles/image/{ANY_ID}");
+    let (texts, text) = ("/styles/text".to_owned(), format!("/styles/text/{ANY_ID}"));
+    let by_name = "/styles/image_by_name/x".to_owned();
+    let (collections, collection) = ("/collections".to_owned(), format!("/collections/{ANY_ID}"));
+    let (get, post, patch, delete) = (Method::GET, Method::POST, Method::PATCH, Method::DELETE);
+    // One a second: the border of 2 a second is met once, below.
+    let cases = [
+        (&get, &style, 90, "90 per 1 minute"),
+        (&get, &texts, 90, "90 per 1 minute"),
+        (&get, &text, 90, "90 per 1 minute"),
+        (&get, &by_name, 90, "90 per 1 minute"),
+        (&get, &collections, 90, "90 per 1 minute"),
+        (&post, &collections, 90, "90 per 1 minute"),
+        (&delete, &collection, 90, "90 per 1 minute"),
+        (&delete, &text, 90, "90 per 1 minute"),
+        (&patch, &style, 20, "20 per 1 hour"),
+        (&delete, &style, 20, "20 per 1 hour"),
+        (&post, &texts, 20, "20 per 1 hour"),
+    ];
+    for (method, path, count, message) in cases {
+        for number in 1..=count {
+            horde.clock.advance(Millis(600));
+            let answer = call(&horde, method, path).await;
+            assert_ne!(answer.status, 429, "{method} {path} {number}");
+        }
+        horde.clock.advance(Millis(600));
+        let refused = call(&horde, method, path).await;
+        assert_eq!(
+            refused.body,
+            json!({ "message": message }),
+            "{method} {path}"
+        );
+        horde.clock.advance(Millis(60_000));
+    }
+    for status in [404, 404, 429] {
+        assert_eq!(call(&horde, &get, &style).await.status, status);
+    }
+}
+
+#[tokio::test]
 async fn a_heartbeat_is_never_refused() {
     let horde = limited().await;
     for _ in 0..200 {

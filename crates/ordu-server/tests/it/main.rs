@@ -13,6 +13,7 @@
 mod address;
 mod alchemy;
 mod blobs;
+mod collections;
 mod conformance;
 mod faults;
 mod gifts;
@@ -28,7 +29,11 @@ mod restart;
 mod rewards;
 mod shared_keys;
 mod stats;
+mod style_examples;
 mod styles;
+mod styles_found;
+mod styles_made;
+mod styles_used;
 mod text;
 mod transport;
 mod trips;
@@ -40,4 +45,5 @@ mod worker_edits;
 
 mod receiver;
 mod s3;
+mod studio;
 mod support;

@@ -3,11 +3,14 @@
 //! # Source
 //! `generation.md` § 1.7; the bounds themselves are compared with the published description elsewhere.
 
+use ordu_api::image::ImageParams;
 use ordu_api::schema::{Field, Kind, Schema};
+use ordu_api::style::StyleParams as _;
+use ordu_api::text::TextParams;
 use serde_json::{Value, json};
 
 /// The bodies, by the path that takes them.
-fn bodies() -> [(&'static str, &'static Schema); 9] {
+fn bodies() -> [(&'static str, &'static Schema); 12] {
     [
         ("/generate/async", &ordu_api::image::REQUEST_SCHEMA),
         ("/generate/pop", &ordu_api::image::POP_SCHEMA),
@@ -18,6 +21,9 @@ fn bodies() -> [(&'static str, &'static Schema); 9] {
         ("/interrogate/async", &ordu_api::alchemy::REQUEST_SCHEMA),
         ("/interrogate/pop", &ordu_api::alchemy::POP_SCHEMA),
         ("/interrogate/submit", &ordu_api::alchemy::SUBMIT_SCHEMA),
+        ("/styles/image", &ImageParams::FORM),
+        ("/styles/text", &TextParams::FORM),
+        ("/collections", &ordu_api::collection::SCHEMA),
     ]
 }
 
