@@ -23,6 +23,7 @@ pub mod rating;
 pub mod shared_key;
 pub mod status;
 pub mod style;
+pub mod team;
 pub mod text;
 pub mod user;
 pub mod worker;

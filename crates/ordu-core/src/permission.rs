@@ -1,7 +1,7 @@
-//! Who may change what about an account or a worker.
+//! Who may change what about an account, a worker or a team.
 //!
 //! # Source
-//! `community.md` § 2.7, § 5.4; `observed.md` 24, 25.
+//! `community.md` § 2.7, § 4, § 5.4; `observed.md` 24, 25.
 
 use ordu_api::ReturnCode;
 
@@ -92,6 +92,34 @@ impl WorkerTier {
         Err(match self {
             Self::Operation => refusal(ReturnCode::NotOwner, "This is somebody else's worker"),
             _ => refusal(ReturnCode::NotModerator, "Only moderators may do this"),
+        })
+    }
+}
+
+/// What it takes to change a member of a team.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TeamTier {
+    /// Its creator, and moderators: what is said about it.
+    Info,
+    /// The same: what it is called, and whether it is there.
+    Identity,
+}
+
+impl TeamTier {
+    /// Checks whether `caller` may change a member of this tier.
+    ///
+    /// # Errors
+    /// `NotOwner`, `NotModerator`.
+    pub fn check(self, caller: Caller) -> Result<(), Refusal> {
+        if caller.moderator || caller.own {
+            return Ok(());
+        }
+        Err(match self {
+            Self::Info => refusal(ReturnCode::NotOwner, "This is somebody else's team"),
+            Self::Identity => refusal(
+                ReturnCode::NotModerator,
+                "Only its creator and moderators may do this",
+            ),
         })
     }
 }
@@ -224,6 +252,25 @@ mod tests {
             WorkerTier::Operation,
             WorkerTier::Identity,
         ];
+        for (caller, wanted) in table {
+            assert_eq!(
+                tiers.map(|tier| code(tier.check(caller))),
+                wanted,
+                "{caller:?}"
+            );
+        }
+    }
+    #[test]
+    fn teams_are_changed_by_their_creator_and_moderators() {
+        use ReturnCode::{NotModerator, NotOwner};
+        // Info, identity.
+        let table = [
+            (NOBODY, [Some(NotOwner), Some(NotModerator)]),
+            (ANONYMOUS, [Some(NotOwner), Some(NotModerator)]),
+            (OWN, [None, None]),
+            (MODERATOR, [None, None]),
+        ];
+        let tiers = [TeamTier::Info, TeamTier::Identity];
         for (caller, wanted) in table {
             assert_eq!(
                 tiers.map(|tier| code(tier.check(caller))),

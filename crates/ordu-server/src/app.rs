@@ -30,6 +30,7 @@ use crate::reservation::Reservations;
 use crate::secret::Secret;
 use crate::statistics::LastCount;
 use crate::styles::Styles;
+use crate::teams::Teams;
 use crate::trusted::TrustedAddresses;
 use crate::watch::Watch;
 use crate::webhooks::Webhooks;
@@ -57,6 +58,7 @@ pub(crate) struct App {
     pub(crate) reservations: Reservations,
     pub(crate) repeats: Repeats,
     pub(crate) styles: Styles,
+    pub(crate) teams: Teams,
     pub(crate) messages: Messages,
     pub(crate) reference: Arc<ModelReference>,
     pub(crate) live: Mutex<Live>,

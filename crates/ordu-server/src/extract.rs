@@ -138,6 +138,14 @@ impl Input for ordu_api::collection::CollectionChange {
     const SCHEMA: Schema = ordu_api::collection::CHANGE_SCHEMA;
 }
 
+impl Input for ordu_api::team::NewTeam {
+    const SCHEMA: Schema = ordu_api::team::NEW_SCHEMA;
+}
+
+impl Input for ordu_api::team::TeamInput {
+    const SCHEMA: Schema = ordu_api::team::INPUT_SCHEMA;
+}
+
 /// A body that passed its table.
 pub(crate) struct Checked<T>(pub(crate) T);
 

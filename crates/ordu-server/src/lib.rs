@@ -44,6 +44,7 @@ mod sharing;
 mod sources;
 mod statistics;
 mod styles;
+mod teams;
 mod text;
 mod traffic;
 mod transport;

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ordu_api::worker::WorkKind;
-use ordu_api::{UserId, WorkerId};
+use ordu_api::{TeamId, UserId, WorkerId};
 use ordu_core::Millis;
 use ordu_core::horde::{Declared, WorkerRecord};
 use ordu_store::Worker;
@@ -24,6 +24,7 @@ pub(crate) struct Known {
     pub(crate) kind: WorkKind,
     pub(crate) owner: UserId,
     pub(crate) info: Option<String>,
+    pub(crate) team: Option<TeamId>,
     /// Where it came from last.
     pub(crate) address: Option<IpAddr>,
     /// What it declared at its last pop.
@@ -92,6 +93,39 @@ impl Registry {
         owned.map(|known| known.id).collect()
     }
 
+    /// The team of a worker.
+    pub(crate) fn team_of(&self, id: WorkerId) -> Option<TeamId> {
+        self.tables().by_id.get(&id)?.team
+    }
+
+    /// All workers that are in teams, by team.
+    pub(crate) fn members(&self) -> BTreeMap<TeamId, Vec<Known>> {
+        let mut members: BTreeMap<TeamId, Vec<Known>> = BTreeMap::new();
+        for known in self.tables().by_id.values() {
+            if let Some(team) = known.team {
+                members.entry(team).or_default().push(known.clone());
+            }
+        }
+        members
+    }
+
+    /// All workers of one team.
+    pub(crate) fn members_of(&self, team: TeamId) -> Vec<Known> {
+        let tables = self.tables();
+        let members = tables.by_id.values();
+        members
+            .filter(|known| known.team == Some(team))
+            .cloned()
+            .collect()
+    }
+
+    /// Puts everybody out of a team that was deleted.
+    pub(crate) fn dissolve(&self, team: TeamId) {
+        for known in self.tables().by_id.values_mut() {
+            known.team = known.team.filter(|theirs| *theirs != team);
+        }
+    }
+
     /// How many workers of an owner came from an address last.
     pub(crate) fn owned_at(&self, owner: UserId, address: IpAddr) -> usize {
         let tables = self.tables();
@@ -109,6 +143,7 @@ impl Known {
             kind: worker.kind,
             owner: worker.owner,
             info: worker.info.clone(),
+            team: worker.team,
             address: worker.ip.as_ref().and_then(|ip| ip.parse().ok()),
             declared: Arc::new(Declared::from_json(worker.kind, &worker.declared)),
         }

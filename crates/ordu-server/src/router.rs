@@ -12,9 +12,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::app::App;
 use crate::routes::{
-    alchemy, blob, collection, example, filter, health, image, job, kudos, message, operation,
-    page, rating, shared_key, stats, status, style, text, user, user_edit, webhook, worker,
-    worker_edit,
+    alchemy, blob, collection, example, filter, health, image, job, kudos, message, operation, page, rating, shared_key, stats, status, style, team, text, user, user_edit, webhook, worker, worker_edit,
 };
 use crate::transport;
 
@@ -115,6 +113,11 @@ fn community() -> Router<Arc<App>> {
             get(user::by_id)
                 .put(user_edit::update)
                 .delete(user_edit::delete),
+        )
+        .route("/teams", get(team::list).post(team::create))
+        .route(
+            "/teams/{id}",
+            get(team::by_id).patch(team::update).delete(team::delete),
         )
         .route("/kudos/transfer", post(kudos::transfer))
         .route("/kudos/award", post(kudos::award))

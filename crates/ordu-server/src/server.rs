@@ -38,6 +38,7 @@ use crate::serve::serve;
 use crate::statistics::LastCount;
 use crate::styles::Styles;
 use crate::tasks::Tasks;
+use crate::teams::Teams;
 use crate::traffic::TrafficCounters;
 use crate::trusted::TrustedAddresses;
 use crate::watch::Watch;
@@ -200,6 +201,7 @@ async fn open(config: Config, address: SocketAddr, url: &str) -> Result<App, Sta
         reservations: Reservations::default(),
         repeats: Repeats::default(),
         styles: Styles::default(),
+        teams: Teams::default(),
         messages: Messages::default(),
         live: Mutex::new(Live { horde, dice }),
         tracker: TaskTracker::new(),
@@ -280,6 +282,7 @@ async fn restore(app: &App) -> Result<(), StartError> {
     app.passkeys.refresh(&app.store).await?;
     app.trusted.load(&app.store).await?;
     app.load_messages().await?;
+    app.load_teams().await?;
     for worker in &workers {
         app.registry.put(Known::from_stored(worker));
         app.live().horde.restore_worker(registry::record(worker));

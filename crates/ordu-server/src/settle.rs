@@ -1,6 +1,8 @@
 //! Settlements on their way into the database and back into the live horde.
 
-use ordu_core::horde::{Aftermath, Assignment, Delivery, Effect, Settlement};
+use ordu_api::TeamId;
+use ordu_api::worker::WorkKind;
+use ordu_core::horde::{Aftermath, Assignment, Delivery, Effect, Settlement, Statistics};
 use ordu_core::{Kudos, Timestamp};
 use ordu_store::{Activity, Fault, Faulted, Settled};
 
@@ -62,6 +64,14 @@ impl App {
         }
     }
 
+    /// Pictures count for the team that their worker is in now, whatever it joins later.
+    fn team_of_job(&self, statistics: &Statistics) -> Option<TeamId> {
+        match statistics.kind {
+            WorkKind::Image => self.registry.team_of(statistics.worker),
+            WorkKind::Text | WorkKind::Interrogation => None,
+        }
+    }
+
     async fn store_delivery(
         &self,
         settlement: &Settlement,
@@ -86,6 +96,7 @@ impl App {
                 usage: things,
                 owner: Some(statistics.owner),
                 worker: Some(statistics.worker),
+                team: self.team_of_job(statistics),
                 things,
                 worker_kudos: statistics.worker_kudos,
                 style_owner: None,

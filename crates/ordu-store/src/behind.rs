@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
-use ordu_api::{CollectionId, StyleId, UserId, WorkerId};
+use ordu_api::{CollectionId, StyleId, TeamId, UserId, WorkerId};
 use ordu_core::Timestamp;
 use serde::Serialize;
 
@@ -14,6 +14,7 @@ use crate::json;
 use crate::pool::{Dialect, Pool, args};
 use crate::statistics::{Archived, WRITE_ARCHIVE_POSTGRES, WRITE_ARCHIVE_SQLITE};
 use crate::style::{self, UseRow};
+use crate::team::{self, UptimeRow};
 use crate::user::{WRITE_ACTIVE_POSTGRES, WRITE_ACTIVE_SQLITE};
 use crate::worker::{CheckIn, WRITE_CHECK_INS_POSTGRES, WRITE_CHECK_INS_SQLITE};
 
@@ -23,13 +24,16 @@ const BITE: usize = 500;
 /// Jobs that ended and wait to be written at most; more are not kept while the database is away.
 const MAX_ARCHIVED: usize = 10_000;
 
-/// What waits to be written. Bounded by the number of workers, users, styles and collections.
+/// What waits to be written. Bounded by the number of workers, users, styles,
+/// collections and teams.
 #[derive(Debug, Default)]
 struct Waiting {
     check_ins: BTreeMap<WorkerId, CheckIn>,
     active: BTreeMap<UserId, Timestamp>,
     style_uses: BTreeMap<StyleId, i64>,
     collection_uses: BTreeMap<CollectionId, i64>,
+    /// Seconds.
+    team_uptime: BTreeMap<TeamId, i64>,
     /// At most [`MAX_ARCHIVED`].
     archived: Vec<Archived>,
 }
@@ -86,6 +90,10 @@ impl Behind {
         });
     }
 
+    pub(crate) fn team_online(&self, team: TeamId, seconds: i64) {
+        self.with(|waiting| *waiting.team_uptime.entry(team).or_default() += seconds);
+    }
+
     /// Forgets a worker that is being deleted.
     pub(crate) fn forget(&self, worker: WorkerId) {
         self.with(|waiting| {
@@ -110,6 +118,9 @@ impl Behind {
                 }
                 for (collection, uses) in taken.collection_uses {
                     *waiting.collection_uses.entry(collection).or_default() += uses;
+                }
+                for (team, seconds) in taken.team_uptime {
+                    *waiting.team_uptime.entry(team).or_default() += seconds;
                 }
                 waiting.archived.splice(0..0, taken.archived);
                 waiting.archived.truncate(MAX_ARCHIVED);
@@ -162,6 +173,16 @@ impl Behind {
         let sql = style::count_collection_uses(self.pool.dialect());
         self.write_rows(sql, &collections).await?;
         taken.collection_uses.clear();
+        let teams = taken.team_uptime.iter();
+        let teams: Vec<_> = teams
+            .map(|(id, seconds)| UptimeRow {
+                id: json::hex(id.uuid()),
+                seconds: *seconds,
+            })
+            .collect();
+        let sql = team::add_uptime(self.pool.dialect());
+        self.write_rows(sql, &teams).await?;
+        taken.team_uptime.clear();
         Ok(())
     }
 

@@ -58,6 +58,7 @@ struct ActivityLine {
     usage: i64,
     owner: Option<i64>,
     worker: Option<Uuid>,
+    team: Option<Uuid>,
     things: i64,
     worker_kudos: i64,
     style_owner: Option<i64>,
@@ -84,12 +85,28 @@ struct Change {
     spent: bool,
 }
 
+/// How the counters of one worker, or one team, change.
 #[derive(Debug, Clone, Default, Serialize)]
-struct WorkerSums {
+struct Sums {
     id: String,
     fulfilled: i64,
     things: i64,
     kudos: i64,
+}
+
+impl Sums {
+    fn of(id: Uuid) -> Self {
+        Self {
+            id: json::hex(id),
+            ..Self::default()
+        }
+    }
+
+    fn add(&mut self, activity: &ActivityLine) {
+        self.fulfilled += 1;
+        self.things += activity.things;
+        self.kudos += activity.worker_kudos;
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -114,7 +131,7 @@ const UNFOLDED_LINES: &str = "
     LIMIT $1";
 
 const UNFOLDED_ACTIVITIES: &str = "
-    SELECT event, kind, requester, usage, owner, worker, things, worker_kudos, style_owner,
+    SELECT event, kind, requester, usage, owner, worker, team, things, worker_kudos, style_owner,
         happened_at, model
     FROM activity
     WHERE NOT folded
@@ -220,6 +237,24 @@ const ADD_TO_WORKERS: Bulk = Bulk {
     WHERE w.id = i.id",
 };
 
+const ADD_TO_TEAMS: Bulk = Bulk {
+    sqlite: "
+    UPDATE teams
+    SET fulfilled = fulfilled + (i.value ->> 'fulfilled'),
+        things = things + (i.value ->> 'things'),
+        kudos = kudos + (i.value ->> 'kudos')
+    FROM json_each($1) AS i
+    WHERE teams.id = unhex(i.value ->> 'id')",
+    postgres: "
+    UPDATE teams AS t
+    SET fulfilled = t.fulfilled + i.fulfilled,
+        things = t.things + i.things,
+        kudos = t.kudos + i.kudos
+    FROM json_to_recordset(CAST($1 AS JSON)) AS i (
+        id UUID, fulfilled BIGINT, things BIGINT, kudos BIGINT)
+    WHERE t.id = i.id",
+};
+
 const INSERT_ENTRIES: Bulk = Bulk {
     sqlite: ledger::INSERT_ENTRIES_SQLITE,
     postgres: "
@@ -235,7 +270,8 @@ const INSERT_ENTRIES: Bulk = Bulk {
 struct Movement {
     changes: BTreeMap<i64, Change>,
     totals: BTreeMap<(i64, String), i64>,
-    workers: BTreeMap<Uuid, WorkerSums>,
+    workers: BTreeMap<Uuid, Sums>,
+    teams: BTreeMap<Uuid, Sums>,
     statistics: Additions,
 }
 
@@ -467,13 +503,12 @@ impl Movement {
             self.statistics.add(kind, model, at, things);
         }
         if let Some(worker) = activity.worker {
-            let sums = self.workers.entry(worker).or_insert_with(|| WorkerSums {
-                id: json::hex(worker),
-                ..WorkerSums::default()
-            });
-            sums.fulfilled += 1;
-            sums.things += activity.things;
-            sums.kudos += activity.worker_kudos;
+            let sums = self.workers.entry(worker);
+            sums.or_insert_with(|| Sums::of(worker)).add(activity);
+        }
+        if let Some(team) = activity.team {
+            let sums = self.teams.entry(team);
+            sums.or_insert_with(|| Sums::of(team)).add(activity);
         }
     }
 
@@ -504,8 +539,10 @@ impl Movement {
         let total = |((owner, name), value)| Total { owner, name, value };
         let totals: Vec<Total> = self.totals.into_iter().map(total).collect();
         write_bulk(connection, &ADD_TOTALS, &totals).await?;
-        let workers: Vec<WorkerSums> = self.workers.into_values().collect();
+        let workers: Vec<Sums> = self.workers.into_values().collect();
         write_bulk(connection, &ADD_TO_WORKERS, &workers).await?;
+        let teams: Vec<Sums> = self.teams.into_values().collect();
+        write_bulk(connection, &ADD_TO_TEAMS, &teams).await?;
         self.statistics.write(connection).await
     }
 }

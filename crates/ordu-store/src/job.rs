@@ -327,13 +327,13 @@ pub(crate) const SETTLE: Statements = Statements {
     ), activities AS (
         INSERT INTO activity
             (event, happened_at, kind, requester, usage, owner, worker, things, worker_kudos,
-             style_owner, model)
+             style_owner, model, team)
         SELECT a.event, a.at, a.kind, a.requester, a.usage, a.owner, a.worker, a.things,
-            a.worker_kudos, a.style_owner, a.model
+            a.worker_kudos, a.style_owner, a.model, a.team
         FROM json_to_recordset(CAST($3 AS JSON)) AS a (
             token UUID, event UUID, at BIGINT, kind TEXT, requester BIGINT, usage BIGINT,
             owner BIGINT, worker UUID, things BIGINT, worker_kudos BIGINT, style_owner BIGINT,
-            model TEXT)
+            model TEXT, team UUID)
         JOIN won ON won.id = a.token
         ON CONFLICT (event) DO NOTHING
     ), told AS (

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use ordu_api::worker::WorkKind;
-use ordu_api::{UserId, WorkerId};
+use ordu_api::{TeamId, UserId, WorkerId};
 use ordu_core::{Kudos, Timestamp};
 use serde::Serialize;
 use uuid::Uuid;
@@ -29,6 +29,8 @@ pub struct Activity {
     pub owner: Option<UserId>,
     /// Whose counters grow like its owner's.
     pub worker: Option<WorkerId>,
+    /// The team whose counters grow like the worker's.
+    pub team: Option<TeamId>,
     /// Things made (pixelsteps, tokens).
     pub things: i64,
     /// What is shown as earned by the worker.
@@ -135,6 +137,7 @@ pub(crate) struct ActivityRow<'a> {
     usage: i64,
     owner: Option<i64>,
     worker: Option<String>,
+    team: Option<String>,
     things: i64,
     worker_kudos: i64,
     style_owner: Option<i64>,
@@ -157,6 +160,7 @@ pub(crate) fn row(token: Uuid, activity: Option<&Activity>) -> Result<String> {
         worker: activity
             .worker
             .map(|worker| crate::json::hex(worker.uuid())),
+        team: activity.team.map(|team| crate::json::hex(team.uuid())),
         things: activity.things,
         worker_kudos: activity.worker_kudos.milli(),
         style_owner: activity.style_owner.map(UserId::get),
@@ -168,10 +172,11 @@ pub(crate) fn row(token: Uuid, activity: Option<&Activity>) -> Result<String> {
 pub(crate) const INSERT_ACTIVITY_SQLITE: &str = "
     INSERT INTO activity
         (event, happened_at, kind, requester, usage, owner, worker, things, worker_kudos,
-         style_owner, model)
+         style_owner, model, team)
     SELECT unhex(value ->> 'event'), value ->> 'at', value ->> 'kind', value ->> 'requester',
         value ->> 'usage', value ->> 'owner', unhex(value ->> 'worker'), value ->> 'things',
-        value ->> 'worker_kudos', value ->> 'style_owner', value ->> 'model'
+        value ->> 'worker_kudos', value ->> 'style_owner', value ->> 'model',
+        unhex(value ->> 'team')
     FROM json_each($1)
     WHERE TRUE
     ON CONFLICT (event) DO NOTHING";

@@ -115,6 +115,8 @@ pub struct WorkerChange {
     pub maintenance: Option<bool>,
     pub maintenance_message: Option<String>,
     pub info: Option<String>,
+    /// Inside: `None` to leave its team.
+    pub team: Option<Option<TeamId>>,
 }
 
 #[derive(Debug, FromRow)]
@@ -276,12 +278,8 @@ const UPDATE: &str = "
         paused = COALESCE($4, paused),
         maintenance = COALESCE($5, maintenance),
         maintenance_message = NULLIF(COALESCE($6, maintenance_message), ''),
-        info = NULLIF(COALESCE($7, info), '')
-    WHERE id = $1";
-
-const SET_TEAM: &str = "
-    UPDATE workers
-    SET team = $2
+        info = NULLIF(COALESCE($7, info), ''),
+        team = CASE WHEN $8 THEN $9 ELSE team END
     WHERE id = $1";
 
 const DELETE: &str = "
@@ -369,17 +367,10 @@ impl Store {
             change.maintenance,
             change.maintenance_message.clone(),
             change.info.clone(),
+            change.team.is_some(),
+            change.team.flatten().map(TeamId::uuid),
         ];
         found(self.pool.execute(UPDATE, values).await?)
-    }
-
-    /// Puts a worker into a team, or out of its team.
-    ///
-    /// # Errors
-    /// [`Error::NotFound`].
-    pub async fn set_worker_team(&self, id: WorkerId, team: Option<TeamId>) -> Result<()> {
-        let team = team.map(TeamId::uuid);
-        found(self.pool.execute(SET_TEAM, args![id.uuid(), team]).await?)
     }
 
     /// Notes what a worker said; written within a second or so, lost in a crash.

@@ -14,8 +14,9 @@ use ordu_core::horde::{
     self, Assignment, CheckIn, Declared, Idle, JobState, Offer, Outcome, Owner,
     check_priority_usernames,
 };
+use ordu_core::pricing::UPTIME_REWARD_SECONDS;
 use ordu_core::{Kudos, Timestamp};
-use ordu_store::{Claim, NewJob, NewWorker};
+use ordu_store::{Claim, NewJob, NewWorker, Recorded};
 use uuid::Uuid;
 
 use crate::accounts::Account;
@@ -117,6 +118,7 @@ async fn new_worker(
         kind: row.kind,
         owner: row.owner,
         info: None,
+        team: None,
         address: Some(peer),
         declared: Arc::new(declared.clone()),
     };
@@ -181,7 +183,14 @@ impl App {
     async fn note_check_in(&self, visit: &Visit, check_in: CheckIn, now: Timestamp) {
         if let Some(reward) = check_in.reward {
             match self.store.record(&reward.event).await {
-                Ok(_) => self.accounts.apply(&reward.event),
+                Ok(recorded) => {
+                    self.accounts.apply(&reward.event);
+                    let team = self.registry.team_of(reward.worker);
+                    if let (Some(team), Recorded::Now) = (team, recorded) {
+                        let seconds = UPTIME_REWARD_SECONDS;
+                        self.store.team_online_later(team, seconds);
+                    }
+                }
                 Err(error) => {
                     tracing::warn!(%error, worker.id = %reward.worker, "no uptime reward");
                 }

@@ -15,6 +15,7 @@ pub(crate) mod shared_key;
 pub(crate) mod stats;
 pub(crate) mod status;
 pub(crate) mod style;
+pub(crate) mod team;
 pub(crate) mod user;
 pub(crate) mod user_edit;
 pub(crate) mod webhook;

@@ -418,6 +418,7 @@ fn activated(request: &Request, style_owner: Option<UserId>) -> Activity {
         usage: 0,
         owner: None,
         worker: None,
+        team: None,
         things: 0,
         worker_kudos: Kudos::ZERO,
         style_owner,

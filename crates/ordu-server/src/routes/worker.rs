@@ -146,6 +146,7 @@ async fn view(app: &App, known: &Known, viewer: &Viewer) -> ApiResult<Option<Wor
         return Ok(None);
     };
     let mut view = public_view(known, &record, &owner);
+    view.team = team(app, known);
     view.online = online;
     let may_know_owner = owner.user.public_workers || viewer.is_moderator() || viewer.owns(known);
     view.owner = may_know_owner.then(|| owner.alias());
@@ -179,7 +180,6 @@ fn public_view(known: &Known, record: &WorkerRecord, owner: &Account) -> WorkerV
         trusted: owner.user.roles.trusted,
         flagged: owner.user.roles.flagged,
         nsfw: declared.nsfw,
-        team: TeamLink::default(),
         bridge_agent: declared.agent.to_owned(),
         info: known.info.clone(),
         ..WorkerView::default()
@@ -190,6 +190,15 @@ fn public_view(known: &Known, record: &WorkerRecord, owner: &Account) -> WorkerV
         Declared::Alchemy(pop) => view.forms = Some(pop.forms.clone()),
     }
     view
+}
+
+/// A team that was deleted a moment ago, elsewhere, counts as none.
+fn team(app: &App, known: &Known) -> TeamLink {
+    let named = known.team.and_then(|id| Some((id, app.teams.name(id)?)));
+    named.map_or_else(TeamLink::default, |(id, name)| TeamLink {
+        id: Some(id),
+        name: Some(name),
+    })
 }
 
 /// What a worker earned, by cause; of alchemists, as deployed, nothing is told.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::{Path, State};
 use ordu_api::worker::{WorkerChanged, WorkerDeleted, WorkerInput};
-use ordu_api::{ReturnCode, UserId};
+use ordu_api::{ReturnCode, TeamId, UserId};
 use ordu_core::permission::{Caller, WorkerTier};
 use ordu_store::WorkerChange;
 
@@ -17,6 +17,7 @@ use crate::app::App;
 use crate::error::{ApiError, ApiResult};
 use crate::extract::{Checked, OptionalKey};
 use crate::registry::{DEFAULT_MAINTENANCE, Known};
+use crate::routes::team;
 use crate::text;
 
 /// `PUT /workers/{id}`
@@ -30,7 +31,14 @@ pub(crate) async fn update(
     let account = app.accounts.by_key(&key.require()?).await?;
     check_selection(&input)?;
     check_permission(&input, caller(&app, &account, &known))?;
-    let edit = Edit::new(&app, &input, &known)?;
+    let team = match input.team.as_deref() {
+        Some(team) => Some(Membership::find(&app, team).await?),
+        None => None,
+    };
+    let edit = Edit {
+        team,
+        ..Edit::new(&app, &input, &known)?
+    };
     let this = Arc::clone(&app);
     let changed = app
         .complete(async move { this.change_worker(known, edit).await })
@@ -88,6 +96,29 @@ fn check_permission(input: &WorkerInput, caller: Caller) -> ApiResult<()> {
 /// What a worker without a team is said to be in.
 const NO_TEAM: &str = "None";
 
+/// The team that a worker is in afterwards.
+struct Membership {
+    id: Option<TeamId>,
+    name: String,
+}
+
+impl Membership {
+    /// The team with an id as it was sent; an empty one stands for none.
+    async fn find(app: &App, id: &str) -> ApiResult<Self> {
+        if id.is_empty() {
+            return Ok(Self {
+                id: None,
+                name: NO_TEAM.to_owned(),
+            });
+        }
+        let team = team::find(app, id).await?;
+        Ok(Self {
+            id: Some(team.id),
+            name: team.name,
+        })
+    }
+}
+
 /// A change that everything agrees to.
 struct Edit {
     maintenance: Option<bool>,
@@ -95,7 +126,7 @@ struct Edit {
     paused: Option<bool>,
     info: Option<String>,
     name: Option<String>,
-    leaves_team: bool,
+    team: Option<Membership>,
 }
 
 impl Edit {
@@ -110,10 +141,6 @@ impl Edit {
         if let Some(name) = &name {
             check_name(app, name, known)?;
         }
-        if let Some(team) = input.team.as_deref().filter(|team| !team.is_empty()) {
-            let message = format!("There is no team '{team}'");
-            return Err(ApiError::refused(ReturnCode::TeamNotFound, message));
-        }
         let in_maintenance = input.maintenance == Some(true);
         let reason = input.maintenance_msg.as_deref().map(text::clean);
         Ok(Self {
@@ -122,7 +149,7 @@ impl Edit {
             paused: input.paused,
             info: input.info.as_deref().map(text::clean),
             name,
-            leaves_team: input.team.is_some(),
+            team: None,
         })
     }
 
@@ -136,6 +163,7 @@ impl Edit {
                 .maintenance
                 .map(|_| self.reason.clone().unwrap_or_default()),
             info: self.info.clone(),
+            team: self.team.as_ref().map(|team| team.id),
         }
     }
 }
@@ -166,16 +194,13 @@ impl App {
                 (other, _) => other.into(),
             });
         }
-        if edit.leaves_team {
-            self.store.set_worker_team(id, None).await?;
-        }
         self.show_change(known, &edit);
         Ok(WorkerChanged {
             maintenance: edit.maintenance,
             paused: edit.paused,
             info: edit.info,
             name: edit.name,
-            team: edit.leaves_team.then(|| NO_TEAM.to_owned()),
+            team: edit.team.map(|team| team.name),
         })
     }
 
@@ -197,15 +222,20 @@ impl App {
                 None => {}
             }
         }
-        if edit.info.is_some() || edit.name.is_some() {
+        if edit.info.is_some() || edit.name.is_some() || edit.team.is_some() {
             let info = match &edit.info {
                 Some(info) => Some(info.clone()).filter(|info| !info.is_empty()),
                 None => known.info.clone(),
             };
             let name = edit.name.clone().unwrap_or_else(|| known.name.clone());
+            let team = match &edit.team {
+                Some(team) => team.id,
+                None => known.team,
+            };
             self.registry.put(Known {
                 name,
                 info,
+                team,
                 ..known
             });
         }

@@ -9,6 +9,7 @@ mod passkeys;
 mod pictures;
 mod reachability;
 mod statistics;
+mod teams;
 mod trust;
 mod trusted;
 mod webhooks;
@@ -134,6 +135,11 @@ const TASKS: &[Task] = &[
         name: "statistics",
         pause: statistics::PAUSE,
         run: |app| Box::pin(statistics::run(app)),
+    },
+    Task {
+        name: "teams",
+        pause: teams::PAUSE,
+        run: |app| Box::pin(teams::run(app)),
     },
     Task {
         name: "filters",

@@ -34,6 +34,7 @@ mod styles;
 mod styles_found;
 mod styles_made;
 mod styles_used;
+mod teams;
 mod text;
 mod transport;
 mod trips;

@@ -44,6 +44,7 @@ mod setting;
 mod shared_key;
 mod statistics;
 mod style;
+mod team;
 mod transfer;
 mod trust;
 mod user;

@@ -94,7 +94,12 @@ async fn a_change_touches_only_what_it_names(database: &Database) {
     };
     store.update_worker(worker.id, &change).await.unwrap();
     let team = TeamId::from_uuid(id());
-    store.set_worker_team(worker.id, Some(team)).await.unwrap();
+    let joins = |team| WorkerChange {
+        team: Some(team),
+        ..WorkerChange::default()
+    };
+    let joined = store.update_worker(worker.id, &joins(Some(team))).await;
+    joined.unwrap();
     let found = store.find_worker(worker.id).await.unwrap().unwrap();
     assert_eq!(found.maintenance_message.as_deref(), Some("back soon"));
     assert!(found.maintenance && !found.paused);
@@ -107,7 +112,7 @@ async fn a_change_touches_only_what_it_names(database: &Database) {
     let taken = store.update_worker(worker.id, &rename("other")).await;
     assert!(matches!(taken, Err(Error::Taken)), "{taken:?}");
     store.update_worker(worker.id, &rename("W2")).await.unwrap();
-    store.set_worker_team(worker.id, None).await.unwrap();
+    store.update_worker(worker.id, &joins(None)).await.unwrap();
     let found = store.list_workers_named("w2").await.unwrap().remove(0);
     assert_eq!((found.maintenance_message, found.team), (None, None));
 }

@@ -113,6 +113,7 @@ pub(crate) fn settlement(request: RequestId, job: JobId, owner: UserId) -> Settl
             usage: 500,
             owner: Some(owner),
             worker: None,
+            team: None,
             things: 1000,
             worker_kudos: Kudos::new(12),
             style_owner: None,
