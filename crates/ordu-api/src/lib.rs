@@ -13,11 +13,13 @@ pub mod schema;
 
 pub mod alchemy;
 pub mod collection;
+pub mod extension;
 pub mod filter;
 pub mod image;
 pub mod kudos;
 pub mod mask;
 pub mod message;
+pub mod model;
 pub mod operation;
 pub mod rating;
 pub mod shared_key;
@@ -36,6 +38,9 @@ pub use ids::{
 
 /// The path under which every operation of the protocol lives.
 pub const BASE_PATH: &str = "/api/v2";
+
+/// The version of the protocol.
+pub const API_VERSION: &str = "2.5";
 
 /// The key that everybody shares: account 0, `Anonymous#0`.
 pub const ANONYMOUS_KEY: &str = "0000000000";

@@ -47,6 +47,8 @@ pub struct UserView {
     pub contact: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub admin_comment: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub proxy_passkey: Option<String>,
     pub account_age: i64,
     pub usage: ObsoleteUsage,
     pub contributions: ObsoleteContributions,

@@ -26,6 +26,7 @@ pub mod rating;
 pub mod shared_key;
 pub mod standing;
 pub mod style;
+pub mod subscription;
 pub mod suspicion;
 pub mod text;
 pub mod text_models;

@@ -176,6 +176,27 @@ impl ModelReference {
         Self { text, ..self }
     }
 
+    /// The same, with more image models; where both know a name, the new ones are right.
+    #[must_use]
+    pub fn with_images(mut self, more: &Self) -> Self {
+        let more_models = more.models.iter();
+        self.models
+            .extend(more_models.map(|(name, model)| (name.clone(), model.clone())));
+        self
+    }
+
+    /// The same, with one more image model, or another entry for it.
+    #[must_use]
+    pub fn with_image(mut self, name: String, model: Model) -> Self {
+        self.models.insert(name, model);
+        self
+    }
+
+    /// Whether no image model is known.
+    pub fn is_empty(&self) -> bool {
+        self.models.is_empty()
+    }
+
     /// What is known about text models.
     pub const fn text(&self) -> &TextModels {
         &self.text
@@ -191,11 +212,11 @@ impl ModelReference {
         self.models.get(name)
     }
 
-    /// Whether a model of this kind is listed.
+    /// Whether a model of this kind is listed, or is a quantisation of one that is.
     pub fn knows(&self, kind: WorkKind, name: &str) -> bool {
         match kind {
             WorkKind::Image => self.get(name).is_some(),
-            WorkKind::Text => self.text.get(name).is_some(),
+            WorkKind::Text => self.text.find(name).is_some(),
             WorkKind::Interrogation => false,
         }
     }
@@ -258,6 +279,20 @@ mod tests {
         assert_eq!(reference.baseline("b"), Baseline::Other);
         assert_eq!(reference.unreadable(), ["c"]);
         assert!(ModelReference::from_json("[]").is_err());
+    }
+
+    #[test]
+    fn the_newer_of_two_entries_is_right() {
+        let read = |text| ModelReference::from_json(text).unwrap();
+        let old = read(r#"{"a": {"baseline": "flux_1"}, "b": {"baseline": "flux_1"}}"#);
+        let new = read(r#"{"b": {"baseline": "qwen_image"}, "c": {"baseline": "qwen_image"}}"#);
+        let both = old.with_images(&new);
+        let baselines = ["a", "b", "c"].map(|name| both.get(name).map(|model| model.baseline));
+        let qwen = Some(Baseline::QwenImage);
+        assert_eq!(baselines, [Some(Baseline::Flux1), qwen, qwen]);
+        let changed = both.with_image("a".to_owned(), Model::default());
+        assert_eq!(changed.baseline("a"), Baseline::StableDiffusion1);
+        assert!(!changed.is_empty() && ModelReference::default().is_empty());
     }
 
     #[test]

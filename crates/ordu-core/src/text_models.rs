@@ -63,6 +63,18 @@ impl TextModels {
         Self::from_json(EMBEDDED).unwrap_or_default()
     }
 
+    /// The same, with one more model, or another entry for it.
+    #[must_use]
+    pub fn with_model(mut self, name: String, model: TextModel) -> Self {
+        self.models.insert(name, model);
+        self
+    }
+
+    /// Whether no model is known.
+    pub fn is_empty(&self) -> bool {
+        self.models.is_empty()
+    }
+
     /// The names whose entries could not be read.
     pub fn unreadable(&self) -> &[String] {
         &self.unreadable

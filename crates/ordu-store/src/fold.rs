@@ -426,6 +426,12 @@ impl Movement {
         }
         self.move_balance(source, -line.amount);
         self.move_balance(target, line.amount);
+        // A balance that is set from outside may lie anywhere.
+        if let Account::Spendable(user) = source
+            && line.reason != Reason::Reconciliation.name()
+        {
+            self.change(user).spent |= line.amount > 0;
+        }
         self.count_kudos(line, source, target, holders);
         Ok(())
     }
@@ -433,11 +439,7 @@ impl Movement {
     fn move_balance(&mut self, account: Account, amount: i64) {
         match account {
             Account::Mint => {}
-            Account::Spendable(user) => {
-                let change = self.change(user);
-                change.spendable += amount;
-                change.spent |= amount < 0;
-            }
+            Account::Spendable(user) => self.change(user).spendable += amount,
             Account::Escrow(user) => self.change(user).escrow += amount,
         }
     }

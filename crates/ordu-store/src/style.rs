@@ -89,6 +89,8 @@ pub struct StyleFilter {
 pub struct OwnStyle {
     /// Its id.
     pub id: StyleId,
+    /// Whose it is.
+    pub owner: UserId,
     /// What it is for.
     pub kind: WorkKind,
     /// Its name.
@@ -263,10 +265,17 @@ macro_rules! select_public {
 const LIST_POPULAR: &str = select_public!("use_count DESC, created, id");
 const LIST_BY_AGE: &str = select_public!("created, id");
 
-const LIST_OF_OWNER: &str = "
-    SELECT id, kind, name, public
+const LIST_OF_OWNERS_SQLITE: &str = "
+    SELECT id, owner, kind, name, public
     FROM styles
-    WHERE owner = $1
+    WHERE owner IN (SELECT value FROM json_each($1))
+    ORDER BY created, id";
+
+const LIST_OF_OWNERS_POSTGRES: &str = "
+    SELECT id, owner, kind, name, public
+    FROM styles
+    WHERE owner IN (SELECT CAST(id AS BIGINT)
+                    FROM json_array_elements_text(CAST($1 AS JSON)) AS list (id))
     ORDER BY created, id";
 
 /// How often a style or a collection was used, as the statements take it.
@@ -411,13 +420,19 @@ impl Store {
         rows.into_iter().map(StyleRow::into_style).collect()
     }
 
-    /// The styles of one user, oldest first.
-    pub async fn list_styles_of(&self, owner: UserId) -> Result<Vec<OwnStyle>> {
-        let rows: Vec<(Uuid, String, String, bool)> =
-            self.pool.all(LIST_OF_OWNER, args![owner.get()]).await?;
-        let style = |(id, of, name, public): (Uuid, String, String, bool)| {
+    /// The styles of some users, oldest first.
+    pub async fn list_styles_of(&self, owners: &[UserId]) -> Result<Vec<OwnStyle>> {
+        let sql = match self.pool.dialect() {
+            Dialect::Sqlite => LIST_OF_OWNERS_SQLITE,
+            Dialect::Postgres => LIST_OF_OWNERS_POSTGRES,
+        };
+        let ids: Vec<i64> = owners.iter().copied().map(UserId::get).collect();
+        let rows: Vec<(Uuid, i64, String, String, bool)> =
+            self.pool.all(sql, args![json::object(&ids)?]).await?;
+        let style = |(id, maker, of, name, public): (Uuid, i64, String, String, bool)| {
             Ok(OwnStyle {
                 id: StyleId::from_uuid(id),
+                owner: owner(maker)?,
                 kind: kind(&of)?,
                 name,
                 public,

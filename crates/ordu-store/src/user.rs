@@ -4,13 +4,10 @@ use ordu_api::UserId;
 use ordu_core::{Kudos, Timestamp};
 use sqlx::FromRow;
 
-use crate::Store;
 use crate::error::{Error, Result};
-use crate::pool::{Connection, Pool, Value, args};
+use crate::pool::{Connection, Dialect, Pool, Value, args};
 use crate::worker::found;
-
-/// Users on one page of the list.
-const PAGE: i64 = 25;
+use crate::{Store, json};
 
 /// What the anonymous account may have waiting at once.
 const ANONYMOUS_CONCURRENCY: i64 = 500;
@@ -197,8 +194,39 @@ macro_rules! select_users {
 const FIND: &str = select_users!("AND id = $1");
 const FIND_BY_KEY: &str = select_users!("AND key_hash = $1");
 const FIND_BY_SUBJECT: &str = select_users!("AND subject = $1");
-const LIST_BY_KUDOS: &str = select_users!("ORDER BY spendable DESC, id LIMIT $1 OFFSET $2");
-const LIST_BY_AGE: &str = select_users!("ORDER BY created, id LIMIT $1 OFFSET $2");
+const LIST_SQLITE: &str = select_users!("AND id IN (SELECT value FROM json_each($1))");
+const LIST_POSTGRES: &str = select_users!(
+    "AND id IN (SELECT CAST(id AS BIGINT)
+                FROM json_array_elements_text(CAST($1 AS JSON)) AS list (id))"
+);
+
+const RANK_BY_KUDOS: &str = "
+    SELECT id
+    FROM users
+    WHERE NOT wiped
+    ORDER BY spendable DESC, id
+    LIMIT $1";
+
+const RANK_BY_AGE: &str = "
+    SELECT id
+    FROM users
+    WHERE NOT wiped
+    ORDER BY created, id
+    LIMIT $1";
+
+const FIND_BY_CONTACT_SQLITE: &str = "
+    SELECT id, contact
+    FROM users
+    WHERE NOT wiped AND contact IN (SELECT value FROM json_each($1))
+    ORDER BY id";
+
+const FIND_BY_CONTACT_POSTGRES: &str = "
+    SELECT id, contact
+    FROM users
+    WHERE NOT wiped AND contact IN (SELECT contact
+                                    FROM json_array_elements_text(CAST($1 AS JSON))
+                                        AS list (contact))
+    ORDER BY id";
 
 const LIST_GRANTS: &str = select_users!(
     "AND (monthly_kudos > 0 OR moderator)
@@ -381,17 +409,44 @@ impl Store {
         row.map(UserRow::into_user).transpose()
     }
 
-    /// A page of 25 accounts; the first page is 0.
-    pub async fn list_users(&self, sort: UserSort, page: u32) -> Result<Vec<User>> {
+    /// The numbers of the first `limit` accounts in an order. It looks at all accounts: keep what
+    /// it answers.
+    pub async fn rank_users(&self, sort: UserSort, limit: u32) -> Result<Vec<UserId>> {
         let sql = match sort {
-            UserSort::Kudos => LIST_BY_KUDOS,
-            UserSort::Age => LIST_BY_AGE,
+            UserSort::Kudos => RANK_BY_KUDOS,
+            UserSort::Age => RANK_BY_AGE,
         };
-        let rows = self
-            .pool
-            .all(sql, args![PAGE, i64::from(page) * PAGE])
-            .await?;
+        let rows: Vec<(i64,)> = self.pool.all(sql, args![i64::from(limit)]).await?;
+        Ok(rows
+            .into_iter()
+            .filter_map(|(id,)| UserId::new(id))
+            .collect())
+    }
+
+    /// Some accounts, in no order; those that are not there are left out.
+    pub async fn list_users(&self, ids: &[UserId]) -> Result<Vec<User>> {
+        let sql = match self.pool.dialect() {
+            Dialect::Sqlite => LIST_SQLITE,
+            Dialect::Postgres => LIST_POSTGRES,
+        };
+        let ids: Vec<i64> = ids.iter().copied().map(UserId::get).collect();
+        let rows = self.pool.all(sql, args![json::object(&ids)?]).await?;
         rows.into_iter().map(UserRow::into_user).collect()
+    }
+
+    /// The accounts that can be reached at one of these addresses, oldest first. It looks at all
+    /// accounts.
+    pub async fn find_users_by_contact(
+        &self,
+        contacts: &[String],
+    ) -> Result<Vec<(UserId, String)>> {
+        let sql = match self.pool.dialect() {
+            Dialect::Sqlite => FIND_BY_CONTACT_SQLITE,
+            Dialect::Postgres => FIND_BY_CONTACT_POSTGRES,
+        };
+        let rows: Vec<(i64, String)> = self.pool.all(sql, args![json::object(&contacts)?]).await?;
+        let user = |(id, contact)| UserId::new(id).map(|id| (id, contact));
+        Ok(rows.into_iter().filter_map(user).collect())
     }
 
     /// Some of those who are given something each month and got the last of it by `before`, or

@@ -275,6 +275,13 @@ impl Horde {
         places.filter_map(|id| self.request(id))
     }
 
+    /// The requests that still have open results, by id.
+    pub fn open_requests(&self) -> impl Iterator<Item = RequestId> {
+        let open = self.requests.iter();
+        let open = open.filter(|(_, entry)| !entry.open.is_empty());
+        open.map(|(id, _)| *id)
+    }
+
     /// Open results of a user, for the limit on concurrency.
     ///
     /// The anonymous account is shared: its requests count only if they name one of `models`,

@@ -109,6 +109,20 @@ impl Horde {
         markets.into_iter().map(show).collect()
     }
 
+    /// One model, whatever its name, also if nobody serves it or asks for it.
+    pub fn model(&self, kind: WorkKind, name: &str, now: Timestamp) -> ModelStatus {
+        let mut market = self.asked_models(kind).remove(name).unwrap_or_default();
+        let workers = self.workers.online(now);
+        let working = workers
+            .filter(|worker| worker.record.kind == kind && worker.record.maintenance.is_none());
+        for offer in working.filter_map(|worker| worker.offer.as_ref()) {
+            if offer.models().iter().any(|offered| offered == name) {
+                market.threads += u64::from(offer.threads());
+            }
+        }
+        self.model_status(kind, name.to_owned(), market, now)
+    }
+
     /// The numbers of the whole horde.
     #[expect(clippy::cast_precision_loss, reason = "work is far below 2^53 units")]
     pub fn performance(&mut self, now: Timestamp) -> Performance {

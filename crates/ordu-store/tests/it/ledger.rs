@@ -20,6 +20,7 @@ on_both!(
     a_fold_takes_bounded_bites,
     folds_at_once_count_every_line_once,
     the_books_balance_after_random_events,
+    a_balance_that_is_set_may_lie_below_the_floor,
 );
 
 fn event(entries: Vec<Entry>) -> Event {
@@ -371,4 +372,23 @@ async fn the_books_balance_after_random_events(database: &Database) {
         let balance = store.balance(user).await.unwrap();
         assert_eq!(balance.unfolded_credit, Kudos::ZERO);
     }
+}
+
+async fn a_balance_that_is_set_may_lie_below_the_floor(database: &Database) {
+    let store = database.open().await;
+    let id = store.insert_user(&new_user("a")).await.unwrap();
+    let set = |entry| Event {
+        id: crate::world::id(),
+        at: NOW,
+        kind: None,
+        entries: vec![entry],
+    };
+    let give = Entry::reward(id, Kudos::new(100), Reason::Reconciliation);
+    store.record(&set(give)).await.unwrap();
+    store.fold(10, NOW).await.unwrap();
+    let take = Entry::burn(id, Kudos::new(95), Reason::Reconciliation);
+    store.record(&set(take)).await.unwrap();
+    assert_eq!(store.fold(10, NOW).await.unwrap().floors, 0);
+    let found = store.find_user(id).await.unwrap().unwrap();
+    assert_eq!(found.spendable, Kudos::new(5));
 }

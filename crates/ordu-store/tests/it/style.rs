@@ -221,7 +221,7 @@ async fn an_account_lists_its_own(database: &Database) {
         .insert_style(&style(user(8), "other", NOW))
         .await
         .unwrap();
-    let own = store.list_styles_of(user(7)).await.unwrap();
+    let own = store.list_styles_of(&[user(7)]).await.unwrap();
     let own: Vec<_> = own
         .into_iter()
         .map(|style| (style.id, style.public))

@@ -1,18 +1,20 @@
 //! Accounts.
 
 use ordu_api::UserId;
+use ordu_core::ledger::{Entry, Event, Reason};
 use ordu_core::{Kudos, Timestamp};
 use ordu_store::{Error, UserChange, UserSort};
 
 use crate::database::{Database, NOW};
-use crate::world::{new_user, new_worker, user};
+use crate::world::{id, new_user, new_worker, user};
 
 on_both!(
     the_anonymous_account_is_there_from_the_start,
     numbers_start_at_one_and_never_repeat,
     keys_and_subjects_are_unique,
     a_change_touches_only_what_it_names,
-    the_list_is_sorted_and_paged,
+    the_list_is_sorted_and_cut,
+    some_accounts_are_read_at_once,
     a_wiped_account_is_never_found,
     the_last_activity_is_written_behind,
 );
@@ -92,20 +94,53 @@ async fn a_change_touches_only_what_it_names(database: &Database) {
     assert!(matches!(missing, Err(Error::NotFound)));
 }
 
-async fn the_list_is_sorted_and_paged(database: &Database) {
+async fn the_list_is_sorted_and_cut(database: &Database) {
     let store = database.open().await;
     for number in 0..30 {
         let mut new = new_user(&format!("u{number}"));
         new.created = Timestamp(NOW.0 - number);
         store.insert_user(&new).await.unwrap();
     }
-    let first = store.list_users(UserSort::Age, 0).await.unwrap();
-    assert_eq!(first.len(), 25);
-    assert_eq!(first[0].username, "u29");
-    assert_eq!(store.list_users(UserSort::Age, 1).await.unwrap().len(), 6);
+    let oldest = store.rank_users(UserSort::Age, 25).await.unwrap();
+    assert_eq!(oldest.len(), 25);
+    assert_eq!(oldest[0], user(30));
+    let all = store.rank_users(UserSort::Age, 100).await.unwrap();
+    assert_eq!((all.len(), all[..25] == oldest[..]), (31, true));
+    let event = Event {
+        id: id(),
+        at: NOW,
+        kind: None,
+        entries: vec![Entry::reward(user(7), Kudos::new(100), Reason::Admin)],
+    };
+    store.record(&event).await.unwrap();
+    store.fold(10, NOW).await.unwrap();
+    let richest = store.rank_users(UserSort::Kudos, 2).await.unwrap();
+    assert_eq!(richest, [user(7), UserId::ANONYMOUS]);
+}
+
+async fn some_accounts_are_read_at_once(database: &Database) {
+    let store = database.open().await;
+    let a = store.insert_user(&new_user("a")).await.unwrap();
+    let b = store.insert_user(&new_user("b")).await.unwrap();
+    let contact = |text: &str| UserChange {
+        contact: Some(text.to_owned()),
+        ..UserChange::default()
+    };
+    store.update_user(a, &contact("a@\"x\"")).await.unwrap();
+    store.update_user(b, &contact("b@x")).await.unwrap();
+    let mut found = store.list_users(&[b, user(99), a]).await.unwrap();
+    found.sort_by_key(|user| user.id);
+    let names: Vec<&str> = found.iter().map(|user| user.username.as_str()).collect();
+    assert_eq!(names, ["a", "b"]);
+    assert!(store.list_users(&[]).await.unwrap().is_empty());
+    let asked = ["a@\"x\"".to_owned(), "nobody".to_owned()];
+    let found = store.find_users_by_contact(&asked).await.unwrap();
+    assert_eq!(found, [(a, "a@\"x\"".to_owned())]);
+    store.wipe_user(a).await.unwrap();
+    assert!(store.list_users(&[a]).await.unwrap().is_empty());
     assert!(
         store
-            .list_users(UserSort::Kudos, 2)
+            .find_users_by_contact(&asked)
             .await
             .unwrap()
             .is_empty()

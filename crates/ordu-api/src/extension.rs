@@ -1,0 +1,27 @@
+//! What this server speaks beyond the protocol, each with a version: for programs that look before
+//! they ask.
+//!
+//! # Source
+//! `platform.md` § 4.
+
+/// Extensions and their versions. A version grows when old clients would be wrong.
+pub const EXTENSIONS: &[(&str, &str)] = &[
+    // `POST /generate/progress`.
+    ("progress", "1"),
+    // `Idempotency-Key` on requests.
+    ("idempotency-key", "1"),
+    // `webhook-id`, `webhook-timestamp`, `webhook-signature`; `GET /webhooks/secret`.
+    ("signed-webhooks", "1"),
+    // Warnings name the values that would do.
+    ("model-advice", "1"),
+    // `capabilities` in pops.
+    ("capabilities", "1"),
+    // `/operations/models`.
+    ("model-edits", "1"),
+    // `GET /operations/notices`.
+    ("notices", "1"),
+    // `X-Request-Id`.
+    ("request-id", "1"),
+    // `?strict=1` of the heartbeat.
+    ("strict-heartbeat", "1"),
+];
