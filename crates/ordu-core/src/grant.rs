@@ -8,12 +8,14 @@ use crate::{Kudos, Role, Roles};
 /// What moderators get each month.
 pub const MODERATOR: Kudos = Kudos::new(300_000);
 
-/// What an account with `own` granted to it gets each month in all.
-pub fn monthly(own: Kudos, roles: Roles) -> Kudos {
+/// What an account with `own` granted to it, and `subscribed` for its subscriptions, gets each
+/// month in all.
+pub fn monthly(own: Kudos, subscribed: Kudos, roles: Roles) -> Kudos {
+    let all = own + subscribed;
     if roles.has(Role::Moderator) {
-        own + MODERATOR
+        all + MODERATOR
     } else {
-        own
+        all
     }
 }
 
@@ -24,7 +26,9 @@ mod tests {
     #[test]
     fn moderators_get_more_than_their_own() {
         let moderator = Roles::NONE.with(Role::Moderator);
-        assert_eq!(monthly(Kudos::new(5), Roles::NONE), Kudos::new(5));
-        assert_eq!(monthly(Kudos::new(5), moderator), Kudos::new(300_005));
+        let (own, subscribed) = (Kudos::new(5), Kudos::new(20));
+        assert_eq!(monthly(own, Kudos::ZERO, Roles::NONE), own);
+        assert_eq!(monthly(own, subscribed, Roles::NONE), Kudos::new(25));
+        assert_eq!(monthly(own, subscribed, moderator), Kudos::new(300_025));
     }
 }

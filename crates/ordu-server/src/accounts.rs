@@ -18,6 +18,7 @@ use crate::clock::Clock;
 use crate::error::{ApiError, ApiResult};
 use crate::secret::{KeyHash, NoRandomness, Secret, new_api_key};
 use crate::shared_keys::SharedKeys;
+use crate::subscriptions::Subscriptions;
 
 /// How long a copy counts as the truth.
 const FRESH_FOR: Millis = Millis::from_seconds(10);
@@ -38,6 +39,8 @@ pub struct Account {
     pub user: User,
     /// What it can spend, debits that are not folded yet taken off.
     pub balance: Kudos,
+    /// Whether its owner supports the horde with money.
+    pub patron: bool,
 }
 
 /// An account to be made.
@@ -72,7 +75,7 @@ pub enum AccountError {
 impl Account {
     /// The public name, `name#id`.
     pub fn alias(&self) -> String {
-        format!("{}#{}", self.user.username, self.user.id)
+        alias_of(&self.user)
     }
 
     /// The account as the rules see it, `held` being promised elsewhere.
@@ -94,12 +97,12 @@ impl Account {
 
     /// The roles as the rules see them.
     pub(crate) fn roles(&self) -> Roles {
-        roles_of(&self.user)
-    }
-
-    /// Whether nobody vouches for who it is.
-    pub(crate) fn is_pseudonymous(&self) -> bool {
-        is_pseudonymous(&self.user)
+        let roles = roles_of(&self.user);
+        if self.patron {
+            roles.with(Role::Patron)
+        } else {
+            roles
+        }
     }
 }
 
@@ -123,7 +126,13 @@ pub(crate) fn roles_of(user: &User) -> Roles {
         .collect()
 }
 
-fn is_pseudonymous(user: &User) -> bool {
+/// The public name of a user, `name#id`.
+pub(crate) fn alias_of(user: &User) -> String {
+    format!("{}#{}", user.username, user.id)
+}
+
+/// Whether nobody vouches for who a user is.
+pub(crate) fn is_pseudonymous(user: &User) -> bool {
     let subject = user.subject.as_ref();
     subject.is_some_and(|subject| Uuid::try_parse(subject).is_ok())
 }
@@ -141,6 +150,7 @@ async fn with_balance(store: &Store, user: User) -> Result<Account, ordu_store::
     let mut account = Account {
         balance: balance.spendable,
         user,
+        patron: false,
     };
     if balance.unfolded_debit > Kudos::ZERO {
         account.debit(balance.unfolded_debit);
@@ -263,6 +273,7 @@ pub(crate) struct Accounts {
     by_id: Cache<UserId, Copy>,
     holds: Mutex<Holds>,
     shared_keys: SharedKeys,
+    subscriptions: Arc<Subscriptions>,
 }
 
 /// A copy of an account and when it was read.
@@ -273,7 +284,12 @@ struct Copy {
 }
 
 impl Accounts {
-    pub(crate) fn new(store: Arc<Store>, secret: Secret, clock: Clock) -> Self {
+    pub(crate) fn new(
+        store: Arc<Store>,
+        secret: Secret,
+        clock: Clock,
+        subscriptions: Arc<Subscriptions>,
+    ) -> Self {
         Self {
             shared_keys: SharedKeys::new(Arc::clone(&store), clock.clone()),
             store,
@@ -282,6 +298,7 @@ impl Accounts {
             by_key: Cache::new(KEPT),
             by_id: Cache::new(KEPT),
             holds: Mutex::default(),
+            subscriptions,
         }
     }
 
@@ -340,7 +357,8 @@ impl Accounts {
     }
 
     fn keep(&self, account: Account) -> Arc<Account> {
-        let account = Arc::new(account);
+        let patron = self.subscriptions.all().is_patron(account.user.id);
+        let account = Arc::new(Account { patron, ..account });
         let copy = Copy {
             account: Arc::clone(&account),
             read: self.clock.now(),

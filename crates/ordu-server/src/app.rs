@@ -8,13 +8,13 @@ use axum::http::HeaderValue;
 use ordu_api::UserId;
 use ordu_api::status::Modes;
 use ordu_core::horde::Horde;
-use ordu_core::model_reference::ModelReference;
 use ordu_store::Store;
 use rand_chacha::ChaCha12Rng;
 use tokio_util::task::TaskTracker;
 
 use crate::accounts::Accounts;
 use crate::blobs::Blobs;
+use crate::catalogue::Catalogue;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::error::{ApiError, ApiResult};
@@ -23,6 +23,7 @@ use crate::limits::Limits;
 use crate::messages::Messages;
 use crate::passkeys::Passkeys;
 use crate::pictures::Pictures;
+use crate::rankings::Rankings;
 use crate::ratings::Ratings;
 use crate::registry::Registry;
 use crate::repeats::Repeats;
@@ -30,6 +31,7 @@ use crate::reservation::Reservations;
 use crate::secret::Secret;
 use crate::statistics::LastCount;
 use crate::styles::Styles;
+use crate::subscriptions::Subscriptions;
 use crate::teams::Teams;
 use crate::trusted::TrustedAddresses;
 use crate::watch::Watch;
@@ -59,12 +61,16 @@ pub(crate) struct App {
     pub(crate) repeats: Repeats,
     pub(crate) styles: Styles,
     pub(crate) teams: Teams,
+    pub(crate) subscriptions: Arc<Subscriptions>,
+    pub(crate) rankings: Rankings,
     pub(crate) messages: Messages,
-    pub(crate) reference: Arc<ModelReference>,
+    pub(crate) catalogue: Catalogue,
     pub(crate) live: Mutex<Live>,
     /// What must be completed although nobody waits for the answer any more.
     pub(crate) tracker: TaskTracker,
     pub(crate) node: HeaderValue,
+    /// How clients reach this server, without a slash at the end.
+    pub(crate) url: String,
     pub(crate) active: AtomicU64,
     pub(crate) draining: AtomicBool,
     pub(crate) reachable: AtomicBool,

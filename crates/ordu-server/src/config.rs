@@ -10,7 +10,9 @@ use ordu_core::text::Vision;
 use url::Url;
 
 use crate::blobs::BlobPlace;
+use crate::catalogue::ModelSources;
 use crate::clock::Clock;
+use crate::documents::PageSource;
 use crate::guard::GuardConfig;
 use crate::secret::Secret;
 
@@ -48,22 +50,39 @@ pub struct Config {
     pub awarders: Vec<UserId>,
     /// Whether loopback clients may mint users for tests.
     pub test_users: bool,
-    /// A JSON document of image models, instead of the built-in one.
-    pub model_reference: Option<String>,
-    /// The same for text models.
-    pub text_model_reference: Option<String>,
+    /// Where it is known from what models there are.
+    pub models: ModelSources,
     /// A file with news, a JSON array; read whenever somebody asks.
     pub news: Option<PathBuf>,
+    /// A file of those who support the horde with money, JSON; read again when it changes.
+    pub subscriptions: Option<PathBuf>,
     /// Whether text requests may bring pictures to look at.
     pub text_vision: Vision,
     /// The site's name.
     pub title: String,
+    /// What else the site says of itself.
+    pub site: Site,
     /// Escrow above which an owner becomes trusted; never if `None`.
     pub trust_threshold: Option<Kudos>,
     /// Countermeasures.
     pub guard: GuardConfig,
     /// Where the time comes from.
     pub clock: Clock,
+}
+
+/// What a site says of itself.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Site {
+    /// Where its operators can be reached.
+    pub contact: Option<String>,
+    /// Its picture; ours if `None`.
+    pub logo: Option<String>,
+    /// Where its source is; ours if `None`.
+    pub repository: Option<String>,
+    /// Its terms; the built-in ones if `None`.
+    pub terms: Option<PageSource>,
+    /// What it says about privacy; the built-in text if `None`.
+    pub privacy: Option<PageSource>,
 }
 
 impl Config {
@@ -84,11 +103,12 @@ impl Config {
             admins: Vec::new(),
             awarders: UserId::new(1).into_iter().collect(),
             test_users: true,
-            model_reference: None,
-            text_model_reference: None,
+            models: ModelSources::default(),
             news: None,
+            subscriptions: None,
             text_vision: Vision::Off,
             title: "Ordu".to_owned(),
+            site: Site::default(),
             trust_threshold: None,
             guard: GuardConfig::default(),
             clock: Clock::System,

@@ -138,6 +138,10 @@ impl Input for ordu_api::collection::CollectionChange {
     const SCHEMA: Schema = ordu_api::collection::CHANGE_SCHEMA;
 }
 
+impl Input for ordu_api::model::ModelInput {
+    const SCHEMA: Schema = ordu_api::model::SCHEMA;
+}
+
 impl Input for ordu_api::team::NewTeam {
     const SCHEMA: Schema = ordu_api::team::NEW_SCHEMA;
 }

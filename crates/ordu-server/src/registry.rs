@@ -2,7 +2,7 @@
 //!
 //! What a worker did and earned is the live horde's knowledge; here is who it is.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -124,6 +124,20 @@ impl Registry {
         for known in self.tables().by_id.values_mut() {
             known.team = known.team.filter(|theirs| *theirs != team);
         }
+    }
+
+    /// All workers of each of some owners, by id; who has none is left out.
+    pub(crate) fn owned_by_each(
+        &self,
+        owners: &BTreeSet<UserId>,
+    ) -> BTreeMap<UserId, Vec<WorkerId>> {
+        let mut owned: BTreeMap<UserId, Vec<WorkerId>> = BTreeMap::new();
+        for known in self.tables().by_id.values() {
+            if owners.contains(&known.owner) {
+                owned.entry(known.owner).or_default().push(known.id);
+            }
+        }
+        owned
     }
 
     /// How many workers of an owner came from an address last.

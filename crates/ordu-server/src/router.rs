@@ -12,7 +12,9 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::app::App;
 use crate::routes::{
-    alchemy, blob, collection, example, filter, health, image, job, kudos, message, operation, page, rating, shared_key, stats, status, style, team, text, user, user_edit, webhook, worker, worker_edit,
+    alchemy, blob, collection, document, example, filter, health, image, job, kudos, message,
+    model, operation, page, rating, service, shared_key, stats, status, style, team, text, user,
+    user_edit, user_list, webhook, worker, worker_edit,
 };
 use crate::transport;
 
@@ -22,6 +24,10 @@ pub(crate) fn router(app: &Arc<App>) -> Router {
         .nest(ordu_api::BASE_PATH, api())
         .route("/", get(page::create).post(page::ask))
         .route("/requests/{id}", get(page::request))
+        .route("/terms", get(document::terms_page))
+        .route("/privacy", get(document::privacy_page))
+        .route("/sponsors", get(document::sponsors_page))
+        .route("/.well-known/serviceinfo", get(service::info))
         .route("/assets/{name}", get(page::asset))
         .route("/blobs/{name}", put(blob::upload).get(blob::download))
         .route("/healthz", get(health::live))
@@ -77,6 +83,9 @@ fn work() -> Router<Arc<App>> {
         .route("/stats/img/models", get(stats::image_models))
         .route("/stats/text/totals", get(stats::text_totals))
         .route("/stats/text/models", get(stats::text_models))
+        .route("/documents/terms", get(document::terms))
+        .route("/documents/privacy", get(document::privacy))
+        .route("/documents/sponsors", get(document::sponsors))
         .route("/status/news", get(status::news))
         .route("/status/heartbeat", get(health::heartbeat))
         .route("/status/models", get(status::models))
@@ -108,6 +117,7 @@ fn community() -> Router<Arc<App>> {
         .route("/workers/name/{name}", get(worker::by_name))
         .route("/webhooks/secret", get(webhook::secret))
         .route("/find_user", get(user::find))
+        .route("/users", get(user_list::list))
         .route(
             "/users/{id}",
             get(user::by_id)
@@ -204,6 +214,11 @@ fn moderation() -> Router<Arc<App>> {
         .route(
             "/operations/block_worker_ipaddr/{worker}",
             put(operation::block_worker).delete(operation::free_worker),
+        )
+        .route("/operations/models", get(model::list))
+        .route(
+            "/operations/models/{name}",
+            put(model::put).delete(model::delete),
         )
         .route("/operations/notices", get(operation::notices))
 }

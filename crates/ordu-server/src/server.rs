@@ -9,8 +9,6 @@ use std::time::Duration;
 use axum::http::HeaderValue;
 use ordu_api::status::Modes;
 use ordu_core::horde::{Horde, Policy};
-use ordu_core::model_reference::ModelReference;
-use ordu_core::text_models::TextModels;
 use ordu_store::{DatabaseUrl, Options, Store};
 use rand::SeedableRng;
 use rand_chacha::ChaCha12Rng;
@@ -21,6 +19,7 @@ use tokio_util::task::TaskTracker;
 use crate::accounts::Accounts;
 use crate::app::{App, Live};
 use crate::blobs::{BlobError, BlobPlace, Blobs};
+use crate::catalogue::{Catalogue, ModelError};
 use crate::config::Config;
 use crate::fetch::Fetcher;
 use crate::guard::Guard;
@@ -28,6 +27,7 @@ use crate::limits::Limits;
 use crate::messages::Messages;
 use crate::passkeys::Passkeys;
 use crate::pictures::Pictures;
+use crate::rankings::Rankings;
 use crate::ratings::Ratings;
 use crate::rebuild::Rebuilder;
 use crate::registry::{self, Known, Registry};
@@ -37,6 +37,7 @@ use crate::secret::{NoRandomness, Secret, random_bytes};
 use crate::serve::serve;
 use crate::statistics::LastCount;
 use crate::styles::Styles;
+use crate::subscriptions::Subscriptions;
 use crate::tasks::Tasks;
 use crate::teams::Teams;
 use crate::traffic::TrafficCounters;
@@ -73,9 +74,9 @@ pub enum StartError {
     /// The place of pictures cannot be used.
     #[error(transparent)]
     Blobs(#[from] BlobError),
-    /// The model reference cannot be read.
-    #[error("the model reference is not valid JSON")]
-    ModelReference(#[source] serde_json::Error),
+    /// The operator's documents of models cannot be used.
+    #[error(transparent)]
+    Models(#[from] ModelError),
     /// No outgoing connections can be made.
     #[error("cannot set up outgoing connections")]
     Client(#[from] reqwest::Error),
@@ -181,14 +182,22 @@ async fn open(config: Config, address: SocketAddr, url: &str) -> Result<App, Sta
     let store = Arc::new(Store::open(&database, &Options::default(), clock.now()).await?);
     let blobs = open_blobs(&config.blobs, &secret, url)?;
     blobs.check().await?;
-    let reference = Arc::new(read_reference(&config)?);
+    let client = reqwest::Client::builder().build()?;
+    let catalogue = Catalogue::open(&config.models, client, clock.now()).await?;
+    let subscriptions = Arc::new(Subscriptions::new(config.subscriptions.clone()));
+    let accounts = Accounts::new(
+        Arc::clone(&store),
+        secret.clone(),
+        clock.clone(),
+        Arc::clone(&subscriptions),
+    );
     let fetcher = Fetcher::new(config.private_addresses.clone())?;
-    let horde = Horde::new(Arc::clone(&reference), Policy::default());
+    let horde = Horde::new(catalogue.current(), Policy::default());
     let dice = ChaCha12Rng::from_seed(random_bytes()?);
     let version = env!("CARGO_PKG_VERSION");
     let node = HeaderValue::from_str(&format!("{}:{}:{version}", address.ip(), address.port()));
     Ok(App {
-        accounts: Accounts::new(Arc::clone(&store), secret.clone(), clock.clone()),
+        accounts,
         passkeys: Passkeys::new(secret.clone()),
         trusted: TrustedAddresses::new(&config.guard.service_addresses),
         limits: Limits::new(config.rate_limits),
@@ -202,9 +211,12 @@ async fn open(config: Config, address: SocketAddr, url: &str) -> Result<App, Sta
         repeats: Repeats::default(),
         styles: Styles::default(),
         teams: Teams::default(),
+        subscriptions: Arc::clone(&subscriptions),
+        rankings: Rankings::default(),
         messages: Messages::default(),
         live: Mutex::new(Live { horde, dice }),
         tracker: TaskTracker::new(),
+        url: url.to_owned(),
         node: node.unwrap_or(HeaderValue::from_static("ordu")),
         active: AtomicU64::new(0),
         draining: AtomicBool::new(false),
@@ -216,7 +228,7 @@ async fn open(config: Config, address: SocketAddr, url: &str) -> Result<App, Sta
         secret,
         store,
         blobs,
-        reference,
+        catalogue,
     })
 }
 
@@ -236,25 +248,6 @@ fn make_folder(folder: &Path) -> Result<(), StartError> {
         .map_err(|error| StartError::BlobFolder(folder.display().to_string(), error))
 }
 
-/// The operator's documents where there are any, the built-in ones otherwise.
-fn read_reference(config: &Config) -> Result<ModelReference, StartError> {
-    let image = match &config.model_reference {
-        Some(text) => ModelReference::from_json(text).map_err(StartError::ModelReference)?,
-        None => ModelReference::embedded(),
-    };
-    let text = match &config.text_model_reference {
-        Some(text) => TextModels::from_json(text).map_err(StartError::ModelReference)?,
-        None => TextModels::embedded(),
-    };
-    for name in image.unreadable().iter().chain(text.unreadable()) {
-        tracing::warn!(
-            model = name,
-            "a model of the reference cannot be read and is left out"
-        );
-    }
-    Ok(image.with_text(text))
-}
-
 /// What a request may still cost is held and promised again.
 fn restore_promises(app: &App, row: &ordu_store::Request) {
     let Some(work) = app
@@ -268,7 +261,7 @@ fn restore_promises(app: &App, row: &ordu_store::Request) {
     let charged = row.consumed - work.activation_tax();
     app.accounts.hold(row.id, row.owner, row.hold - charged);
     if let Some(key) = row.shared_key {
-        let left = work.most_cost(&app.reference) - row.consumed;
+        let left = work.most_cost(&app.reference()) - row.consumed;
         app.accounts.shared_keys().restore(key, row.id, left);
     }
 }
@@ -283,12 +276,15 @@ async fn restore(app: &App) -> Result<(), StartError> {
     app.trusted.load(&app.store).await?;
     app.load_messages().await?;
     app.load_teams().await?;
+    app.load_model_edits().await?;
+    app.load_subscriptions().await;
     for worker in &workers {
         app.registry.put(Known::from_stored(worker));
         app.live().horde.restore_worker(registry::record(worker));
     }
+    let reference = app.reference();
     let rebuilder = Rebuilder {
-        reference: &app.reference,
+        reference: &reference,
         registry: &app.registry,
     };
     let mut restored = 0_usize;

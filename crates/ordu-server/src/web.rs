@@ -57,6 +57,15 @@ pub(crate) struct Create<'a> {
     pub(crate) models: Vec<ModelStatus>,
 }
 
+/// A document of the operator's.
+#[derive(Template)]
+#[template(path = "document.html")]
+pub(crate) struct DocumentPage<'a> {
+    pub(crate) frame: Frame<'a>,
+    pub(crate) name: &'static str,
+    pub(crate) html: String,
+}
+
 /// The fields of the front page, as they were typed.
 #[derive(Debug, Clone, serde::Deserialize)]
 #[serde(default)]

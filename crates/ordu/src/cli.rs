@@ -7,7 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
-use ordu_server::S3Secret;
+use ordu_server::{ModelSource, PageSource, S3Secret};
 
 use crate::guard::Guard;
 
@@ -150,13 +150,18 @@ pub(crate) struct Server {
     )]
     pub(crate) awarders: Vec<String>,
 
-    /// A JSON file of image models, instead of the built-in list.
-    #[arg(long, env = "ORDU_MODEL_REFERENCE", value_name = "FILE")]
-    pub(crate) model_reference: Option<PathBuf>,
+    /// A JSON document of image models, instead of the built-in list; it may change while the
+    /// horde runs.
+    #[arg(long, env = "ORDU_MODEL_REFERENCE", value_name = "FILE|URL")]
+    pub(crate) model_reference: Option<ModelSource>,
 
-    /// A JSON file of text models, instead of the built-in list.
-    #[arg(long, env = "ORDU_TEXT_MODEL_REFERENCE", value_name = "FILE")]
-    pub(crate) text_model_reference: Option<PathBuf>,
+    /// A JSON document of more image models; it counts more than the other one.
+    #[arg(long, env = "ORDU_EXTRA_MODEL_REFERENCE", value_name = "FILE|URL")]
+    pub(crate) extra_model_reference: Option<ModelSource>,
+
+    /// A JSON document of text models, instead of the built-in list.
+    #[arg(long, env = "ORDU_TEXT_MODEL_REFERENCE", value_name = "FILE|URL")]
+    pub(crate) text_model_reference: Option<ModelSource>,
 
     /// Kudos in escrow above which a worker's owner becomes trusted by itself; never if not given.
     #[arg(long, env = "ORDU_TRUST_THRESHOLD", value_name = "KUDOS")]
@@ -170,12 +175,63 @@ pub(crate) struct Server {
     #[arg(long, env = "ORDU_NEWS", value_name = "FILE")]
     pub(crate) news: Option<PathBuf>,
 
+    /// A JSON file of those who support the horde with money. It may change while the horde runs.
+    #[arg(long, env = "ORDU_SUBSCRIPTIONS", value_name = "FILE")]
+    pub(crate) subscriptions: Option<PathBuf>,
+
     /// Allow loopback clients to mint users at `/api/v2/dev/test-user`. For tests only.
     #[arg(long, env = "ORDU_TEST_APIKEYS", hide = true, value_parser = clap::builder::FalseyValueParser::new())]
     pub(crate) test_apikeys: bool,
 
     #[command(flatten)]
+    pub(crate) site: Site,
+
+    #[command(flatten)]
     pub(crate) guard: Guard,
+}
+
+/// What the site says of itself.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Site {
+    /// The site's name.
+    #[arg(long, env = "ORDU_TITLE", default_value = DEFAULT_TITLE, value_name = "NAME")]
+    pub(crate) title: String,
+
+    /// Where the operators can be reached.
+    #[arg(long, env = "ORDU_CONTACT", value_name = "ADDRESS")]
+    pub(crate) contact: Option<String>,
+
+    /// The site's picture, for `/.well-known/serviceinfo`.
+    #[arg(long, env = "ORDU_LOGO", value_name = "URL")]
+    pub(crate) logo: Option<String>,
+
+    /// Where the source of this server is, if you changed it.
+    #[arg(long, env = "ORDU_REPOSITORY", value_name = "URL")]
+    pub(crate) repository: Option<String>,
+
+    /// The terms of the site: a file, Markdown or HTML, instead of the built-in text.
+    #[arg(long, env = "ORDU_TERMS_PAGE", value_name = "FILE")]
+    pub(crate) terms_page: Option<PageSource>,
+
+    /// What the site says about privacy, in the same way.
+    #[arg(long, env = "ORDU_PRIVACY_PAGE", value_name = "FILE")]
+    pub(crate) privacy_page: Option<PageSource>,
+}
+
+/// The name of a site that was given none.
+const DEFAULT_TITLE: &str = "Ordu";
+
+impl Default for Site {
+    fn default() -> Self {
+        Self {
+            title: DEFAULT_TITLE.to_owned(),
+            contact: None,
+            logo: None,
+            repository: None,
+            terms_page: None,
+            privacy_page: None,
+        }
+    }
 }
 
 /// Who we are at the store that `--blobs s3://…` names; what its address says counts more.
@@ -231,11 +287,14 @@ impl Server {
             admins: Vec::new(),
             awarders: Vec::new(),
             model_reference: None,
+            extra_model_reference: None,
             text_model_reference: None,
             news: None,
+            subscriptions: None,
             trust_threshold: None,
             text_vision: false,
             test_apikeys: false,
+            site: Site::default(),
             guard: Guard::default(),
         }
     }

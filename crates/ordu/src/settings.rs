@@ -18,6 +18,16 @@ use crate::cli::Cli;
 /// `community.md` § 13.
 const ALIASES: &[(&str, &str)] = &[
     ("HORDE_URL", "public_url"),
+    ("HORDE_TITLE", "title"),
+    ("HORDE_EMAIL", "contact"),
+    ("HORDE_CONTACT_EMAIL", "contact"),
+    ("HORDE_LOGO", "logo"),
+    ("HORDE_REPOSITORY", "repository"),
+    ("HORDE_HTML_TERMS", "terms_page"),
+    ("HORDE_HTML_PRIVACY", "privacy_page"),
+    ("HORDE_IMAGE_COMPVIS_REFERENCE", "model_reference"),
+    ("HORDE_IMAGE_DIFFUSERS_REFERENCE", "extra_model_reference"),
+    ("HORDE_IMAGE_LLM_REFERENCE", "text_model_reference"),
     ("ADMINS", "admins"),
     ("KUDOS_TRUST_THRESHOLD", "trust_threshold"),
     ("secret_key", "secret_key"),
@@ -223,6 +233,15 @@ mod tests {
             r2_bucket("https://account.example/?a=b").unwrap(),
             "s3://stable-horde?endpoint=https%3A%2F%2Faccount.example%2F%3Fa%3Db"
         );
+    }
+
+    #[test]
+    fn every_alias_stands_for_an_option() {
+        let mut known = Vec::new();
+        with_defaults(Cli::command(), &toml::Table::new(), &mut known);
+        for (alias, option) in ALIASES {
+            assert!(known.iter().any(|name| name == option), "{alias}: {option}");
+        }
     }
 
     #[test]

@@ -60,7 +60,8 @@ impl App {
         if !self.guard.filters.is_enabled() {
             return Ok(None);
         }
-        let texts = self.reference.text();
+        let reference = self.reference();
+        let texts = reference.text();
         let is_nsfw = |name: &String| texts.find(name).is_some_and(|model| model.nsfw);
         let case = Case {
             prompt: &request.prompt,
@@ -76,7 +77,8 @@ impl App {
     }
 
     fn names_nsfw_model(&self, models: &[String]) -> bool {
-        let is_nsfw = |name: &String| self.reference.get(name).is_some_and(|model| model.nsfw);
+        let reference = self.reference();
+        let is_nsfw = |name: &String| reference.get(name).is_some_and(|model| model.nsfw);
         models.iter().any(is_nsfw)
     }
 

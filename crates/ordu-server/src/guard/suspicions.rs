@@ -189,7 +189,8 @@ impl App {
     pub(crate) async fn judge_delivery(&self, settlement: &Settlement, delivery: &Delivery) {
         let statistics = &delivery.statistics;
         let roles = self.owner_roles(statistics.owner).await;
-        let texts = self.reference.text();
+        let reference = self.reference();
+        let texts = reference.text();
         let sized = |model: &TextModel| model.billions();
         let pace = Pace {
             kind: statistics.kind,

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::State;
+use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use ordu_api::status::Heartbeat;
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::app::{App, MAX_CONNECTIONS};
@@ -33,9 +34,20 @@ pub(crate) async fn ready(State(app): State<Arc<App>>) -> (StatusCode, Json<Valu
 }
 
 /// `GET /api/v2/status/heartbeat`: facts of this node only, nothing shared is waited for.
-pub(crate) async fn heartbeat(State(app): State<Arc<App>>) -> Json<Heartbeat> {
+///
+/// Always 200, as programs expect it; with `strict` a balancer may go by the status.
+pub(crate) async fn heartbeat(
+    State(app): State<Arc<App>>,
+    Query(wanted): Query<Strictness>,
+) -> (StatusCode, Json<Heartbeat>) {
     let db_connection = app.is_reachable();
-    Json(Heartbeat {
+    let is_strict = matches!(wanted.strict.as_deref(), Some("1" | "true"));
+    let status = if is_strict && !db_connection {
+        StatusCode::SERVICE_UNAVAILABLE
+    } else {
+        StatusCode::OK
+    };
+    let heartbeat = Heartbeat {
         message: if db_connection { "OK" } else { "DOWN" }.to_owned(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         queue: 0,
@@ -43,5 +55,12 @@ pub(crate) async fn heartbeat(State(app): State<Arc<App>>) -> Json<Heartbeat> {
         // This request does not count itself.
         active_count: app.active().saturating_sub(1),
         db_connection,
-    })
+    };
+    (status, Json(heartbeat))
+}
+
+/// Whether the status is to say how it is.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Strictness {
+    strict: Option<String>,
 }

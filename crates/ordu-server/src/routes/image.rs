@@ -66,7 +66,7 @@ impl Wish for ImageRequest {
     }
 
     fn check(&self, standing: &Standing, app: &App) -> Result<Work, Refusal> {
-        let spec = image::check(self, standing, &app.reference)?;
+        let spec = image::check(self, standing, &app.reference())?;
         Ok(Work::Image(Arc::new(spec)))
     }
 }
@@ -91,7 +91,7 @@ pub(crate) async fn async_generate(
     let key = key.require()?;
     let attempt = Attempt::of(origin.attempt, &request);
     let styled = styles::apply_to_image(&app, &mut request).await?;
-    let warnings = warnings(&request, &app.reference);
+    let warnings = warnings(&request, &app.reference());
     let asked = Asked {
         request,
         agent: origin.agent.0,

@@ -77,7 +77,7 @@ pub(crate) async fn pop(
     app.note_remarks(account.user.id, worker, account.roles(), remarks)
         .await;
     let standing = account.standing(Kudos::ZERO);
-    let offer = Offer::new(worker, &standing, &declared, &app.reference)?;
+    let offer = Offer::new(worker, &standing, &declared, &app.reference())?;
     let this = Arc::clone(app);
     app.complete(async move {
         let visit = Visit { offer, ip: peer };
@@ -101,7 +101,12 @@ async fn new_worker(
     let common = declared.common();
     // The models are judged before the worker exists: a typing mistake leaves nothing behind.
     let id = WorkerId::from_uuid(Uuid::new_v4());
-    Offer::new(id, &account.standing(Kudos::ZERO), declared, &app.reference)?;
+    Offer::new(
+        id,
+        &account.standing(Kudos::ZERO),
+        declared,
+        &app.reference(),
+    )?;
     let row = NewWorker {
         id,
         name: common.name.to_owned(),

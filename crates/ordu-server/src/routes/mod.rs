@@ -18,12 +18,16 @@ pub(crate) mod style;
 pub(crate) mod team;
 pub(crate) mod user;
 pub(crate) mod user_edit;
+pub(crate) mod user_list;
 pub(crate) mod webhook;
 pub(crate) mod worker;
 pub(crate) mod worker_edit;
 
 pub(crate) mod blob;
+pub(crate) mod document;
 pub(crate) mod filter;
 pub(crate) mod health;
+pub(crate) mod model;
 pub(crate) mod operation;
 pub(crate) mod page;
+pub(crate) mod service;

@@ -173,7 +173,7 @@ fn describe(progress: &Progress) -> String {
     }
 }
 
-fn render(status: StatusCode, page: &impl Template) -> ApiResult<Response> {
+pub(super) fn render(status: StatusCode, page: &impl Template) -> ApiResult<Response> {
     let html = page
         .render()
         .map_err(|error| ApiError::Internal(error.to_string()))?;

@@ -154,16 +154,16 @@ pub(crate) async fn ask<W: Wish>(
         let message = "Change the client agent: this one is the sample of a tutorial";
         return Err(ApiError::refused(ReturnCode::BannedClientAgent, message));
     }
-    let full_price = work.full_price(&app.reference);
+    let full_price = work.full_price(&app.reference());
     let id = turn.as_ref().map_or_else(fresh_id, Turn::id);
-    let promise = payer.promise(app, id, work.most_cost(&app.reference), downgrade)?;
+    let promise = payer.promise(app, id, work.most_cost(&app.reference()), downgrade)?;
     let hold = afford(app, &claims, &mut work, &standing)?;
     payer.check_limits(&work)?;
     if claims.dry_run {
         return Ok(Answer::Price(full_price));
     }
     // Of what will be made: `afford` may have shrunk it.
-    let price = work.base_price(&app.reference);
+    let price = work.base_price(&app.reference());
     sources::keep(app, id, &mut work).await?;
     let now = app.clock.now();
     let request = Request {
@@ -235,7 +235,7 @@ async fn admit<W: Wish>(
     if !asked.request.claims().dry_run {
         asked.request.admit(app, asker).await?;
     }
-    asked.request.check_models(standing, &app.reference)?;
+    asked.request.check_models(standing, &app.reference())?;
     app.admit_address(asker).await
 }
 
@@ -314,15 +314,15 @@ fn afford(
     standing: &Standing,
 ) -> ApiResult<Kudos> {
     let load = app.live().horde.load(claims.kind, app.clock.now());
-    let Some(need) = work.upfront(load, &app.reference) else {
+    let Some(need) = work.upfront(load, &app.reference()) else {
         return Ok(Kudos::ZERO);
     };
-    let price = work.upfront_price(&app.reference);
+    let price = work.upfront_price(&app.reference());
     if claims.dry_run || standing.available() >= price {
         return Ok(price);
     }
     if claims.allow_downgrade {
-        *work = work.downgrade(load, &app.reference);
+        *work = work.downgrade(load, &app.reference());
         return Ok(Kudos::ZERO);
     }
     let message = format!(
@@ -457,7 +457,7 @@ async fn recall(app: &Arc<App>, id: RequestId, kind: WorkKind) -> ApiResult<()> 
     let row = row.filter(|row| row.expires > app.clock.now() && row.kind == kind);
     let row = row.ok_or_else(|| not_found(id))?;
     let rebuilder = Rebuilder {
-        reference: &app.reference,
+        reference: &app.reference(),
         registry: &app.registry,
     };
     let mut live = app.live();

@@ -61,7 +61,8 @@ pub(crate) async fn image_models(
         ApiError::refused(ReturnCode::BadRequest, message)
     })?;
     let mut counts = model_counts(&app, WorkKind::Image).await?;
-    let is_shown = |name: &String| is_wanted(app.reference.knows(WorkKind::Image, name));
+    let reference = app.reference();
+    let is_shown = |name: &String| is_wanted(reference.knows(WorkKind::Image, name));
     for models in [&mut counts.day, &mut counts.month, &mut counts.total] {
         models.retain(|name, _| is_shown(name));
     }

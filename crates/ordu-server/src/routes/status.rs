@@ -3,16 +3,18 @@
 use std::sync::Arc;
 
 use axum::Json;
+use axum::body::Body;
 use axum::extract::{Path, Query, State};
 use ordu_api::ReturnCode;
 use ordu_api::status::{ModelStatus, Modes, NewsPiece, Performance};
 use ordu_api::worker::WorkKind;
+use ordu_core::model_reference::is_special;
 use serde::Deserialize;
 use tokio::io::AsyncReadExt as _;
 
 use crate::app::App;
 use crate::error::{ApiError, ApiResult};
-use crate::extract::OptionalKey;
+use crate::extract::{OptionalKey, read_loosely};
 
 /// `GET /status/performance`
 pub(crate) async fn performance(State(app): State<Arc<App>>) -> Json<Performance> {
@@ -35,8 +37,8 @@ pub(crate) async fn models(
     Query(filter): Query<ModelFilter>,
 ) -> ApiResult<Json<Vec<ModelStatus>>> {
     let kind = filter.kind.as_deref().unwrap_or("image");
-    let min = read_count("min_count", filter.min_count.as_deref(), 0)?;
-    let max = read_count("max_count", filter.max_count.as_deref(), u64::MAX)?;
+    let min = read_count("min_count", filter.min_count.as_deref(), i64::MIN)?;
+    let max = read_count("max_count", filter.max_count.as_deref(), i64::MAX)?;
     let state = filter.model_state.as_deref().unwrap_or("all");
     let is_wanted = read_model_state(state).ok_or_else(|| {
         let message = format!("`model_state` is '{state}': use all, known or custom");
@@ -48,9 +50,11 @@ pub(crate) async fn models(
         // Nothing of another kind has models.
         _ => return Ok(Json(Vec::new())),
     };
+    let reference = app.reference();
     let mut models = app.live().horde.models(kind, app.clock.now());
     models.retain(|model| {
-        (min..=max).contains(&model.count) && is_wanted(app.reference.knows(kind, &model.name))
+        let count = i64::try_from(model.count).unwrap_or(i64::MAX);
+        (min..=max).contains(&count) && is_wanted(reference.knows(kind, &model.name))
     });
     Ok(Json(models))
 }
@@ -65,37 +69,28 @@ pub(super) fn read_model_state(word: &str) -> Option<fn(bool) -> bool> {
     }
 }
 
-fn read_count(name: &str, text: Option<&str>, default: u64) -> ApiResult<u64> {
+fn read_count(name: &str, text: Option<&str>, default: i64) -> ApiResult<i64> {
     let wrong = || ApiError::field(name, "not a whole number");
     text.map_or(Ok(default), |text| text.parse().map_err(|_| wrong()))
 }
 
-/// `GET /status/models/{name}`: none or one; the name may be encoded twice.
+/// `GET /status/models/{name}`: none or one, of those that are known or special; the name may be
+/// encoded twice.
 pub(crate) async fn model(
     State(app): State<Arc<App>>,
     Path(name): Path<String>,
 ) -> Json<Vec<ModelStatus>> {
     let decoded = decode_again(&name);
+    let reference = app.reference();
+    let looked_up = [&decoded, &name].into_iter().find_map(|name| {
+        let is_known = |kind: &WorkKind| reference.knows(*kind, name);
+        let known = WorkKind::ALL.into_iter().find(is_known);
+        let kind = known.or(is_special(name).then_some(WorkKind::Image))?;
+        Some((kind, name))
+    });
     let now = app.clock.now();
-    let live = app.live();
-    let mut found: Vec<ModelStatus> = WorkKind::ALL
-        .into_iter()
-        .filter(|kind| *kind != WorkKind::Interrogation)
-        .flat_map(|kind| live.horde.models(kind, now))
-        .filter(|model| model.name == decoded || model.name == name)
-        .collect();
-    found.truncate(1);
-    let of_kind = |kind: &WorkKind| app.reference.knows(*kind, &decoded);
-    let known_kind = WorkKind::ALL.into_iter().find(of_kind);
-    if let Some(kind) = known_kind.filter(|_| found.is_empty()) {
-        found.push(ModelStatus {
-            name: decoded,
-            kind,
-            ..ModelStatus::default()
-        });
-    }
-    drop(live);
-    Json(found)
+    let shown = looked_up.map(|(kind, name)| app.live().horde.model(kind, name, now));
+    Json(shown.into_iter().collect())
 }
 
 /// Undoes one layer of percent encoding; the router has undone the first.
@@ -159,7 +154,7 @@ pub(crate) async fn modes(
         }));
     };
     let account = app.accounts.by_key(&key).await?;
-    if !account.user.roles.moderator {
+    if !account.user.roles.moderator && !app.is_admin(account.user.id) {
         let message = "Only moderators see all modes; ask without a key for the public ones";
         return Err(ApiError::refused(ReturnCode::NotModerator, message));
     }
@@ -170,17 +165,19 @@ pub(crate) async fn modes(
 pub(crate) async fn set_modes(
     State(app): State<Arc<App>>,
     key: OptionalKey,
-    body: Json<serde_json::Value>,
+    body: Body,
 ) -> ApiResult<Json<serde_json::Value>> {
+    let body = read_loosely(body).await?;
     let account = app.accounts.by_key(&key.require()?).await?;
-    let mut modes = app.modes();
+    let before = app.modes();
+    let mut modes = before;
     let mut changed = serde_json::Map::new();
     for (name, admin_only) in [
         ("maintenance_mode", true),
         ("invite_only_mode", false),
         ("raid_mode", false),
     ] {
-        let Some(value) = body.0.get(name) else {
+        let Some(value) = body.get(name) else {
             continue;
         };
         let on = value
@@ -210,6 +207,10 @@ pub(crate) async fn set_modes(
         return Err(ApiError::refused(ReturnCode::NoHordeModSelected, message));
     }
     app.set_modes(modes).await?;
+    if modes.maintenance_mode && !before.maintenance_mode {
+        let this = Arc::clone(&app);
+        app.tracker.spawn(async move { this.abort_waiting().await });
+    }
     Ok(Json(changed.into()))
 }
 

@@ -324,7 +324,7 @@ fn check_template<P: StyleRules>(
     template: &Template<'_, P>,
     maker: &Account,
 ) -> Result<Option<Vec<Warning>>, Refusal> {
-    P::check(template, &maker.standing(Kudos::ZERO), &app.reference)
+    P::check(template, &maker.standing(Kudos::ZERO), &app.reference())
 }
 
 /// `PATCH /styles/{kind}/{id}`

@@ -6,32 +6,19 @@ use axum::Json;
 use axum::extract::{Path, Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use ordu_api::user::{
-    ActiveGenerations, CountRecord, KudosDetails, MonthlyKudos, Records, StyleLink, TestUser,
-    UserView, WorkRecord,
-};
-use ordu_api::worker::WorkKind;
+use ordu_api::user::{TestUser, UserView};
 use ordu_api::{ReturnCode, UserId};
+use ordu_core::Kudos;
 use ordu_core::ledger::Reason;
-use ordu_core::style::{Category, Name};
-use ordu_core::{Kudos, grant};
-use ordu_store::{Bucket, OwnStyle, Record, SharedKey, Totals, UserChange};
+use ordu_store::{SharedKey, User, UserChange};
 use serde_json::Value;
 
 use crate::accounts::{self, Account, NewAccount};
 use crate::address::socket_peer;
 use crate::app::App;
-use crate::dates;
 use crate::error::{ApiError, ApiResult};
 use crate::extract::OptionalKey;
-
-/// How much of an account is shown.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum View {
-    Public,
-    Own,
-    Moderator,
-}
+use crate::profiles::{Profiles, View};
 
 /// `GET /find_user`: who has this key.
 pub(crate) async fn find(
@@ -82,6 +69,7 @@ pub(crate) async fn by_id(
         .await?
         .ok_or_else(|| not_found(&id))?;
     let how_much = match viewer {
+        Some(viewer) if app.is_admin(viewer.user.id) => View::Admin,
         Some(viewer) if viewer.user.roles.moderator => View::Moderator,
         Some(viewer) if viewer.user.id == user => View::Own,
         _ => View::Public,
@@ -93,122 +81,21 @@ fn not_found(id: &str) -> ApiError {
     ApiError::refused(ReturnCode::UserNotFound, format!("User {id} not found"))
 }
 
+/// One account. The copy at hand may be older than its last fold.
 async fn view(app: &App, account: &Account, how_much: View) -> ApiResult<UserView> {
-    let user = &account.user;
-    let totals = app
-        .store
-        .totals(&[user.id])
-        .await?
-        .remove(&user.id)
-        .unwrap_or_default();
-    // The copy of an account may be older than its last fold.
-    let balance = app.store.balance(user.id).await?;
-    let workers = app.registry.owned_by(user.id);
-    let is_own = how_much >= View::Own;
-    let shared_keys = if is_own {
-        Some(app.store.list_shared_keys_of(user.id).await?)
-    } else {
-        None
+    let id = account.user.id;
+    let balance = app.store.balance(id).await?;
+    let user = User {
+        spendable: balance.spendable,
+        escrow: balance.escrow,
+        ..account.user.clone()
     };
-    let is_moderator = how_much == View::Moderator;
-    let roles = &user.roles;
-    Ok(UserView {
-        username: account.alias(),
-        id: user.id,
-        kudos: balance.spendable.as_f64(),
-        evaluating_kudos: is_moderator.then(|| balance.escrow.as_f64()),
-        concurrency: u32::try_from(user.concurrency).unwrap_or(0),
-        worker_invited: u32::try_from(user.worker_invited).unwrap_or(0),
-        moderator: roles.moderator,
-        kudos_details: kudos_details(&totals),
-        worker_count: workers.len() as u64,
-        worker_ids: (is_own || user.public_workers).then_some(workers),
-        styles: style_links(app, account, how_much).await?,
-        sharedkey_ids: shared_keys,
-        active_generations: Some(active_generations(app, user.id))
-            .filter(|active| is_own && *active != ActiveGenerations::default()),
-        monthly_kudos: is_moderator.then(|| MonthlyKudos {
-            amount: grant::monthly(user.monthly_kudos, account.roles()).as_f64(),
-            last_received: user.monthly_received.map(dates::rfc822),
-        }),
-        trusted: roles.trusted,
-        flagged: roles.flagged,
-        vpn: is_own.then_some(roles.vpn),
-        service: roles.service,
-        education: roles.education,
-        customizer: roles.customizer,
-        special: is_own.then_some(roles.special),
-        deleted: roles.deleted,
-        suspicious: is_moderator.then(|| app.guard.suspicions.of_user(user.id).into()),
-        pseudonymous: account.is_pseudonymous(),
-        contact: user.contact.clone().filter(|_| is_own),
-        admin_comment: user.admin_comment.clone().filter(|_| is_moderator),
-        account_age: app.clock.now().since(user.created).0 / 1000,
-        records: records(&totals),
-        ..UserView::default()
-    })
-}
-
-/// What styles an account made; others see the public ones.
-async fn style_links(app: &App, account: &Account, how_much: View) -> ApiResult<Vec<StyleLink>> {
-    let styles = app.store.list_styles_of(account.user.id).await?;
-    let alias = account.alias();
-    let is_shown = |style: &OwnStyle| style.public || how_much >= View::Own;
-    let link = |style: OwnStyle| StyleLink {
-        name: Name::print(Category::Style, &alias, &style.name),
-        id: style.id.to_string(),
-        kind: style.kind.name().to_owned(),
-    };
-    Ok(styles.into_iter().filter(is_shown).map(link).collect())
-}
-
-/// What an account has under way, also what ended and can still be read.
-fn active_generations(app: &App, user: UserId) -> ActiveGenerations {
-    let live = app.live();
-    let of = |kind| live.horde.requests_of(user, kind).collect();
-    ActiveGenerations {
-        image: of(WorkKind::Image),
-        text: of(WorkKind::Text),
-        alchemy: of(WorkKind::Interrogation),
+    let profiles = Profiles::read(app, &[id]).await?;
+    let mut shown = profiles.draw(app, &user, how_much);
+    if how_much >= View::Own {
+        shown.sharedkey_ids = Some(app.store.list_shared_keys_of(id).await?);
     }
-}
-
-fn kudos_details(totals: &Totals) -> KudosDetails {
-    let sum = |bucket| totals.kudos(bucket).as_f64();
-    KudosDetails {
-        accumulated: sum(Bucket::Accumulated),
-        gifted: sum(Bucket::Gifted),
-        donated: sum(Bucket::Donated),
-        admin: sum(Bucket::Admin),
-        received: sum(Bucket::Received),
-        recurring: sum(Bucket::Recurring),
-        awarded: sum(Bucket::Awarded),
-        styled: sum(Bucket::Styled),
-    }
-}
-
-fn records(totals: &Totals) -> Records {
-    let work = |record| WorkRecord {
-        megapixelsteps: megapixelsteps(totals.record(record, WorkKind::Image)),
-        tokens: totals.record(record, WorkKind::Text),
-    };
-    let count = |record| CountRecord {
-        image: totals.record(record, WorkKind::Image),
-        text: totals.record(record, WorkKind::Text),
-        interrogation: totals.record(record, WorkKind::Interrogation),
-    };
-    Records {
-        usage: work(Record::Usage),
-        contribution: work(Record::Contribution),
-        fulfillment: count(Record::Fulfillment),
-        request: count(Record::Request),
-        style: count(Record::Style),
-    }
-}
-
-#[expect(clippy::cast_precision_loss, reason = "work is far below 2^53 units")]
-fn megapixelsteps(pixelsteps: i64) -> f64 {
-    (pixelsteps as f64 / 10_000.0).round() / 100.0
+    Ok(shown)
 }
 
 /// `POST /dev/test-user`: mints or refreshes a user, for tests on the same machine only.

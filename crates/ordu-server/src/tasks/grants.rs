@@ -3,15 +3,16 @@
 //! # Source
 //! `community.md` § 2.9: one grant a round, however many months are overdue.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ordu_api::UserId;
 use ordu_core::ledger::{Entry, Event, Reason};
-use ordu_core::{Kudos, Millis, Timestamp, grant};
+use ordu_core::{Kudos, Millis, Timestamp};
 use ordu_store::{Recorded, User, UserChange};
 use uuid::Uuid;
 
-use crate::accounts::roles_of;
 use crate::app::App;
 use crate::dates;
 
@@ -27,14 +28,14 @@ const SHORTEST_MONTH: Millis = Millis::from_minutes(28 * 24 * 60);
 /// One round.
 pub(crate) async fn run(app: Arc<App>) {
     let now = app.clock.now();
-    let users = match app.store.list_grants(now - SHORTEST_MONTH, BITE).await {
+    let users = match app.may_be_due(now).await {
         Ok(users) => users,
         Err(error) => {
             tracing::warn!(%error, "no monthly grants");
             return;
         }
     };
-    for user in users {
+    for user in users.into_values() {
         if let Err(error) = app.give_monthly(&user, now).await {
             tracing::warn!(%error, user.id = %user.id, "no monthly grant");
         }
@@ -42,13 +43,32 @@ pub(crate) async fn run(app: Arc<App>) {
 }
 
 impl App {
+    /// Those whose month may be over: by what is stored with them, or by a subscription.
+    async fn may_be_due(
+        &self,
+        now: Timestamp,
+    ) -> Result<BTreeMap<UserId, User>, ordu_store::Error> {
+        let before = now - SHORTEST_MONTH;
+        let granted = self.store.list_grants(before, BITE).await?;
+        let mut users: BTreeMap<UserId, User> =
+            granted.into_iter().map(|user| (user.id, user)).collect();
+        let subscribers = self.subscriptions.all();
+        let subscribed: Vec<UserId> = subscribers.entitled().collect();
+        for some in subscribed.chunks(BITE as usize) {
+            let mut found = self.store.list_users(some).await?;
+            found.retain(|user| user.monthly_received.is_none_or(|at| at <= before));
+            users.extend(found.into_iter().map(|user| (user.id, user)));
+        }
+        Ok(users)
+    }
+
     /// Gives a user its month, if that is due.
     async fn give_monthly(&self, user: &User, now: Timestamp) -> Result<(), ordu_store::Error> {
         let due = user.monthly_received.map(dates::month_after);
         if due.is_some_and(|due| due > now) {
             return Ok(());
         }
-        let amount = grant::monthly(user.monthly_kudos, roles_of(user));
+        let amount = self.monthly(user);
         if amount <= Kudos::ZERO {
             return Ok(());
         }

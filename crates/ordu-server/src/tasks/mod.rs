@@ -5,10 +5,12 @@ mod expiry;
 mod grants;
 mod guard;
 mod messages;
+mod models;
 mod passkeys;
 mod pictures;
 mod reachability;
 mod statistics;
+mod subscriptions;
 mod teams;
 mod trust;
 mod trusted;
@@ -112,6 +114,11 @@ const TASKS: &[Task] = &[
         run: |app| Box::pin(trust::run(app)),
     },
     Task {
+        name: "subscriptions",
+        pause: subscriptions::PAUSE,
+        run: |app| Box::pin(subscriptions::run(app)),
+    },
+    Task {
         name: "grants",
         pause: grants::PAUSE,
         run: |app| Box::pin(grants::run(app)),
@@ -120,6 +127,11 @@ const TASKS: &[Task] = &[
         name: "messages",
         pause: messages::PAUSE,
         run: |app| Box::pin(messages::run(app)),
+    },
+    Task {
+        name: "models",
+        pause: models::PAUSE,
+        run: |app| Box::pin(models::run(app)),
     },
     Task {
         name: "pictures",

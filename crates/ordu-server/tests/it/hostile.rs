@@ -89,6 +89,9 @@ fn operations() -> Vec<(&'static str, &'static str, Value)> {
         "concurrency": 30, "flagged": false, "public_workers": true, "usage_multiplier": 1.5 });
     let worker = json!({ "maintenance": true, "maintenance_msg": "m", "paused": false,
         "info": "i", "name": "n", "team": "" });
+    let model = json!({ "baseline": "flux_1", "requirements": { "min_steps": 4 }, "nsfw": true,
+        "parameters": 7e9 });
+    let team = json!({ "name": "a team", "info": "about" });
     let address = json!({ "ipaddr": "203.0.113.7", "hours": 1 });
     let progress = json!({ "id": "00000000-0000-0000-0000-000000000000", "step": 1, "of": 3 });
     let nothing = Value::Null;
@@ -123,6 +126,15 @@ fn operations() -> Vec<(&'static str, &'static str, Value)> {
         ("GET", "/stats/img/models", nothing.clone()),
         ("GET", "/stats/text/totals", nothing.clone()),
         ("GET", "/stats/text/models", nothing.clone()),
+        ("GET", "/documents/terms", nothing.clone()),
+        ("GET", "/documents/sponsors", nothing.clone()),
+        ("PUT", "/operations/models/{id}", model),
+        ("DELETE", "/operations/models/{id}", nothing.clone()),
+        ("GET", "/teams", nothing.clone()),
+        ("POST", "/teams", team.clone()),
+        ("GET", "/teams/{id}", nothing.clone()),
+        ("PATCH", "/teams/{id}", team),
+        ("DELETE", "/teams/{id}", nothing.clone()),
         ("GET", "/workers", nothing.clone()),
         ("GET", "/workers/{id}", nothing.clone()),
         ("PUT", "/workers/{id}", worker),

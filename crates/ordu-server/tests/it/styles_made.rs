@@ -447,7 +447,10 @@ async fn models_have_wishes() {
         "schedulers": ["simple"],
     } } });
     let horde = TestHorde::start_with(|config| Config {
-        model_reference: Some(wishes.to_string()),
+        models: ordu_server::ModelSources {
+            image: ordu_server::ModelSource::Text(wishes.to_string()),
+            ..ordu_server::ModelSources::default()
+        },
         ..config
     })
     .await;

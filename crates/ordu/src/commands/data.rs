@@ -50,6 +50,11 @@ impl DataFolder {
         self.0.join("blobs")
     }
 
+    /// What was fetched about models.
+    pub(crate) fn models(&self) -> PathBuf {
+        self.0.join("models")
+    }
+
     /// The key of the first admin, if one was made.
     pub(crate) fn admin_key(&self) -> Option<ApiKey> {
         let text = fs::read_to_string(self.0.join("admin.key")).ok()?;

@@ -1,12 +1,10 @@
 //! `ordu serve`: the server alone.
 
-use std::path::Path;
-
 use anyhow::{Context as _, Result, bail};
 use ordu_api::UserId;
 use ordu_core::Kudos;
 use ordu_core::text::Vision;
-use ordu_server::{BlobPlace, Clock, Config, PATIENCE, S3Defaults, Server};
+use ordu_server::{BlobPlace, Clock, Config, ModelSources, PATIENCE, S3Defaults, Server, Site};
 
 use super::data::DataFolder;
 use super::signals::Signals;
@@ -61,15 +59,27 @@ pub(crate) fn config(options: &Options, data: &DataFolder) -> Result<Config> {
         admins: accounts("--admins", &options.admins)?,
         awarders: accounts("--awarders", &options.awarders)?,
         test_users: options.test_apikeys,
-        model_reference: read_document(options.model_reference.as_deref())?,
-        text_model_reference: read_document(options.text_model_reference.as_deref())?,
+        models: ModelSources {
+            image: options.model_reference.clone().unwrap_or_default(),
+            extra: options.extra_model_reference.clone().unwrap_or_default(),
+            text: options.text_model_reference.clone().unwrap_or_default(),
+            cache: Some(data.models()),
+        },
         text_vision: if options.text_vision {
             Vision::On
         } else {
             Vision::Off
         },
         news: options.news.clone(),
-        title: "Ordu".to_owned(),
+        subscriptions: options.subscriptions.clone(),
+        title: options.site.title.clone(),
+        site: Site {
+            contact: options.site.contact.clone(),
+            logo: options.site.logo.clone(),
+            repository: options.site.repository.clone(),
+            terms: options.site.terms_page.clone(),
+            privacy: options.site.privacy_page.clone(),
+        },
         trust_threshold: options
             .trust_threshold
             .map(|kudos| Kudos::new(i64::from(kudos))),
@@ -97,12 +107,4 @@ fn accounts(option: &str, aliases: &[String]) -> Result<Vec<UserId>> {
             .with_context(|| format!("`{option} {alias}` names no account: write it as `name#id`"))
     };
     aliases.iter().map(read).collect()
-}
-
-fn read_document(path: Option<&Path>) -> Result<Option<String>> {
-    let read = |path: &Path| {
-        std::fs::read_to_string(path)
-            .with_context(|| format!("cannot read the model reference `{}`", path.display()))
-    };
-    path.map(read).transpose()
 }

@@ -8,7 +8,7 @@ use axum::http::StatusCode;
 use axum::routing::{get, post};
 use base64::Engine as _;
 use ordu_api::user::TestUser;
-use ordu_server::{Config, GuardConfig, OnboardingLimits};
+use ordu_server::{Config, GuardConfig, ModelSource, ModelSources, OnboardingLimits};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -83,7 +83,10 @@ impl World {
             admins: ordu_api::UserId::new(1).into_iter().collect(),
             trusted_proxies: vec!["127.0.0.1".parse().unwrap()],
             private_addresses: vec!["127.0.0.1".parse().unwrap()],
-            model_reference: Some(MODELS.to_owned()),
+            models: ModelSources {
+                image: ModelSource::Text(MODELS.to_owned()),
+                ..ModelSources::default()
+            },
             rate_limits: get("rate_limits").is_some(),
             test_users: get("no_test_users").is_none(),
             share_results: get("share_results").is_some(),

@@ -293,7 +293,10 @@ async fn prompts_of_flagged_users_and_schools_are_rewritten() {
 async fn models_made_for_nsfw_get_adults_only() {
     let reference = r#"{"spicy": {"baseline": "stable diffusion 1", "nsfw": true}}"#;
     let horde = TestHorde::start_with(|config| ordu_server::Config {
-        model_reference: Some(reference.to_owned()),
+        models: ordu_server::ModelSources {
+            image: ordu_server::ModelSource::Text(reference.to_owned()),
+            ..ordu_server::ModelSources::default()
+        },
         ..config
     })
     .await;

@@ -9,7 +9,7 @@ mod compare;
 use std::collections::{BTreeMap, BTreeSet};
 
 use ordu_api::UserId;
-use ordu_server::Config;
+use ordu_server::{Config, ModelSource, ModelSources};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -172,8 +172,11 @@ impl Player {
         let horde = TestHorde::start_with(|config| Config {
             database: database.to_owned(),
             admins: vec![UserId::new(3).unwrap()],
-            model_reference: Some(IMAGE_MODELS.to_owned()),
-            text_model_reference: Some(TEXT_MODELS.to_owned()),
+            models: ModelSources {
+                image: ModelSource::Text(IMAGE_MODELS.to_owned()),
+                text: ModelSource::Text(TEXT_MODELS.to_owned()),
+                ..ModelSources::default()
+            },
             ..config
         })
         .await;
