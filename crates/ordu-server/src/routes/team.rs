@@ -209,16 +209,21 @@ fn check_creator(account: &Account) -> ApiResult<()> {
 
 fn name(app: &App, asked: &str) -> ApiResult<String> {
     app.check_text(asked, ReturnCode::ProfaneTeamName)?;
-    let clean = text::clean(asked);
-    if clean.is_empty() {
-        return Err(ApiError::field("name", "nothing of it can be read"));
-    }
-    Ok(clean)
+    readable("name", asked)
 }
 
 fn info(app: &App, asked: &str) -> ApiResult<String> {
     app.check_text(asked, ReturnCode::ProfaneTeamInfo)?;
-    Ok(text::clean(asked))
+    readable("info", asked)
+}
+
+/// A text as it is stored; what nothing is left of cannot be.
+fn readable(name: &str, text: &str) -> ApiResult<String> {
+    let clean = text::clean(text);
+    if clean.is_empty() {
+        return Err(ApiError::field(name, "nothing of it can be read"));
+    }
+    Ok(clean)
 }
 
 fn refuse_taken(error: ordu_store::Error, name: &str) -> ApiError {

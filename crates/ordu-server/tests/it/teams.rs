@@ -162,6 +162,7 @@ async fn names_and_infos_are_checked_at_their_borders() {
         (json!({ "name": null }), 400, ""),
         (json!([]), 400, ""),
         (json!({ "name": " \0  " }), 400, ""),
+        (json!({ "name": "d h", "info": "    " }), 400, ""),
         (json!({ "name": "ABC" }), 400, "TeamNameAlreadyExists"),
         (json!({ "name": "fuck you" }), 400, "ProfaneTeamName"),
         (
