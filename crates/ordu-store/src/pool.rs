@@ -17,6 +17,7 @@ use sqlx::sqlite::{
 use sqlx::{FromRow, Postgres, Sqlite};
 use uuid::Uuid;
 
+use crate::audit;
 use crate::counters::Trips;
 use crate::error::{Error, Result};
 
@@ -185,6 +186,8 @@ enum Link {
 pub(crate) struct Connection {
     link: Link,
     in_transaction: bool,
+    /// Rows that statements changed so far.
+    touched: u64,
     trips: Arc<Trips>,
 }
 
@@ -298,6 +301,7 @@ impl Pool {
         Connection {
             link,
             in_transaction: false,
+            touched: 0,
             trips: Arc::clone(&self.trips),
         }
     }
@@ -322,6 +326,11 @@ impl Pool {
 
     /// Runs one statement that writes, durable when it returns; says how many rows it touched.
     pub(crate) async fn execute(&self, sql: &'static str, values: Vec<Value>) -> Result<u64> {
+        if audit::is_waiting() {
+            let mut connection = self.begin().await?;
+            let touched = connection.execute(sql, values).await;
+            return connection.end(touched).await;
+        }
         self.writer().await?.execute(sql, values).await
     }
 }
@@ -361,9 +370,11 @@ impl Connection {
     /// Runs a statement; says how many rows it touched.
     pub(crate) async fn execute(&mut self, sql: &'static str, values: Vec<Value>) -> Result<u64> {
         self.trips.count();
-        on_pool!(&mut self.link, connection => {
+        let touched: Result<u64> = on_pool!(&mut self.link, connection => {
             Ok(bind_all!(sqlx::query(sql), values).execute(connection).await?.rows_affected())
-        })
+        });
+        self.touched += touched.as_ref().map_or(0, |touched| *touched);
+        touched
     }
 
     /// Runs a statement without values or answer, such as `SAVEPOINT`.
@@ -375,8 +386,13 @@ impl Connection {
         })
     }
 
-    /// Commits what went well, takes back what did not.
-    pub(crate) async fn end<T>(mut self, result: Result<T>) -> Result<T> {
+    /// Commits what went well, with the audit entry that waits for it; takes back what did not.
+    pub(crate) async fn end<T>(mut self, mut result: Result<T>) -> Result<T> {
+        if result.is_ok() {
+            let touched = self.touched;
+            let joined = audit::join(&mut self, touched).await;
+            result = result.and_then(|value| joined.map(|()| value));
+        }
         let statement = if result.is_ok() { "COMMIT" } else { "ROLLBACK" };
         let ended = self.plain(statement).await;
         self.in_transaction = ended.is_err();

@@ -247,6 +247,12 @@ const NEXT_ID: &str = "
     WHERE name = 'user'
     RETURNING next - 1";
 
+/// In the transaction that took it, so that nobody else was given one meanwhile.
+pub(crate) const GIVE_ID_BACK: &str = "
+    UPDATE sequences
+    SET next = next - 1
+    WHERE name = 'user'";
+
 const INSERT: &str = "
     INSERT INTO users (id, username, key_hash, subject, concurrency, created, last_active)
     VALUES ($1, $2, $3, $4, $5, $6, $6)";
@@ -305,6 +311,16 @@ const WIPE_STYLES: &str = "
     DELETE FROM styles
     WHERE owner = $1";
 
+const WIPE_REGISTRATION: &str = "
+    DELETE FROM registrations
+    WHERE account = $1";
+
+/// That somebody did something stays, what the account was like goes.
+const WIPE_AUDIT: &str = "
+    UPDATE audit
+    SET before = '{}', after = '{}'
+    WHERE target_kind = 'user' AND target = CAST($1 AS TEXT)";
+
 const DETACH_SHARED_KEYS: &str = "
     UPDATE styles
     SET shared_key = NULL
@@ -326,6 +342,27 @@ pub(crate) const WRITE_ACTIVE_POSTGRES: &str = "
 pub(crate) async fn ensure_anonymous(pool: &Pool, now: Timestamp) -> Result<()> {
     let values = args![ANONYMOUS_SUBJECT, ANONYMOUS_CONCURRENCY, now.0];
     pool.execute(ENSURE_ANONYMOUS, values).await?;
+    Ok(())
+}
+
+/// Takes the next number as part of a transaction.
+pub(crate) async fn next_id(connection: &mut Connection) -> Result<UserId> {
+    let next: Option<(i64,)> = connection.one(NEXT_ID, args![]).await?;
+    let id = next.and_then(|(id,)| UserId::new(id));
+    id.ok_or_else(|| Error::Invalid("no user number is left".to_owned()))
+}
+
+/// Makes an account as part of a transaction.
+pub(crate) async fn insert(connection: &mut Connection, id: UserId, user: &NewUser) -> Result<()> {
+    let values = args![
+        id.get(),
+        user.username.clone(),
+        user.key_hash.clone(),
+        user.subject.clone(),
+        user.concurrency,
+        user.created.0,
+    ];
+    connection.execute(INSERT, values).await?;
     Ok(())
 }
 
@@ -373,18 +410,8 @@ impl Store {
     pub async fn insert_user(&self, user: &NewUser) -> Result<UserId> {
         let mut connection = self.pool.begin().await?;
         let inserted = async {
-            let next: Option<(i64,)> = connection.one(NEXT_ID, args![]).await?;
-            let id = next.and_then(|(id,)| UserId::new(id));
-            let id = id.ok_or_else(|| Error::Invalid("no user number is left".to_owned()))?;
-            let values = args![
-                id.get(),
-                user.username.clone(),
-                user.key_hash.clone(),
-                user.subject.clone(),
-                user.concurrency,
-                user.created.0,
-            ];
-            connection.execute(INSERT, values).await?;
+            let id = next_id(&mut connection).await?;
+            insert(&mut connection, id, user).await?;
             Ok(id)
         }
         .await;
@@ -482,6 +509,8 @@ impl Store {
                 WIPE_STYLES,
                 DETACH_SHARED_KEYS,
                 WIPE_SHARED_KEYS,
+                WIPE_REGISTRATION,
+                WIPE_AUDIT,
             ];
             for sql in all {
                 connection.execute(sql, args![id.get()]).await?;

@@ -32,12 +32,14 @@ mod world;
 
 mod collection;
 mod example;
+mod audit;
 mod group;
 mod guard;
 mod history;
 mod job;
 mod ledger;
 mod message;
+mod registration;
 mod request;
 mod schema;
 mod setting;
