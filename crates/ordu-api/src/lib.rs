@@ -12,6 +12,7 @@ pub mod ids;
 pub mod schema;
 
 pub mod alchemy;
+pub mod audit;
 pub mod collection;
 pub mod extension;
 pub mod filter;
@@ -22,6 +23,7 @@ pub mod message;
 pub mod model;
 pub mod operation;
 pub mod rating;
+pub mod registration;
 pub mod shared_key;
 pub mod status;
 pub mod style;

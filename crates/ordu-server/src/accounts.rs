@@ -12,6 +12,7 @@ use ordu_core::standing;
 use ordu_core::{Kudos, Millis, Role, Roles, Standing, Timestamp};
 use ordu_store::{NewUser, Store, User, UserChange};
 use quick_cache::sync::Cache;
+use subtle::ConstantTimeEq as _;
 use uuid::Uuid;
 
 use crate::clock::Clock;
@@ -27,7 +28,7 @@ const FRESH_FOR: Millis = Millis::from_seconds(10);
 const KEPT: usize = 100_000;
 
 /// How many results an account may have waiting, if nobody decided otherwise.
-const DEFAULT_CONCURRENCY: i64 = 30;
+pub(crate) const DEFAULT_CONCURRENCY: i64 = 30;
 
 /// The longest name, in characters.
 pub const MAX_NAME_CHARS: usize = 100;
@@ -264,6 +265,11 @@ fn active_by(entry: &Entry) -> Option<UserId> {
     (paid_for && user != UserId::ANONYMOUS).then_some(user)
 }
 
+/// Whether two hashes of keys are the same, in constant time.
+fn is_same(stored: Option<&str>, presented: &str) -> bool {
+    stored.is_some_and(|stored| stored.as_bytes().ct_eq(presented.as_bytes()).into())
+}
+
 /// The accounts at hand, and what is promised of their kudos.
 pub(crate) struct Accounts {
     store: Arc<Store>,
@@ -329,7 +335,7 @@ impl Accounts {
         let hash = self.secret.hash(key);
         if let Some(id) = self.by_key.get(&hash)
             && let Some(account) = self.by_id(id).await?
-            && account.user.key_hash.as_ref() == Some(&hash)
+            && is_same(account.user.key_hash.as_deref(), &hash)
         {
             return Ok(Some(account));
         }
@@ -339,6 +345,19 @@ impl Accounts {
         self.by_key.insert(hash, user.id);
         let account = with_balance(&self.store, user).await?;
         Ok(Some(self.keep(account)))
+    }
+
+    /// Whether this key was used or made here before, as far as is remembered: then it is no guess.
+    pub(crate) fn knows(&self, key: &ApiKey) -> bool {
+        let shared = key.reveal().parse();
+        key.reveal() == ordu_api::ANONYMOUS_KEY
+            || self.by_key.get(&self.secret.hash(key)).is_some()
+            || shared.is_ok_and(|id| self.shared_keys.knows(id))
+    }
+
+    /// Remembers whose a fresh key is.
+    pub(crate) fn learn(&self, key: &ApiKey, user: UserId) {
+        self.by_key.insert(self.secret.hash(key), user);
     }
 
     /// The account of this number, if there is one.

@@ -19,6 +19,8 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::error::{ApiError, ApiResult};
 use crate::guard::Guard;
+use crate::guesses::Guesses;
+use crate::identity::Identity;
 use crate::limits::Limits;
 use crate::messages::Messages;
 use crate::passkeys::Passkeys;
@@ -53,6 +55,8 @@ pub(crate) struct App {
     pub(crate) passkeys: Passkeys,
     pub(crate) trusted: TrustedAddresses,
     pub(crate) limits: Limits,
+    pub(crate) guesses: Guesses,
+    pub(crate) identity: Identity,
     pub(crate) webhooks: Webhooks,
     pub(crate) ratings: Ratings,
     pub(crate) registry: Registry,

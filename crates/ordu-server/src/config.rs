@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use ordu_api::UserId;
-use ordu_core::Kudos;
 use ordu_core::text::Vision;
+use ordu_core::{Kudos, Millis};
 use url::Url;
 
 use crate::blobs::BlobPlace;
@@ -14,6 +14,7 @@ use crate::catalogue::ModelSources;
 use crate::clock::Clock;
 use crate::documents::PageSource;
 use crate::guard::GuardConfig;
+use crate::identity::IdentityConfig;
 use crate::secret::Secret;
 
 /// How long a client may take by default.
@@ -66,6 +67,12 @@ pub struct Config {
     pub trust_threshold: Option<Kudos>,
     /// Countermeasures.
     pub guard: GuardConfig,
+    /// How accounts are made and who vouches for them.
+    pub identity: IdentityConfig,
+    /// Wrong keys that an address may present before it has to wait; any number if `None`.
+    pub wrong_keys: Option<u32>,
+    /// How long the audit log is kept; for good if `None`.
+    pub audit_kept_for: Option<Millis>,
     /// Where the time comes from.
     pub clock: Clock,
 }
@@ -111,6 +118,9 @@ impl Config {
             site: Site::default(),
             trust_threshold: None,
             guard: GuardConfig::default(),
+            identity: IdentityConfig::default(),
+            wrong_keys: None,
+            audit_kept_for: None,
             clock: Clock::System,
         }
     }

@@ -20,6 +20,8 @@ pub(crate) enum ApiError {
     Plain(StatusCode, String),
     /// The horde cannot answer at the moment; try again after so many seconds.
     Unavailable(u64),
+    /// Somebody did something too often; try again after so many seconds.
+    TooOften(i64, String),
     /// Something that must not happen. The cause is logged, not sent.
     Internal(String),
 }
@@ -40,6 +42,33 @@ impl ApiError {
     /// A no of the transport.
     pub(crate) fn plain(status: StatusCode, message: impl Into<String>) -> Self {
         Self::Plain(status, message.into())
+    }
+}
+
+impl ApiError {
+    /// Somebody did something too often.
+    pub(crate) fn too_often(seconds: i64, message: impl Into<String>) -> Self {
+        Self::TooOften(seconds.max(1), message.into())
+    }
+
+    /// What to tell a person in front of a page, with the status; the rest is no answer for one.
+    ///
+    /// # Errors
+    /// The error itself.
+    pub(crate) fn told(self) -> Result<(StatusCode, String), Self> {
+        match self {
+            Self::Refused(refusal) => Ok((status(refusal.code.status()), refusal.message)),
+            Self::Plain(status, message) => Ok((status, message)),
+            Self::TooOften(_, message) => Ok((StatusCode::TOO_MANY_REQUESTS, message)),
+            Self::Fields(errors) => {
+                let lines = errors
+                    .iter()
+                    .map(|(field, complaint)| format!("{field}: {complaint}"));
+                let lines = lines.collect::<Vec<_>>().join("; ");
+                Ok((StatusCode::BAD_REQUEST, lines))
+            }
+            other => Err(other),
+        }
     }
 }
 
@@ -118,6 +147,7 @@ impl IntoResponse for ApiError {
                 },
             ),
             Self::Unavailable(seconds) => return unavailable(seconds),
+            Self::TooOften(seconds, message) => return too_often(seconds, message),
             Self::Internal(cause) => {
                 tracing::error!(cause, "a request failed for a reason that must not happen");
                 let message = "Internal Server Error".to_owned();
@@ -145,6 +175,18 @@ fn unavailable(seconds: u64) -> Response {
         ..ErrorBody::default()
     });
     let mut response = (StatusCode::SERVICE_UNAVAILABLE, body).into_response();
+    response
+        .headers_mut()
+        .insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    response
+}
+
+fn too_often(seconds: i64, message: String) -> Response {
+    let body = Json(ErrorBody {
+        message,
+        ..ErrorBody::default()
+    });
+    let mut response = (StatusCode::TOO_MANY_REQUESTS, body).into_response();
     response
         .headers_mut()
         .insert(header::RETRY_AFTER, HeaderValue::from(seconds));

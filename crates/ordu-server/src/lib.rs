@@ -17,6 +17,7 @@ mod tasks;
 
 pub mod accounts;
 mod address;
+mod audit;
 mod blobs;
 mod body;
 mod catalogue;
@@ -27,6 +28,8 @@ mod error;
 mod extract;
 mod fetch;
 mod guard;
+mod guesses;
+mod identity;
 mod limits;
 mod messages;
 mod modes;
@@ -59,12 +62,16 @@ mod watch;
 mod watched;
 mod webhooks;
 
+pub use audit::Deed;
 pub use blobs::{BlobError, BlobPlace, PlaceError, S3Credentials, S3Defaults, S3Place, S3Secret};
 pub use catalogue::{ModelError, ModelSource, ModelSources};
 pub use clock::Clock;
 pub use config::{Config, PATIENCE, Site};
 pub use documents::PageSource;
 pub use guard::{GuardConfig, OnboardingLimits};
+pub use identity::{
+    CaptchaConfig, ClientSecret, Endpoints, IdentityConfig, Provider, Registration,
+};
 pub use secret::{NoRandomness, Secret, new_api_key, random_bytes};
 pub use server::{Server, StartError};
 pub use traffic::TrafficCounters;

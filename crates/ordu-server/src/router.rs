@@ -12,9 +12,9 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::app::App;
 use crate::routes::{
-    alchemy, blob, collection, document, example, filter, health, image, job, kudos, message,
-    model, operation, page, rating, service, shared_key, stats, status, style, team, text, user,
-    user_edit, user_list, webhook, worker, worker_edit,
+    account, alchemy, audit, blob, collection, document, example, filter, health, image, job,
+    kudos, message, model, operation, page, rating, register, service, shared_key, sign_in, stats,
+    status, style, team, text, transfer, user, user_edit, user_list, webhook, worker, worker_edit,
 };
 use crate::transport;
 
@@ -29,6 +29,7 @@ pub(crate) fn router(app: &Arc<App>) -> Router {
         .route("/sponsors", get(document::sponsors_page))
         .route("/.well-known/serviceinfo", get(service::info))
         .route("/assets/{name}", get(page::asset))
+        .merge(people())
         .route("/blobs/{name}", put(blob::upload).get(blob::download))
         .route("/healthz", get(health::live))
         .route("/readyz", get(health::ready))
@@ -50,6 +51,30 @@ fn api() -> Router<Arc<App>> {
         .merge(community())
         .merge(styles())
         .merge(moderation())
+}
+
+/// Who somebody is, on the web page.
+fn people() -> Router<Arc<App>> {
+    Router::new()
+        .route("/register", get(register::page).post(register::register))
+        .route("/account", get(account::page).post(account::update))
+        .route("/account/key", post(account::new_key))
+        .route("/transfer", get(transfer::page).post(transfer::give))
+        .route("/sign-in", post(sign_in::by_key))
+        .route("/sign-out", post(sign_in::sign_out))
+        .route("/google/google/authorized", get(sign_in::google::finish))
+        .route("/google/{*return_to}", get(sign_in::google::begin))
+        .route("/google/", get(sign_in::google::front))
+        .route("/discord/discord/authorized", get(sign_in::discord::finish))
+        .route("/discord/{*return_to}", get(sign_in::discord::begin))
+        .route("/discord/", get(sign_in::discord::front))
+        .route("/github/github/authorized", get(sign_in::github::finish))
+        .route("/github/{*return_to}", get(sign_in::github::begin))
+        .route("/github/", get(sign_in::github::front))
+        .route("/openid/openid/authorized", get(sign_in::openid::finish))
+        .route("/openid/{*return_to}", get(sign_in::openid::begin))
+        .route("/openid/", get(sign_in::openid::front))
+        .route("/finish_dance", get(sign_in::finish_dance))
 }
 
 /// Asking for work and doing it.
@@ -117,7 +142,8 @@ fn community() -> Router<Arc<App>> {
         .route("/workers/name/{name}", get(worker::by_name))
         .route("/webhooks/secret", get(webhook::secret))
         .route("/find_user", get(user::find))
-        .route("/users", get(user_list::list))
+        .route("/users", get(user_list::list).post(register::create))
+        .route("/users/{id}/key", post(register::new_key))
         .route(
             "/users/{id}",
             get(user::by_id)
@@ -220,5 +246,6 @@ fn moderation() -> Router<Arc<App>> {
             "/operations/models/{name}",
             put(model::put).delete(model::delete),
         )
+        .route("/operations/audit", get(audit::list))
         .route("/operations/notices", get(operation::notices))
 }

@@ -23,6 +23,8 @@ use crate::catalogue::{Catalogue, ModelError};
 use crate::config::Config;
 use crate::fetch::Fetcher;
 use crate::guard::Guard;
+use crate::guesses::Guesses;
+use crate::identity::Identity;
 use crate::limits::Limits;
 use crate::messages::Messages;
 use crate::passkeys::Passkeys;
@@ -201,6 +203,8 @@ async fn open(config: Config, address: SocketAddr, url: &str) -> Result<App, Sta
         passkeys: Passkeys::new(secret.clone()),
         trusted: TrustedAddresses::new(&config.guard.service_addresses),
         limits: Limits::new(config.rate_limits),
+        guesses: Guesses::new(config.wrong_keys),
+        identity: Identity::new(&config, url)?,
         guard: Guard::new(&config.guard)?,
         pictures: Pictures::new(fetcher.clone()),
         webhooks: Webhooks::new(fetcher),

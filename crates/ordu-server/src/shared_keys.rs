@@ -102,6 +102,11 @@ impl SharedKeys {
         Ok(Some(known))
     }
 
+    /// Whether a key is at hand.
+    pub(crate) fn knows(&self, id: SharedKeyId) -> bool {
+        self.0.known.get(&id).is_some()
+    }
+
     fn charged(&self, id: SharedKeyId) -> Kudos {
         let tabs = self.tabs();
         tabs.by_key.get(&id).map_or(Kudos::ZERO, |tab| tab.charged)

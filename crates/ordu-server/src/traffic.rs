@@ -9,6 +9,8 @@ pub struct TrafficCounters {
     pub limited: u64,
     /// Clients whose use of a limit was forgotten too early because there were too many of them.
     pub limits_forgotten: u64,
+    /// Keys that were turned away because too many wrong ones came from their address.
+    pub keys_refused: u64,
     /// Webhook messages that reached their receiver.
     pub webhooks_delivered: u64,
     /// Attempts to deliver one that failed.
@@ -23,6 +25,7 @@ impl App {
         TrafficCounters {
             limited: self.limits.refused(),
             limits_forgotten: self.limits.forgotten(),
+            keys_refused: self.guesses.refused(),
             webhooks_delivered: self.webhooks.delivered(),
             webhooks_failed: self.webhooks.failed(),
             webhooks_dropped: self.webhooks.dropped(),

@@ -1,6 +1,7 @@
 //! What every answer carries, whatever it says: CORS, the node, the request's id, the field mask.
 
 use std::any::Any;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::Json;
@@ -9,6 +10,7 @@ use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use ordu_api::ApiKey;
 use ordu_api::error::ErrorBody;
 use ordu_api::mask::Mask;
 use serde_json::{Value, json};
@@ -71,15 +73,78 @@ async fn answer(app: &App, mut request: Request, next: Next) -> Response {
         Err(error) => return error.into_response(),
     };
     request.extensions_mut().insert(client);
+    let guess = Guess::of(app, &request, client);
+    if let Err(error) = guess.admit(app) {
+        return error.into_response();
+    }
     let gauge = match admit(app, &request, client) {
         Ok(gauge) => gauge,
         Err(too_many) => return too_many.into_response(),
     };
     let mut response = masked(request, next).await;
+    guess.judge(app, response.status());
     if let Some(gauge) = gauge {
         gauge.mark(&mut response);
     }
     response
+}
+
+/// A request with a key that may be a wrong one.
+struct Guess {
+    network: IpAddr,
+    key: Option<ApiKey>,
+    /// Whether "not found" is the answer to a wrong key here.
+    is_search: bool,
+}
+
+impl Guess {
+    fn of(app: &App, request: &Request, client: Client) -> Self {
+        let key = request.headers().get("apikey");
+        Self {
+            network: client.network(),
+            key: key
+                .filter(|_| app.config.wrong_keys.is_some())
+                .map(|key| ApiKey::new(String::from_utf8_lossy(key.as_bytes()))),
+            is_search: request.uri().path().ends_with("/find_user"),
+        }
+    }
+
+    /// Turns a key away that nobody used here before, while its address has to wait.
+    fn admit(&self, app: &App) -> Result<(), ApiError> {
+        match &self.key {
+            Some(key) => app.admit_key(key, self.network),
+            None => Ok(()),
+        }
+    }
+
+    fn judge(&self, app: &App, status: StatusCode) {
+        let is_wrong = status == StatusCode::UNAUTHORIZED
+            || (self.is_search && status == StatusCode::NOT_FOUND);
+        if is_wrong && self.key.is_some() {
+            app.guesses.note_wrong(self.network, app.clock.now());
+        }
+    }
+}
+
+impl App {
+    /// Turns a key away that nobody used here before, while its address has to wait.
+    ///
+    /// # Errors
+    /// 429 with `Retry-After`.
+    pub(crate) fn admit_key(&self, key: &ApiKey, network: IpAddr) -> Result<(), ApiError> {
+        let Some(rest) = self.guesses.pause(network, self.clock.now()) else {
+            return Ok(());
+        };
+        if self.accounts.knows(key) {
+            return Ok(());
+        }
+        self.guesses.note_refusal();
+        let seconds = (rest.0 + 999) / 1000;
+        let message = format!(
+            "Too many wrong keys came from this address: wait {seconds} s before you try another"
+        );
+        Err(ApiError::too_often(seconds, message))
+    }
 }
 
 fn admit(app: &App, request: &Request, client: Client) -> Result<Option<Gauge>, TooMany> {

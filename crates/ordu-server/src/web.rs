@@ -5,6 +5,8 @@ use ordu_api::RequestId;
 use ordu_api::image::RequestStatus;
 use ordu_api::status::{ModelStatus, Performance};
 
+use crate::accounts::Account;
+
 /// A file that pages refer to.
 pub(crate) struct Asset {
     pub(crate) media_type: &'static str,
@@ -95,6 +97,73 @@ impl Default for Form {
             apikey: String::new(),
         }
     }
+}
+
+/// A key that is shown this once.
+pub(crate) struct Issued {
+    pub(crate) alias: String,
+    pub(crate) key: String,
+}
+
+/// Making an account, or renewing it.
+#[derive(Template)]
+#[template(path = "register.html")]
+pub(crate) struct Register<'a> {
+    pub(crate) frame: Frame<'a>,
+    pub(crate) form_token: String,
+    pub(crate) complaint: Option<String>,
+    pub(crate) username: String,
+    /// What the captcha's widget is given, if there is a captcha.
+    pub(crate) captcha: Option<&'a str>,
+    /// The sites that vouch for people: their part of the path, their title.
+    pub(crate) sites: Vec<(&'static str, &'a str)>,
+    /// The site that vouches for the visitor.
+    pub(crate) site: Option<String>,
+    /// The account of who is signed in.
+    pub(crate) alias: Option<String>,
+    pub(crate) issued: Option<Issued>,
+}
+
+/// One's own account.
+#[derive(Template)]
+#[template(path = "account.html")]
+pub(crate) struct Profile<'a> {
+    pub(crate) frame: Frame<'a>,
+    pub(crate) form_token: String,
+    pub(crate) complaint: Option<String>,
+    pub(crate) done: Option<&'static str>,
+    pub(crate) issued: Option<Issued>,
+    pub(crate) kudos: f64,
+    /// Somebody that another site vouches for, without an account yet.
+    pub(crate) is_unregistered: bool,
+    pub(crate) account: Option<&'a Account>,
+    pub(crate) sites: Vec<(&'static str, &'a str)>,
+}
+
+/// Giving kudos away.
+#[derive(Template)]
+#[template(path = "transfer.html")]
+pub(crate) struct Transfer<'a> {
+    pub(crate) frame: Frame<'a>,
+    pub(crate) form_token: String,
+    /// Names the attempt, so that it gives once.
+    pub(crate) attempt: String,
+    pub(crate) complaint: Option<String>,
+    pub(crate) done: Option<String>,
+    /// Who gives, and what it can spend.
+    pub(crate) giver: Option<String>,
+    pub(crate) kudos: Option<f64>,
+    pub(crate) is_signed_in: bool,
+    pub(crate) username: String,
+    pub(crate) amount: String,
+}
+
+/// A sign-in that did not work.
+#[derive(Template)]
+#[template(path = "failed.html")]
+pub(crate) struct Failed<'a> {
+    pub(crate) frame: Frame<'a>,
+    pub(crate) complaint: String,
 }
 
 /// One request: how far it is, and what is there already.

@@ -8,9 +8,9 @@ mod error;
 mod store;
 
 mod address;
+mod audit;
 mod collection;
 mod example;
-mod audit;
 mod filter;
 mod job;
 mod ledger;
@@ -44,8 +44,8 @@ mod writer;
 #[cfg(feature = "testing")]
 pub mod testing;
 
-pub use collection::{Collection, CollectionChange, Member, NewCollection};
 pub use audit::{AuditEntry, AuditFilter};
+pub use collection::{Collection, CollectionChange, Member, NewCollection};
 pub use counters::Counters;
 pub use error::{Error, Result};
 pub use example::{Example, ExampleAdded, Precedence};

@@ -10,6 +10,7 @@ use clap::{Args, Parser, Subcommand};
 use ordu_server::{ModelSource, PageSource, S3Secret};
 
 use crate::guard::Guard;
+use crate::identity::Identity;
 
 /// A horde of volunteers that lend their machines: server, worker and client in one binary.
 #[derive(Debug, Parser)]
@@ -188,6 +189,9 @@ pub(crate) struct Server {
 
     #[command(flatten)]
     pub(crate) guard: Guard,
+
+    #[command(flatten)]
+    pub(crate) identity: Identity,
 }
 
 /// What the site says of itself.
@@ -296,6 +300,7 @@ impl Server {
             test_apikeys: false,
             site: Site::default(),
             guard: Guard::default(),
+            identity: Identity::default(),
         }
     }
 }

@@ -26,6 +26,16 @@ pub(crate) struct Guard {
     #[arg(long, env = "ORDU_TERMS", value_name = "FILE")]
     pub(crate) terms: Option<PathBuf>,
 
+    /// A client agent that may not ask: a whole `name:version:contact`, or a name in any version.
+    /// Repeatable.
+    #[arg(
+        long,
+        env = "ORDU_BANNED_AGENT",
+        value_name = "AGENT",
+        value_delimiter = ','
+    )]
+    pub(crate) banned_agent: Vec<String>,
+
     /// An account that may try prompts on the filters without being a moderator. Repeatable.
     #[arg(
         long,
@@ -121,6 +131,7 @@ impl Default for Guard {
             no_prompt_filters: false,
             no_profanity_check: false,
             terms: None,
+            banned_agent: Vec::new(),
             filter_checker: Vec::new(),
             ip_check_url: None,
             ip_check_threshold: config.ip_check_threshold,
@@ -149,6 +160,7 @@ pub(crate) fn config(options: &Guard) -> Result<GuardConfig> {
         check_prompts: !options.no_prompt_filters,
         check_profanity: !options.no_profanity_check,
         terms: read_terms(options)?.unwrap_or(default.terms),
+        banned_agents: options.banned_agent.clone(),
         filter_checkers,
         service_addresses: blocks("service-address", &options.service_address)?,
         ip_check_url: options.ip_check_url.clone(),

@@ -9,6 +9,7 @@ mod cli;
 mod commands;
 mod exit;
 mod guard;
+mod identity;
 mod settings;
 
 use std::process::ExitCode;

@@ -16,6 +16,8 @@ pub struct GuardConfig {
     pub check_profanity: bool,
     /// The operator's words.
     pub terms: Arc<Terms>,
+    /// Client agents that may not ask: a whole agent, or the name of a program in any version.
+    pub banned_agents: Vec<String>,
     /// Accounts that are no moderators and may try prompts on the filters.
     pub filter_checkers: Vec<UserId>,
     /// Addresses that speak for many users: they may ask more often, and reports shut them out for
@@ -63,6 +65,7 @@ impl Default for GuardConfig {
             check_prompts: true,
             check_profanity: true,
             terms: super::built_in_terms(),
+            banned_agents: Vec::new(),
             filter_checkers: Vec::new(),
             service_addresses: Vec::new(),
             ip_check_url: None,

@@ -11,10 +11,11 @@ use ordu_api::{ReturnCode, UserId};
 use ordu_core::filter::FilterSet;
 use ordu_store::Filter;
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::operation::moderator;
 use crate::app::App;
+use crate::audit::Deed;
 use crate::error::{ApiError, ApiResult};
 use crate::extract::{Checked, Input, MAX_JSON_BYTES, OptionalKey};
 
@@ -110,7 +111,14 @@ pub(crate) async fn add(
     }
     list.push(candidate(i64::MAX, &row, editor));
     check_set(&app, &list, &row.regex).await?;
-    let filter = app.store.insert_filter(&row).await?;
+    let deed = Deed::new(editor, "filter.create", "filter", &row.regex).change(
+        json!({}),
+        json!({
+            "regex": row.regex, "filter_type": row.kind, "description": row.description,
+            "replacement": row.replacement,
+        }),
+    );
+    let filter = app.recorded(deed, app.store.insert_filter(&row)).await?;
     app.guard.filters.refresh(&app.store).await?;
     tracing::info!(user.id = %editor, filter.id = filter.id, "a filter was made");
     view(&app, filter).await.map(Json)
@@ -231,6 +239,14 @@ fn not_found(id: &str) -> ApiError {
     )
 }
 
+/// A filter as the audit log shows it.
+fn shown(filter: &Filter) -> Value {
+    json!({
+        "regex": filter.regex, "filter_type": filter.kind, "description": filter.description,
+        "replacement": filter.replacement,
+    })
+}
+
 /// `PATCH /filters/{id}`
 pub(crate) async fn change(
     State(app): State<Arc<App>>,
@@ -245,6 +261,7 @@ pub(crate) async fn change(
         let message = "Nothing to change: send at least one member of the filter";
         return Err(ApiError::refused(ReturnCode::NoFilterModSelected, message));
     }
+    let before = shown(&filter);
     filter.regex = change.regex.unwrap_or(filter.regex);
     filter.kind = change.filter_type.unwrap_or(filter.kind);
     filter.description = change.description.or(filter.description);
@@ -258,7 +275,9 @@ pub(crate) async fn change(
         }
     }
     check_set(&app, &list, &filter.regex).await?;
-    match app.store.update_filter(&filter).await {
+    let deed = Deed::new(editor, "filter.update", "filter", filter.id);
+    let deed = deed.change(before, shown(&filter));
+    match app.recorded(deed, app.store.update_filter(&filter)).await {
         Err(ordu_store::Error::NotFound) => return Err(not_found(&id)),
         Err(ordu_store::Error::Taken) => {
             let message = "Another filter of this type has this expression";
@@ -278,8 +297,11 @@ pub(crate) async fn delete(
     Path(id): Path<String>,
 ) -> ApiResult<Json<Done>> {
     let editor = moderator(&app, &key.require()?).await?.user.id;
-    let number = id.parse().map_err(|_| not_found(&id))?;
-    if !app.store.delete_filter(number).await? {
+    let filter = find(&app.store.list_filters().await?, &id)?;
+    let number = filter.id;
+    let deed = Deed::new(editor, "filter.delete", "filter", number);
+    let deed = deed.change(shown(&filter), json!({}));
+    if !app.recorded(deed, app.store.delete_filter(number)).await? {
         return Err(not_found(&id));
     }
     app.guard.filters.refresh(&app.store).await?;

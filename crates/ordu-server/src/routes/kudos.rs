@@ -14,12 +14,13 @@ use ordu_api::{ReturnCode, SharedKeyId, UserId};
 use ordu_core::ledger::{Entry, Event, Reason};
 use ordu_core::transfer::{self, Party, Target};
 use ordu_core::{Kudos, Millis, Refusal};
-use serde_json::Value;
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use crate::accounts::Account;
 use crate::app::App;
+use crate::audit::Deed;
 use crate::error::{ApiError, ApiResult};
 use crate::extract::{OptionalKey, read_loosely};
 
@@ -35,10 +36,10 @@ const NO_ANSWER_FOR: Millis = Millis::from_minutes(1);
 /// The longest `Idempotency-Key`, in bytes.
 const MAX_KEY_BYTES: usize = 255;
 
-/// What a body says: to whom, and how much.
-struct Gift {
-    username: String,
-    amount: Kudos,
+/// A gift: to whom, and how much.
+pub(super) struct Gift {
+    pub(super) username: String,
+    pub(super) amount: Kudos,
 }
 
 impl Gift {
@@ -57,6 +58,14 @@ impl Gift {
         let amount = amount.ok_or_else(|| ApiError::field("amount", "It is not a number"))?;
         Ok(Self { username, amount })
     }
+}
+
+/// Whole kudos from digits and nothing else.
+pub(super) fn read_digits(text: &str) -> Option<Kudos> {
+    let text = text.trim();
+    let is_whole = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let whole = text.parse().unwrap_or(MAX_AMOUNT).min(MAX_AMOUNT);
+    is_whole.then(|| Kudos::new(whole))
 }
 
 /// Whole kudos, from a number or from digits in a text; a fraction is cut off.
@@ -86,9 +95,23 @@ pub(crate) async fn transfer(
 ) -> ApiResult<Json<Transferred>> {
     let gift = Gift::read(body).await?;
     let source = app.accounts.by_key(&key.require()?).await?;
-    let receiver = resolve(&app, &gift.username).await?;
-    let target = check(&app, &source, &receiver, gift.amount).await?;
-    let event = event_id(source.user.id, &headers)?;
+    let attempt = attempt(&headers)?;
+    pass_on(&app, &source, &gift, attempt.as_deref()).await?;
+    Ok(Json(Transferred {
+        transferred: gift.amount.as_f64(),
+    }))
+}
+
+/// Gives away what somebody can spare, if the rules agree: once for an attempt with a name.
+pub(super) async fn pass_on(
+    app: &Arc<App>,
+    source: &Account,
+    gift: &Gift,
+    attempt: Option<&[u8]>,
+) -> ApiResult<()> {
+    let receiver = resolve(app, &gift.username).await?;
+    let target = check(app, source, &receiver, gift.amount).await?;
+    let event = attempt.map_or_else(Uuid::new_v4, |name| event_id(source.user.id, name));
     let standing = source.standing(Kudos::ZERO);
     let row = ordu_store::Transfer {
         event,
@@ -99,11 +122,8 @@ pub(crate) async fn transfer(
         shared_key: receiver.key,
         at: app.clock.now(),
     };
-    let this = Arc::clone(&app);
-    app.complete(async move { this.give(row).await }).await?;
-    Ok(Json(Transferred {
-        transferred: gift.amount.as_f64(),
-    }))
+    let this = Arc::clone(app);
+    app.complete(async move { this.give(row).await }).await
 }
 
 /// Whom a name means.
@@ -176,22 +196,27 @@ fn party(app: &App, account: &Account) -> Party {
     }
 }
 
-/// The same key of the same user always names the same gift.
-fn event_id(source: UserId, headers: &HeaderMap) -> ApiResult<Uuid> {
+/// What a client calls its attempt.
+fn attempt(headers: &HeaderMap) -> ApiResult<Option<Vec<u8>>> {
     let Some(key) = headers.get("idempotency-key") else {
-        return Ok(Uuid::new_v4());
+        return Ok(None);
     };
     if key.len() > MAX_KEY_BYTES {
         let complaint = format!("it has more than {MAX_KEY_BYTES} bytes");
         return Err(ApiError::field("Idempotency-Key", complaint));
     }
+    Ok(Some(key.as_bytes().to_vec()))
+}
+
+/// The same name of an attempt of the same user always means the same gift.
+fn event_id(source: UserId, attempt: &[u8]) -> Uuid {
     let mut hash = Sha256::new();
     hash.update(b"transfer ");
     hash.update(source.get().to_be_bytes());
-    hash.update(key.as_bytes());
+    hash.update(attempt);
     let digest = hash.finalize();
     let bytes = digest.first_chunk().copied().unwrap_or_default();
-    Ok(Uuid::from_bytes(bytes))
+    Uuid::from_bytes(bytes)
 }
 
 impl App {
@@ -248,7 +273,9 @@ pub(crate) async fn award(
         kind: None,
         entries: vec![Entry::reward(target, gift.amount, Reason::Award)],
     };
-    app.store.record(&event).await?;
+    let after = json!({ "awarded": gift.amount.as_f64() });
+    let deed = Deed::new(giver.user.id, "kudos.award", "user", target).change(json!({}), after);
+    app.recorded(deed, app.store.record(&event)).await?;
     app.accounts.forget(target);
     Ok(Json(Awarded {
         awarded: gift.amount.as_f64(),

@@ -18,6 +18,7 @@ use uuid::Uuid;
 
 use crate::accounts::Account;
 use crate::app::App;
+use crate::audit::Deed;
 use crate::error::{ApiError, ApiResult};
 use crate::extract::{Checked, OptionalKey};
 use crate::{messages, text};
@@ -86,7 +87,7 @@ pub(crate) async fn send(
 ) -> ApiResult<Json<MessageView>> {
     let worker = read::<WorkerId>(input.worker_id.as_deref(), "worker_id")?;
     let account = app.accounts.by_key(&key.require()?).await?;
-    check_sender(&app, &account, worker)?;
+    let is_own = check_sender(&app, &account, worker)?;
     let now = app.clock.now();
     let hours = input.expiry.unwrap_or(DEFAULT_HOURS);
     let message = Message {
@@ -98,13 +99,18 @@ pub(crate) async fn send(
         created: now,
         expires: now + Millis::from_minutes(hours * 60),
     };
-    app.store.insert_message(&message).await?;
+    let after = json!({ "message": message.message, "worker": worker, "origin": message.origin });
+    let deed = Deed::new(account.user.id, "message.send", "message", message.id);
+    let deed = (!is_own).then(|| deed.change(json!({}), after));
+    app.recorded(deed, app.store.insert_message(&message))
+        .await?;
     let shown = messages::view(&message);
     app.messages.put(message);
     Ok(Json(shown))
 }
 
-fn check_sender(app: &App, account: &Account, worker: Option<WorkerId>) -> ApiResult<()> {
+/// Whether an account may write; says whether it is to a worker of its own.
+fn check_sender(app: &App, account: &Account, worker: Option<WorkerId>) -> ApiResult<bool> {
     if account.user.id == UserId::ANONYMOUS {
         let message = "Anonymous users cannot write to workers";
         return Err(ApiError::refused(ReturnCode::AnonForbidden, message));
@@ -124,7 +130,7 @@ fn check_sender(app: &App, account: &Account, worker: Option<WorkerId>) -> ApiRe
             message,
         ));
     }
-    Ok(())
+    Ok(is_own)
 }
 
 /// Only moderators speak in another name than their own.
@@ -163,7 +169,13 @@ pub(crate) async fn delete(
         let message = "Somebody else wrote this message";
         return Err(ApiError::refused(ReturnCode::Forbidden, message));
     }
-    match app.store.delete_message(message.id).await {
+    let before = json!({ "message": message.message, "author": message.author });
+    let deed = Deed::new(account.user.id, "message.delete", "message", message.id);
+    let deed = (message.author != account.user.id).then(|| deed.change(before, json!({})));
+    match app
+        .recorded(deed, app.store.delete_message(message.id))
+        .await
+    {
         Ok(()) => app.messages.remove(&message),
         Err(ordu_store::Error::NotFound) => return Err(missing(&id)),
         Err(error) => return Err(error.into()),

@@ -23,6 +23,8 @@ pub(crate) mod webhook;
 pub(crate) mod worker;
 pub(crate) mod worker_edit;
 
+pub(crate) mod account;
+pub(crate) mod audit;
 pub(crate) mod blob;
 pub(crate) mod document;
 pub(crate) mod filter;
@@ -30,4 +32,7 @@ pub(crate) mod health;
 pub(crate) mod model;
 pub(crate) mod operation;
 pub(crate) mod page;
+pub(crate) mod register;
 pub(crate) mod service;
+pub(crate) mod sign_in;
+pub(crate) mod transfer;

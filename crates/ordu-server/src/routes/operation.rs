@@ -14,9 +14,11 @@ use ordu_api::{ApiKey, ReturnCode};
 use ordu_core::address::{Entry, party_of, read_network, show_network};
 use ordu_core::{Millis, Timestamp};
 use serde::Deserialize;
+use serde_json::json;
 
 use crate::accounts::Account;
 use crate::app::App;
+use crate::audit::Deed;
 use crate::error::{ApiError, ApiResult};
 use crate::extract::{Checked, Input, OptionalKey};
 
@@ -96,7 +98,9 @@ pub(crate) async fn time_out(
     let network = read(&wanted.ipaddr)?;
     let moderator = moderator(&app, &key).await?;
     let span = Millis::from_minutes(i64::from(wanted.hours) * 60);
-    app.shut_out(network, span).await?;
+    let deed = Deed::new(moderator.user.id, "address.shut_out", "address", network);
+    let deed = deed.change(json!({}), json!({ "hours": wanted.hours }));
+    app.recorded(deed, app.shut_out(network, span)).await?;
     tracing::info!(user.id = %moderator.user.id, "an address was shut out");
     Ok(Json(Done::default()))
 }
@@ -110,7 +114,8 @@ pub(crate) async fn free(
     let key = key.require()?;
     let network = read(&wanted.ipaddr)?;
     let moderator = moderator(&app, &key).await?;
-    app.let_in(&[network]).await?;
+    let deed = Deed::new(moderator.user.id, "address.let_in", "address", network);
+    app.recorded(deed, app.let_in(&[network])).await?;
     tracing::info!(user.id = %moderator.user.id, "an address was let in");
     Ok(Json(Done::default()))
 }
@@ -125,7 +130,10 @@ pub(crate) async fn block_worker(
     let moderator = moderator(&app, &key.require()?).await?;
     let address = worker_address(&app, &worker)?;
     let span = Millis::from_minutes(i64::from(wanted.days) * 24 * 60);
-    app.shut_out(party_of(address), span).await?;
+    let deed = Deed::new(moderator.user.id, "address.shut_out", "worker", &worker);
+    let deed = deed.change(json!({}), json!({ "days": wanted.days }));
+    app.recorded(deed, app.shut_out(party_of(address), span))
+        .await?;
     tracing::info!(user.id = %moderator.user.id, worker.id = worker, "its address was shut out");
     Ok(Json(Done::default()))
 }
@@ -138,8 +146,9 @@ pub(crate) async fn free_worker(
 ) -> ApiResult<Json<Done>> {
     let moderator = moderator(&app, &key.require()?).await?;
     let address = worker_address(&app, &worker)?;
-    app.let_in(&[party_of(address), IpNet::from(address)])
-        .await?;
+    let deed = Deed::new(moderator.user.id, "address.let_in", "worker", &worker);
+    let networks = [party_of(address), IpNet::from(address)];
+    app.recorded(deed, app.let_in(&networks)).await?;
     tracing::info!(user.id = %moderator.user.id, worker.id = worker, "its address was let in");
     Ok(Json(Done::default()))
 }

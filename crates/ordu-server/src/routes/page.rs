@@ -15,13 +15,14 @@ use super::request::{self as asking, Answer, Asked};
 use crate::address::Client;
 use crate::app::App;
 use crate::error::{ApiError, ApiResult};
+use crate::identity::Visitor;
 use crate::web::{self, Create, Form, Frame, Request};
 
 /// Which program the page is, for statistics.
 const AGENT: &str = concat!("ordu-web:", env!("CARGO_PKG_VERSION"), ":page");
 
 /// Scripts, styles and pictures come from here only; nothing is inline.
-const POLICY: HeaderValue = HeaderValue::from_static(
+pub(super) const POLICY: HeaderValue = HeaderValue::from_static(
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' https:; \
      connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
 );
@@ -35,8 +36,10 @@ pub(crate) async fn create(State(app): State<Arc<App>>) -> ApiResult<Response> {
 pub(crate) async fn ask(
     State(app): State<Arc<App>>,
     client: Client,
+    visitor: Visitor,
     FormBody(form): FormBody<Form>,
 ) -> ApiResult<Response> {
+    visitor.check_origin()?;
     let asked = async {
         let request = read_form(&form)?;
         let key = match form.apikey.trim() {
@@ -173,17 +176,31 @@ fn describe(progress: &Progress) -> String {
     }
 }
 
+/// A page as it is sent.
 pub(super) fn render(status: StatusCode, page: &impl Template) -> ApiResult<Response> {
+    render_under(status, page, POLICY)
+}
+
+/// The same under another policy.
+pub(super) fn render_under(
+    status: StatusCode,
+    page: &impl Template,
+    policy: HeaderValue,
+) -> ApiResult<Response> {
     let html = page
         .render()
         .map_err(|error| ApiError::Internal(error.to_string()))?;
     let headers = [
-        (header::CONTENT_SECURITY_POLICY, POLICY),
+        (header::CONTENT_SECURITY_POLICY, policy),
         (
             header::REFERRER_POLICY,
             HeaderValue::from_static("same-origin"),
         ),
         (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+        (
+            header::X_CONTENT_TYPE_OPTIONS,
+            HeaderValue::from_static("nosniff"),
+        ),
     ];
     Ok((status, headers, Html(html)).into_response())
 }

@@ -150,10 +150,7 @@ pub(crate) async fn ask<W: Wish>(
     if app.shares(claims.sharing, &standing) {
         work.share();
     }
-    if claims.kind == WorkKind::Image && asked.agent == BANNED_AGENT {
-        let message = "Change the client agent: this one is the sample of a tutorial";
-        return Err(ApiError::refused(ReturnCode::BannedClientAgent, message));
-    }
+    check_agent(app, claims.kind, &asked.agent)?;
     let full_price = work.full_price(&app.reference());
     let id = turn.as_ref().map_or_else(fresh_id, Turn::id);
     let promise = payer.promise(app, id, work.most_cost(&app.reference()), downgrade)?;
@@ -196,6 +193,24 @@ pub(crate) async fn ask<W: Wish>(
         turn,
     };
     activate(app, account, entry).await.map(Answer::Accepted)
+}
+
+/// Whether a program may ask.
+fn check_agent(app: &App, kind: WorkKind, agent: &str) -> ApiResult<()> {
+    if kind == WorkKind::Image && agent == BANNED_AGENT {
+        let message = "Change the client agent: this one is the sample of a tutorial";
+        return Err(ApiError::refused(ReturnCode::BannedClientAgent, message));
+    }
+    let name = agent.split(':').next().unwrap_or_default();
+    let banned = &app.config.guard.banned_agents;
+    if banned
+        .iter()
+        .any(|banned| banned == agent || banned == name)
+    {
+        let message = format!("This horde takes no requests of the client agent `{agent}`");
+        return Err(ApiError::refused(ReturnCode::BannedClientAgent, message));
+    }
+    Ok(())
 }
 
 fn fresh_id() -> RequestId {

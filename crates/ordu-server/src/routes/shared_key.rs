@@ -88,8 +88,8 @@ fn check_maker(account: &Account) -> ApiResult<()> {
 const fn quota(account: &Account) -> u32 {
     let roles = &account.user.roles;
     match (roles.trusted, roles.education) {
-        (true, _) => QUOTA_TRUSTED,
-        (false, true) => QUOTA_EDUCATION,
+        (_, true) => QUOTA_EDUCATION,
+        (true, false) => QUOTA_TRUSTED,
         (false, false) => QUOTA,
     }
 }

@@ -13,6 +13,7 @@ use serde::Deserialize;
 use tokio::io::AsyncReadExt as _;
 
 use crate::app::App;
+use crate::audit::{Deed, same_members};
 use crate::error::{ApiError, ApiResult};
 use crate::extract::{OptionalKey, read_loosely};
 
@@ -206,12 +207,16 @@ pub(crate) async fn set_modes(
         let message = "Nothing to change: send at least one of the three modes";
         return Err(ApiError::refused(ReturnCode::NoHordeModSelected, message));
     }
-    app.set_modes(modes).await?;
+    let after = serde_json::Value::Object(changed);
+    let shown = serde_json::to_value(before).unwrap_or_default();
+    let deed = Deed::new(account.user.id, "modes.update", "horde", "modes")
+        .change(same_members(&shown, &after), after.clone());
+    app.recorded(deed, app.set_modes(modes)).await?;
     if modes.maintenance_mode && !before.maintenance_mode {
         let this = Arc::clone(&app);
         app.tracker.spawn(async move { this.abort_waiting().await });
     }
-    Ok(Json(changed.into()))
+    Ok(Json(after))
 }
 
 #[cfg(test)]

@@ -217,6 +217,7 @@ async fn mint(app: &App, wanted: Wanted) -> ApiResult<TestUser> {
         accounts::move_balance(&app.store, id, change, Reason::Reconciliation, now).await?;
     }
     app.accounts.forget(id);
+    app.accounts.learn(&key, id);
     let account = app
         .accounts
         .by_id(id)

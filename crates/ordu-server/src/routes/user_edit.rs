@@ -18,6 +18,7 @@ use uuid::Uuid;
 
 use crate::accounts::{Account, FOLD_LINES};
 use crate::app::App;
+use crate::audit::{Deed, said, same_members};
 use crate::error::{ApiError, ApiResult};
 use crate::extract::{Checked, OptionalKey};
 use crate::secret::new_api_key;
@@ -44,15 +45,58 @@ pub(crate) async fn update(
 ) -> ApiResult<Json<UserChanged>> {
     let target = find(&app, &id).await?;
     let account = app.accounts.by_key(&key.require()?).await?;
+    apply(&app, &account, target, input).await.map(Json)
+}
+
+/// Changes an account, if `account` may and everything agrees.
+pub(super) async fn apply(
+    app: &Arc<App>,
+    account: &Account,
+    target: Arc<Account>,
+    input: UserInput,
+) -> ApiResult<UserChanged> {
     let input = selected(input)?;
-    check_permission(&input, caller(&app, &account, target.user.id))?;
+    let caller = caller(app, account, target.user.id);
+    let takes_rights = check_permission(&input, caller)?;
     let now = app.clock.now();
-    let plan = Plan::new(&app, &input, &target, now)?;
-    let this = Arc::clone(&app);
-    let changed = app
-        .complete(async move { this.change_user(&target, plan, now).await })
-        .await?;
-    Ok(Json(changed))
+    let deed = takes_rights.then(|| change_deed(account, &target, &input));
+    let plan = Plan::new(app, &input, &target, deed, now)?;
+    let this = Arc::clone(app);
+    app.complete(async move { this.change_user(&target, plan, now).await })
+        .await
+}
+
+/// What the audit log says of a change.
+fn change_deed(account: &Account, target: &Account, input: &UserInput) -> Deed {
+    let user = &target.user;
+    let roles = &user.roles;
+    let before = json!({
+        "kudos": target.balance.as_f64(),
+        "monthly_kudos": user.monthly_kudos.as_f64(),
+        "usage_multiplier": user.usage_multiplier,
+        "moderator": roles.moderator, "trusted": roles.trusted, "flagged": roles.flagged,
+        "customizer": roles.customizer, "vpn": roles.vpn, "service": roles.service,
+        "education": roles.education, "special": roles.special,
+        "concurrency": user.concurrency, "worker_invited": user.worker_invited,
+        "admin_comment": user.admin_comment, "public_workers": user.public_workers,
+        "username": user.username, "contact": user.contact,
+        "undelete": !roles.deleted,
+    });
+    let mut after = said(serde_json::to_value(input).unwrap_or_default());
+    for (name, was, delta) in [
+        ("kudos", target.balance.as_f64(), input.kudos),
+        (
+            "monthly_kudos",
+            user.monthly_kudos.as_f64(),
+            input.monthly_kudos.map(|kudos| Kudos::new(kudos).as_f64()),
+        ),
+    ] {
+        if let (Some(delta), Some(members)) = (delta, after.as_object_mut()) {
+            members.insert(name.to_owned(), json!(was + delta));
+        }
+    }
+    let before = same_members(&before, &after);
+    Deed::new(account.user.id, "user.update", "user", user.id).change(before, after)
 }
 
 async fn find(app: &App, id: &str) -> ApiResult<Arc<Account>> {
@@ -87,7 +131,8 @@ fn selected(mut input: UserInput) -> ApiResult<UserInput> {
     Ok(input)
 }
 
-fn check_permission(input: &UserInput, caller: Caller) -> ApiResult<()> {
+/// Whether the caller may; says whether it takes the rights of those who keep order.
+fn check_permission(input: &UserInput, caller: Caller) -> ApiResult<bool> {
     let any = |members: &[bool]| members.contains(&true);
     let tiers = [
         (
@@ -126,25 +171,35 @@ fn check_permission(input: &UserInput, caller: Caller) -> ApiResult<()> {
         ),
         (UserTier::Service, input.generate_proxy_passkey.is_some()),
     ];
+    let mut takes_rights = !caller.own;
     for (tier, _) in tiers.into_iter().filter(|(_, is_asked)| *is_asked) {
         tier.check(caller)?;
+        takes_rights |= matches!(tier, UserTier::Admin | UserTier::Moderator);
     }
-    Ok(())
+    Ok(takes_rights)
 }
 
 /// A change that everything agrees to, and what is answered to it.
 struct Plan {
     edit: UserEdit,
     changed: UserChanged,
+    deed: Option<Deed>,
     resets_suspicion: bool,
     moves_kudos: bool,
 }
 
 impl Plan {
-    fn new(app: &App, input: &UserInput, target: &Account, now: Timestamp) -> ApiResult<Self> {
+    fn new(
+        app: &App,
+        input: &UserInput,
+        target: &Account,
+        deed: Option<Deed>,
+        now: Timestamp,
+    ) -> ApiResult<Self> {
         let mut plan = Self {
             edit: UserEdit::default(),
             changed: UserChanged::default(),
+            deed,
             resets_suspicion: input.reset_suspicion.is_some(),
             moves_kudos: false,
         };
@@ -301,7 +356,8 @@ impl App {
         now: Timestamp,
     ) -> ApiResult<UserChanged> {
         let id = target.user.id;
-        self.store.edit_user(id, &plan.edit, now).await?;
+        self.recorded(plan.deed, self.store.edit_user(id, &plan.edit, now))
+            .await?;
         if !plan.edit.movements.is_empty() {
             // What falls below the floor is raised to it before the next movement comes.
             self.store.fold(FOLD_LINES, now).await?;
@@ -337,18 +393,25 @@ pub(crate) async fn delete(
     };
     let account = app.accounts.by_key(&key).await?;
     check_deletion(&account, &target)?;
+    let by_other = account.user.id != target.user.id;
+    let deed = |operation| {
+        let deed = Deed::new(account.user.id, operation, "user", target.user.id);
+        by_other.then_some(deed)
+    };
     if !target.user.roles.deleted {
         let change = UserChange {
             deleted: Some(true),
             ..UserChange::default()
         };
-        app.store.update_user(target.user.id, &change).await?;
+        let deed = deed("user.delete");
+        app.recorded(deed, app.store.update_user(target.user.id, &change))
+            .await?;
         app.accounts.forget(target.user.id);
     } else if app.clock.now().since(target.user.last_active) < QUIET {
         let message = "An account is wiped a month after it was last used";
         return Err(ApiError::refused(ReturnCode::CannotWipeActiveUser, message));
     } else {
-        wipe(&app, target.user.id).await?;
+        wipe(&app, target.user.id, deed("user.wipe")).await?;
     }
     Ok(Json(json!({ "message": "OK" })))
 }
@@ -373,11 +436,11 @@ fn check_deletion(account: &Account, target: &Account) -> ApiResult<()> {
     Ok(())
 }
 
-async fn wipe(app: &Arc<App>, user: UserId) -> ApiResult<()> {
+async fn wipe(app: &Arc<App>, user: UserId, deed: Option<Deed>) -> ApiResult<()> {
     let this = Arc::clone(app);
     app.complete(async move {
         let keys = this.store.list_shared_keys_of(user).await?;
-        this.store.wipe_user(user).await?;
+        this.recorded(deed, this.store.wipe_user(user)).await?;
         this.accounts.forget(user);
         this.styles.changed();
         for key in keys {

@@ -11,9 +11,11 @@ use ordu_api::worker::{WorkerChanged, WorkerDeleted, WorkerInput};
 use ordu_api::{ReturnCode, TeamId, UserId};
 use ordu_core::permission::{Caller, WorkerTier};
 use ordu_store::WorkerChange;
+use serde_json::json;
 
 use crate::accounts::Account;
 use crate::app::App;
+use crate::audit::{Deed, said, same_members};
 use crate::error::{ApiError, ApiResult};
 use crate::extract::{Checked, OptionalKey};
 use crate::registry::{DEFAULT_MAINTENANCE, Known};
@@ -30,20 +32,43 @@ pub(crate) async fn update(
     let known = find(&app, &id)?;
     let account = app.accounts.by_key(&key.require()?).await?;
     check_selection(&input)?;
-    check_permission(&input, caller(&app, &account, &known))?;
+    let caller = caller(&app, &account, &known);
+    check_permission(&input, caller)?;
     let team = match input.team.as_deref() {
         Some(team) => Some(Membership::find(&app, team).await?),
         None => None,
     };
-    let edit = Edit {
+    let mut edit = Edit {
         team,
         ..Edit::new(&app, &input, &known)?
     };
+    if !caller.own || input.paused.is_some() {
+        edit.deed = Some(change_deed(&app, &account, &known, &input));
+    }
     let this = Arc::clone(&app);
     let changed = app
         .complete(async move { this.change_worker(known, edit).await })
         .await?;
     Ok(Json(changed))
+}
+
+/// What the audit log says of a change.
+fn change_deed(app: &App, account: &Account, known: &Known, input: &WorkerInput) -> Deed {
+    let (maintenance, paused) = {
+        let live = app.live();
+        let record = live.horde.worker(known.id).map(|worker| &worker.record);
+        (
+            record.and_then(|record| record.maintenance.clone()),
+            record.is_some_and(|record| record.paused),
+        )
+    };
+    let before = json!({
+        "maintenance": maintenance.is_some(), "maintenance_msg": maintenance, "paused": paused,
+        "info": known.info, "name": known.name,
+    });
+    let after = said(serde_json::to_value(input).unwrap_or_default());
+    let before = same_members(&before, &after);
+    Deed::new(account.user.id, "worker.update", "worker", known.id).change(before, after)
 }
 
 fn find(app: &App, id: &str) -> ApiResult<Known> {
@@ -127,6 +152,8 @@ struct Edit {
     info: Option<String>,
     name: Option<String>,
     team: Option<Membership>,
+    /// What the audit log says of it.
+    deed: Option<Deed>,
 }
 
 impl Edit {
@@ -150,6 +177,7 @@ impl Edit {
             info: input.info.as_deref().map(text::clean),
             name,
             team: None,
+            deed: None,
         })
     }
 
@@ -187,7 +215,9 @@ fn taken(name: &str) -> ApiError {
 impl App {
     async fn change_worker(&self, known: Known, edit: Edit) -> ApiResult<WorkerChanged> {
         let id = known.id;
-        if let Err(error) = self.store.update_worker(id, &edit.change()).await {
+        let change = edit.change();
+        let stored = self.recorded(edit.deed.clone(), self.store.update_worker(id, &change));
+        if let Err(error) = stored.await {
             return Err(match (error, &edit.name) {
                 (ordu_store::Error::Taken, Some(name)) => taken(name),
                 (ordu_store::Error::NotFound, _) => missing(&id.to_string()),
@@ -250,14 +280,19 @@ pub(crate) async fn delete(
 ) -> ApiResult<Json<WorkerDeleted>> {
     let known = find(&app, &id)?;
     let account = app.accounts.by_key(&key.require()?).await?;
-    WorkerTier::Identity.check(caller(&app, &account, &known))?;
+    let caller = caller(&app, &account, &known);
+    WorkerTier::Identity.check(caller)?;
+    let before = json!({ "name": known.name, "owner": known.owner });
+    let deed = Deed::new(account.user.id, "worker.delete", "worker", known.id);
+    let deed = (!caller.own).then(|| deed.change(before, json!({})));
     let this = Arc::clone(&app);
     let deleted = WorkerDeleted {
         deleted_id: known.id,
         deleted_name: known.name.clone(),
     };
     app.complete(async move {
-        if !this.store.delete_worker(known.id).await? {
+        let deleted = this.recorded(deed, this.store.delete_worker(known.id));
+        if !deleted.await? {
             let message = "The worker has a job: wait until it is done";
             return Err(ApiError::refused(ReturnCode::Locked, message));
         }

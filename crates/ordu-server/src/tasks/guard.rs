@@ -33,7 +33,9 @@ pub(crate) async fn clean(app: Arc<App>) {
     let cleaned = async {
         app.delete_old_addresses().await?;
         app.delete_forgotten_suspicions().await?;
-        app.delete_old_notices().await
+        app.delete_old_notices().await?;
+        app.delete_old_audit().await?;
+        app.delete_old_registrations().await
     };
     if let Err(error) = cleaned.await {
         tracing::warn!(%error, "old reputation could not be deleted");

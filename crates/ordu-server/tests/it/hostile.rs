@@ -179,7 +179,17 @@ fn operations() -> Vec<(&'static str, &'static str, Value)> {
         ("GET", "/operations/ipaddr", nothing.clone()),
         ("POST", "/operations/ipaddr", address.clone()),
         ("DELETE", "/operations/ipaddr", address),
-        ("GET", "/operations/block_worker_ipaddr/{id}", nothing),
+        (
+            "GET",
+            "/operations/block_worker_ipaddr/{id}",
+            nothing.clone(),
+        ),
+        ("GET", "/operations/audit", nothing),
+        (
+            "POST",
+            "/users",
+            json!({ "username": "name", "captcha": "x" }),
+        ),
     ]
 }
 

@@ -10,8 +10,10 @@
     reason = "tests say what they skip and how a replay went"
 )]
 
+mod account;
 mod address;
 mod alchemy;
+mod audit;
 mod blobs;
 mod collections;
 mod conformance;
@@ -19,6 +21,7 @@ mod documents;
 mod faults;
 mod gifts;
 mod guard;
+mod guesses;
 mod hostile;
 mod limits;
 mod models;
@@ -26,11 +29,14 @@ mod modes;
 mod page;
 mod rating;
 mod refusals;
+mod register;
 mod repeats;
 mod replay;
 mod restart;
 mod rewards;
+mod roles;
 mod shared_keys;
+mod sign_in;
 mod stats;
 mod style_examples;
 mod styles;
@@ -49,6 +55,8 @@ mod walk;
 mod webhooks;
 mod worker_edits;
 
+mod browser;
+mod provider;
 mod receiver;
 mod s3;
 mod studio;

@@ -77,3 +77,13 @@ async fn a_wrong_field_is_told_beside_the_form_and_nothing_is_lost() {
         assert!(html.contains("fog"), "what was typed is kept");
     }
 }
+
+#[tokio::test]
+async fn the_form_is_not_for_other_sites() {
+    let horde = TestHorde::start().await;
+    for (site, status) in [("cross-site", 403), ("same-origin", 400)] {
+        let sent = horde.http.post(&horde.url).header("sec-fetch-site", site);
+        let page = sent.form(&[("prompt", "")]).send().await.unwrap();
+        assert_eq!(page.status(), status, "{site}");
+    }
+}

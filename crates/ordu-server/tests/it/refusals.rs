@@ -372,3 +372,36 @@ async fn concurrent_requests_do_not_slip_past_the_limit() {
     );
     assert_eq!(refused.count(), 10, "30 may wait at once");
 }
+
+#[tokio::test]
+async fn agents_that_the_operator_bans_do_not_ask() {
+    let horde = TestHorde::start_with(|mut config| {
+        config.guard.banned_agents = vec!["Pest".to_owned(), "Bot:1.0:me".to_owned()];
+        config
+    })
+    .await;
+    let image = json!({ "prompt": "a red circle", "models": ["ordu-tiny"] });
+    let text = json!({ "prompt": "once", "models": [crate::support::TEXT_MODEL] });
+    for (agent, status) in [
+        ("Pest:2.0:somebody", 403),
+        ("Pest", 403),
+        ("Bot:1.0:me", 403),
+        ("Bot:1.1:me", 202),
+        ("pest:2.0:somebody", 202),
+        ("A Pest:1:x", 202),
+    ] {
+        for (path, body) in [("/generate/async", &image), ("/generate/text/async", &text)] {
+            let url = format!("{}/api/v2{path}", horde.url);
+            let asked = horde.http.post(url).header("apikey", "0000000000");
+            let asked = asked.header("client-agent", agent).json(body);
+            let answer = crate::support::Answer::read(asked).await;
+            assert_eq!(answer.status, status, "{agent} {path}: {}", answer.body);
+            let rc = if status == 403 {
+                "BannedClientAgent"
+            } else {
+                ""
+            };
+            assert_eq!(answer.rc(), rc);
+        }
+    }
+}

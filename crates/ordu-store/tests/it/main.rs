@@ -30,9 +30,9 @@ macro_rules! on_both {
 mod database;
 mod world;
 
+mod audit;
 mod collection;
 mod example;
-mod audit;
 mod group;
 mod guard;
 mod history;

@@ -4,7 +4,7 @@ use anyhow::{Context as _, Result, bail};
 use ordu_api::UserId;
 use ordu_core::{Kudos, Timestamp};
 use ordu_server::accounts::{self, Account, NewAccount};
-use ordu_server::{Clock, Secret};
+use ordu_server::{Clock, Deed, Secret};
 use ordu_store::{DatabaseUrl, Options, Store, UserChange};
 use serde_json::{Value, json};
 
@@ -106,6 +106,16 @@ async fn add(args: UserAdd) -> Result<Exit> {
         kudos: Kudos::round(args.kudos),
     };
     let (account, key) = accounts::add(&office.store, &office.secret, new, office.now).await?;
+    let after = json!({
+        "username": account.user.username, "moderator": account.user.roles.moderator,
+        "trusted": account.user.roles.trusted, "kudos": account.balance.as_f64(),
+    });
+    let deed = Deed::of_operator("user.create", "user", account.user.id);
+    let entry = deed.change(json!({}), after).entry(office.now);
+    office
+        .store
+        .recorded(entry, async { anyhow::Ok(()) })
+        .await?;
     office.print(&account, &[("api_key", json!(key.reveal()))]);
     Ok(office.close().await)
 }
@@ -129,25 +139,72 @@ async fn set(args: UserSet) -> Result<Exit> {
         concurrency: args.concurrency.map(i64::from),
         ..UserChange::default()
     };
-    office.store.update_user(account.user.id, &change).await?;
-    if let Some(kudos) = args.add_kudos {
-        accounts::grant(
-            &office.store,
-            account.user.id,
-            Kudos::round(kudos),
-            office.now,
-        )
-        .await?;
-    }
+    let user = account.user.id;
+    let entry = change_deed(&account, &change, args.add_kudos).entry(office.now);
+    let changed = async {
+        office.store.update_user(user, &change).await?;
+        if let Some(kudos) = args.add_kudos {
+            accounts::grant(&office.store, user, Kudos::round(kudos), office.now).await?;
+        }
+        anyhow::Ok(())
+    };
+    office.store.recorded(entry, changed).await?;
     let changed = office.account(&args.user).await?;
     office.print(&changed, &[]);
     Ok(office.close().await)
 }
 
+/// What the audit log says of a change: only what is asked for.
+fn change_deed(account: &Account, change: &UserChange, add_kudos: Option<f64>) -> Deed {
+    let user = &account.user;
+    let (mut before, mut after) = (json!({}), json!({}));
+    let mut note = |name: &str, was: Value, is: Option<Value>| {
+        if let Some(is) = is {
+            before[name] = was;
+            after[name] = is;
+        }
+    };
+    let name = change.username.as_ref().map(|name| json!(name));
+    note("username", json!(user.username), name);
+    let roles = &user.roles;
+    note(
+        "moderator",
+        json!(roles.moderator),
+        change.moderator.map(Value::from),
+    );
+    note(
+        "trusted",
+        json!(roles.trusted),
+        change.trusted.map(Value::from),
+    );
+    note(
+        "flagged",
+        json!(roles.flagged),
+        change.flagged.map(Value::from),
+    );
+    note(
+        "concurrency",
+        json!(user.concurrency),
+        change.concurrency.map(Value::from),
+    );
+    let kudos = account.balance.as_f64();
+    note(
+        "kudos",
+        json!(kudos),
+        add_kudos.map(|more| json!(kudos + more)),
+    );
+    Deed::of_operator("user.update", "user", user.id).change(before, after)
+}
+
 async fn new_key(args: UserShow) -> Result<Exit> {
     let office = Office::open(&args.store).await?;
     let account = office.account(&args.user).await?;
-    let key = accounts::new_key(&office.store, &office.secret, account.user.id).await?;
+    let deed = Deed::of_operator("user.new_key", "user", account.user.id);
+    let renewed = accounts::new_key(&office.store, &office.secret, account.user.id);
+    let key = office
+        .store
+        .recorded(deed.entry(office.now), renewed)
+        .await?;
     office.print(&account, &[("api_key", json!(key.reveal()))]);
     Ok(office.close().await)
 }

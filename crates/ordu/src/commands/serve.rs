@@ -2,9 +2,11 @@
 
 use anyhow::{Context as _, Result, bail};
 use ordu_api::UserId;
-use ordu_core::Kudos;
 use ordu_core::text::Vision;
-use ordu_server::{BlobPlace, Clock, Config, ModelSources, PATIENCE, S3Defaults, Server, Site};
+use ordu_core::{Kudos, Millis};
+use ordu_server::{
+    BlobPlace, Clock, Config, ModelSources, PATIENCE, Registration, S3Defaults, Server, Site,
+};
 
 use super::data::DataFolder;
 use super::signals::Signals;
@@ -20,7 +22,7 @@ pub(crate) async fn run(args: Serve) -> Result<Exit> {
             args.server.data.display()
         );
     };
-    let server = Server::start(config(&args.server, &data)?).await?;
+    let server = Server::start(config(&args.server, &data, Registration::Closed)?).await?;
     serving.announce(&server.url())?;
     println!("listening on {}", server.url());
     signals.next().await;
@@ -35,8 +37,13 @@ pub(crate) async fn drain(server: Server, signals: &mut Signals) -> Exit {
     }
 }
 
-/// The settings of a server from its options and its data folder.
-pub(crate) fn config(options: &Options, data: &DataFolder) -> Result<Config> {
+/// The settings of a server from its options and its data folder; whether programs may make
+/// accounts is `registration` unless the options say.
+pub(crate) fn config(
+    options: &Options,
+    data: &DataFolder,
+    registration: Registration,
+) -> Result<Config> {
     let secret = match &options.secret_key {
         Some(secret) => ordu_server::Secret::new(secret.as_str()),
         None => data.secret()?,
@@ -84,6 +91,13 @@ pub(crate) fn config(options: &Options, data: &DataFolder) -> Result<Config> {
             .trust_threshold
             .map(|kudos| Kudos::new(i64::from(kudos))),
         guard: crate::guard::config(&options.guard)?,
+        identity: crate::identity::config(&options.identity, registration)?,
+        // Who lifts all limits for a load test means this one, too.
+        wrong_keys: Some(options.identity.wrong_keys)
+            .filter(|wrong| *wrong > 0 && !options.no_rate_limits),
+        audit_kept_for: Some(options.identity.audit_days)
+            .filter(|days| *days > 0)
+            .map(|days| Millis::from_minutes(i64::from(days) * 24 * 60)),
         clock: Clock::System,
     })
 }

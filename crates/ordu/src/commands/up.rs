@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, bail};
 use ordu_api::ApiKey;
 use ordu_core::Kudos;
 use ordu_server::accounts::{self, NewAccount};
-use ordu_server::{Clock, Server};
+use ordu_server::{Clock, Registration, Server};
 
 use super::data::{DataFolder, Serving};
 use super::serve;
@@ -62,7 +62,7 @@ impl LocalHorde {
         let Some(serving) = data.claim()? else {
             bail!("another horde already runs in `{}`", options.data.display());
         };
-        let server = Server::start(serve::config(options, &data)?).await?;
+        let server = Server::start(serve::config(options, &data, Registration::Open)?).await?;
         let url = server.url();
         serving.announce(&url)?;
         let (admin_key, is_new) = admin(&server, &data).await?;

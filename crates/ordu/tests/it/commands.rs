@@ -91,3 +91,44 @@ fn a_server_ends_with_0_and_a_second_one_is_refused() {
     assert_eq!(status["performance"]["worker_count"], 0);
     assert_eq!(server.terminate(), Some(0));
 }
+
+#[test]
+fn what_the_operator_does_is_in_the_audit_log() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = ["--data", "data", "--json"];
+    let admin = |arguments: &[&str]| {
+        let whole = [&["admin", "user"], arguments, &data[..]].concat();
+        run_json(folder.path(), &whole)
+    };
+    let moderator = admin(&["add", "--name", "mod", "--moderator"]);
+    admin(&["set", "1", "--concurrency", "7", "--add-kudos", "5"]);
+    let renewed = admin(&["new-key", "1"]);
+    let server = Running::start(folder.path(), &["serve"]);
+    rustls::crypto::ring::default_provider()
+        .install_default()
+        .ok();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let log: serde_json::Value = runtime.block_on(async {
+        let url = format!("{}/api/v2/operations/audit", server.url);
+        let key = renewed["api_key"].as_str().unwrap();
+        let asked = reqwest::Client::new().get(url).header("apikey", key);
+        asked.send().await.unwrap().json().await.unwrap()
+    });
+    let mut deeds: Vec<_> = log.as_array().unwrap().iter().collect();
+    deeds.sort_by_key(|deed| deed["operation"].to_string());
+    let operations: Vec<_> = deeds.iter().map(|deed| &deed["operation"]).collect();
+    assert_eq!(operations, ["user.create", "user.new_key", "user.update"]);
+    assert!(
+        deeds
+            .iter()
+            .all(|deed| deed["target"] == "1" && deed.get("actor").is_none())
+    );
+    assert_eq!(
+        deeds[2]["before"],
+        json!({ "concurrency": 30, "kudos": 0.0 })
+    );
+    assert_eq!(deeds[2]["after"], json!({ "concurrency": 7, "kudos": 5.0 }));
+    for key in [&moderator["api_key"], &renewed["api_key"]] {
+        assert!(!log.to_string().contains(key.as_str().unwrap()));
+    }
+}
