@@ -9,9 +9,11 @@ mod store;
 
 mod address;
 mod audit;
+pub mod backup;
 mod collection;
 mod example;
 mod filter;
+pub mod import;
 mod job;
 mod ledger;
 mod message;
@@ -31,6 +33,7 @@ mod trust;
 mod user;
 mod webhook;
 mod worker;
+mod worker_edit;
 
 mod fold;
 

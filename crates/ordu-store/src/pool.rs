@@ -224,6 +224,10 @@ macro_rules! bind_all {
     }};
 }
 
+mod made;
+
+pub(crate) use made::{InsertInto, Kind, places, quoted};
+
 impl Pool {
     /// Opens the database and brings its schema up to date.
     pub(crate) async fn open(
@@ -231,12 +235,48 @@ impl Pool {
         options: &Options,
         trips: Arc<Trips>,
     ) -> Result<Self> {
-        let databases = match url.dialect {
-            Dialect::Sqlite => open_sqlite(url, options).await?,
-            Dialect::Postgres => open_postgres(url, options).await?,
-        };
-        migrate(&databases).await?;
+        let databases = connect(url, options).await?;
+        migrate(&databases, None).await?;
         Ok(Self { databases, trips })
+    }
+
+    /// Opens a database whose schema must not be newer than the migration `version`, and brings it
+    /// there.
+    pub(crate) async fn open_at(
+        url: &DatabaseUrl,
+        options: &Options,
+        version: i64,
+    ) -> Result<Self> {
+        let databases = connect(url, options).await?;
+        migrate(&databases, Some(version)).await?;
+        let pool = Self {
+            databases,
+            trips: Arc::default(),
+        };
+        let applied: Option<(i64,)> = pool.one(NEWEST_APPLIED, args![]).await?;
+        let found = applied.map_or(0, |(version,)| version);
+        if found == version {
+            return Ok(pool);
+        }
+        pool.close().await;
+        Err(Error::Invalid(format!(
+            "the database has schema {found} already, the backup has {version}: restore into a new \
+             database"
+        )))
+    }
+
+    /// An empty database in memory with the schema as of the migration `version`.
+    pub(crate) async fn open_reference(version: i64) -> Result<Self> {
+        let url = DatabaseUrl {
+            url: "sqlite::memory:".to_owned(),
+            dialect: Dialect::Sqlite,
+        };
+        Self::open_at(&url, &Options::default(), version).await
+    }
+
+    /// Brings the schema up to date.
+    pub(crate) async fn migrate(&self) -> Result<()> {
+        migrate(&self.databases, None).await
     }
 
     pub(crate) const fn dialect(&self) -> Dialect {
@@ -294,6 +334,26 @@ impl Pool {
                 Dialect::Postgres => "BEGIN",
             })
             .await?;
+        Ok(connection)
+    }
+
+    /// A connection in a transaction that sees the database as it is now, whatever others write.
+    /// End it with [`Connection::end`].
+    pub(crate) async fn begin_snapshot(&self) -> Result<Connection> {
+        let mut connection = self.reader().await?;
+        connection.in_transaction = true;
+        match self.dialect() {
+            Dialect::Sqlite => {
+                connection.plain("BEGIN").await?;
+                // The moment is that of the first read.
+                let _: Option<(i64,)> = connection.one(NEWEST_APPLIED, args![]).await?;
+            }
+            Dialect::Postgres => {
+                let begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
+                connection.plain(begin).await?;
+                let _: Option<(i64,)> = connection.one(NEWEST_APPLIED, args![]).await?;
+            }
+        }
         Ok(connection)
     }
 
@@ -413,6 +473,13 @@ impl Drop for Connection {
     }
 }
 
+async fn connect(url: &DatabaseUrl, options: &Options) -> Result<Databases> {
+    match url.dialect {
+        Dialect::Sqlite => open_sqlite(url, options).await,
+        Dialect::Postgres => open_postgres(url, options).await,
+    }
+}
+
 async fn open_sqlite(url: &DatabaseUrl, options: &Options) -> Result<Databases> {
     let mut connect = SqliteConnectOptions::from_str(&url.url)
         .map_err(|_| Error::Invalid("not an address of an SQLite database".to_owned()))?
@@ -473,20 +540,31 @@ async fn open_postgres(url: &DatabaseUrl, options: &Options) -> Result<Databases
 /// Every schema change, oldest first. Released ones never change.
 static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
 
-/// Applies the migrations that are missing, one process at a time.
-async fn migrate(databases: &Databases) -> Result<()> {
+/// The newest migration that a database has.
+const NEWEST_APPLIED: &str = "
+    SELECT CAST(MAX(version) AS BIGINT)
+    FROM _sqlx_migrations";
+
+/// The number of the newest migration that this program knows.
+pub(crate) fn newest_migration() -> i64 {
+    let versions = MIGRATIONS.iter().map(|migration| migration.version);
+    versions.max().unwrap_or_default()
+}
+
+/// Applies the migrations that are missing, up to `target` if one is given, one process at a time.
+async fn migrate(databases: &Databases, target: Option<i64>) -> Result<()> {
     let done = match databases {
-        Databases::Sqlite { writer, .. } => migrate_sqlite(writer).await?,
-        Databases::Postgres(pool) => MIGRATIONS.run(pool).await,
+        Databases::Sqlite { writer, .. } => migrate_sqlite(writer, target).await?,
+        Databases::Postgres(pool) => match target {
+            Some(target) => MIGRATIONS.run_to(target, pool).await,
+            None => MIGRATIONS.run(pool).await,
+        },
     };
-    let known = MIGRATIONS.iter().map(|migration| migration.version).max();
+    let known = newest_migration();
     match done {
         Ok(()) => Ok(()),
-        Err(MigrateError::VersionMissing(found)) if Some(found) > known => {
-            Err(Error::NewerSchema {
-                found,
-                known: known.unwrap_or_default(),
-            })
+        Err(MigrateError::VersionMissing(found)) if found > known => {
+            Err(Error::NewerSchema { found, known })
         }
         Err(MigrateError::Execute(error)) => Err(error.into()),
         Err(error) => Err(error.into()),
@@ -494,9 +572,15 @@ async fn migrate(databases: &Databases) -> Result<()> {
 }
 
 /// PostgreSQL has an advisory lock for this, SQLite the right to write: all in one transaction.
-async fn migrate_sqlite(writer: &SqlitePool) -> Result<std::result::Result<(), MigrateError>> {
+async fn migrate_sqlite(
+    writer: &SqlitePool,
+    target: Option<i64>,
+) -> Result<std::result::Result<(), MigrateError>> {
     let mut transaction = writer.begin_with("BEGIN IMMEDIATE").await?;
-    let done = MIGRATIONS.run(&mut *transaction).await;
+    let done = match target {
+        Some(target) => MIGRATIONS.run_to(target, &mut *transaction).await,
+        None => MIGRATIONS.run(&mut *transaction).await,
+    };
     if done.is_ok() {
         transaction.commit().await?;
     } else {

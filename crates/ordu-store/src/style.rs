@@ -199,6 +199,11 @@ const FIND_STYLE_NAMED: &str = select_styles!(
     LIMIT 1"
 );
 
+const LIST_EVERY: &str = select_styles!(
+    "WHERE ($1 IS NULL OR owner = $1) AND ($2 IS NULL OR kind = $2)
+    ORDER BY created, id"
+);
+
 /// Styles and collections on one page of a list.
 pub(crate) const PAGE: i64 = 25;
 
@@ -417,6 +422,20 @@ impl Store {
             offset(filter.page),
         ];
         let rows: Vec<StyleRow> = self.pool.all(sql, values).await?;
+        rows.into_iter().map(StyleRow::into_style).collect()
+    }
+
+    /// All styles, public or not, or those of one owner or kind, oldest first.
+    pub async fn list_every_style(
+        &self,
+        owner: Option<UserId>,
+        kind: Option<WorkKind>,
+    ) -> Result<Vec<Style>> {
+        let values = args![
+            owner.map(UserId::get),
+            kind.map(|kind| kind.name().to_owned())
+        ];
+        let rows: Vec<StyleRow> = self.pool.all(LIST_EVERY, values).await?;
         rows.into_iter().map(StyleRow::into_style).collect()
     }
 

@@ -39,6 +39,16 @@ impl Schema {
         format!("{address}{separator}options[search_path]={name}&application_name={name}")
     }
 
+    /// Runs statements in it.
+    ///
+    /// # Errors
+    /// The database cannot be reached, or does not take them.
+    pub async fn run(&self, sql: &str) -> Result<()> {
+        let name = &self.name;
+        self.administer(format!("SET search_path = {name}; {sql}"))
+            .await
+    }
+
     /// Ends it with everything in it.
     ///
     /// # Errors

@@ -31,11 +31,13 @@ mod database;
 mod world;
 
 mod audit;
+mod backup;
 mod collection;
 mod example;
 mod group;
 mod guard;
 mod history;
+mod import;
 mod job;
 mod ledger;
 mod message;
