@@ -38,6 +38,7 @@ use crate::teams::Teams;
 use crate::trusted::TrustedAddresses;
 use crate::watch::Watch;
 use crate::webhooks::Webhooks;
+use crate::worker_edits::WorkerEdits;
 
 /// The most connections at the same time.
 pub(crate) const MAX_CONNECTIONS: usize = 10_000;
@@ -60,6 +61,7 @@ pub(crate) struct App {
     pub(crate) webhooks: Webhooks,
     pub(crate) ratings: Ratings,
     pub(crate) registry: Registry,
+    pub(crate) worker_edits: WorkerEdits,
     pub(crate) watch: Watch,
     pub(crate) reservations: Reservations,
     pub(crate) repeats: Repeats,

@@ -18,6 +18,7 @@ mod tasks;
 pub mod accounts;
 mod address;
 mod audit;
+pub mod backup;
 mod blobs;
 mod body;
 mod catalogue;
@@ -61,6 +62,7 @@ mod trusted;
 mod watch;
 mod watched;
 mod webhooks;
+mod worker_edits;
 
 pub use audit::Deed;
 pub use blobs::{BlobError, BlobPlace, PlaceError, S3Credentials, S3Defaults, S3Place, S3Secret};

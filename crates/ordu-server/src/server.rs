@@ -46,6 +46,7 @@ use crate::traffic::TrafficCounters;
 use crate::trusted::TrustedAddresses;
 use crate::watch::Watch;
 use crate::webhooks::Webhooks;
+use crate::worker_edits::WorkerEdits;
 use crate::{router, tasks};
 
 /// How long requests in flight may take to end.
@@ -210,6 +211,7 @@ async fn open(config: Config, address: SocketAddr, url: &str) -> Result<App, Sta
         webhooks: Webhooks::new(fetcher),
         ratings: Ratings::new(config.ratings_url.as_ref())?,
         registry: Registry::default(),
+        worker_edits: WorkerEdits::default(),
         watch: Watch::default(),
         reservations: Reservations::default(),
         repeats: Repeats::default(),
@@ -272,6 +274,7 @@ fn restore_promises(app: &App, row: &ordu_store::Request) {
 
 /// Workers, waiting requests and modes come back as they were.
 async fn restore(app: &App) -> Result<(), StartError> {
+    app.worker_edits.begin(app.clock.now());
     let workers = app.store.list_workers().await?;
     let requests = app.store.list_live().await?;
     app.load_modes().await?;

@@ -15,6 +15,7 @@ mod teams;
 mod trust;
 mod trusted;
 mod webhooks;
+mod workers;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -162,6 +163,11 @@ const TASKS: &[Task] = &[
         name: "reputation",
         pause: guard::REPUTATION_PAUSE,
         run: |app| Box::pin(guard::reputation(app)),
+    },
+    Task {
+        name: "workers",
+        pause: workers::PAUSE,
+        run: |app| Box::pin(workers::run(app)),
     },
     Task {
         name: "reputation-cleaning",
