@@ -9,6 +9,10 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use ordu_server::{ModelSource, PageSource, S3Secret};
 
+mod admin;
+
+pub(crate) use admin::*;
+
 use crate::guard::Guard;
 use crate::identity::Identity;
 
@@ -483,132 +487,6 @@ fn parse_size(text: &str) -> Result<Size, String> {
 pub(crate) struct Status {
     #[command(flatten)]
     pub(crate) client: Client,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct Admin {
-    #[command(subcommand)]
-    pub(crate) what: AdminCommand,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum AdminCommand {
-    /// Accounts.
-    User {
-        #[command(subcommand)]
-        what: UserCommand,
-    },
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum UserCommand {
-    /// Make an account and print its key, once.
-    Add(UserAdd),
-    /// Show an account.
-    Show(UserShow),
-    /// Change an account.
-    Set(UserSet),
-    /// Give an account a new key; the old one stops working.
-    NewKey(UserShow),
-}
-
-/// The store that an admin command works on.
-#[derive(Debug, Clone, Args)]
-pub(crate) struct AdminStore {
-    /// The data folder.
-    #[arg(
-        long,
-        env = "ORDU_DATA",
-        default_value = "./ordu-data",
-        value_name = "DIR"
-    )]
-    pub(crate) data: PathBuf,
-
-    /// `sqlite:///FILE` or `postgres://…` instead of the data folder's database.
-    #[arg(
-        long,
-        env = "ORDU_DATABASE",
-        value_name = "URL",
-        hide_env_values = true
-    )]
-    pub(crate) database: Option<String>,
-
-    /// The secret that salts stored keys, instead of the one in the data folder.
-    #[arg(
-        long,
-        env = "ORDU_SECRET_KEY",
-        value_name = "SECRET",
-        hide_env_values = true
-    )]
-    pub(crate) secret_key: Option<String>,
-
-    /// Print JSON instead of text.
-    #[arg(long)]
-    pub(crate) json: bool,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct UserAdd {
-    #[command(flatten)]
-    pub(crate) store: AdminStore,
-
-    /// The account's name.
-    #[arg(long)]
-    pub(crate) name: String,
-
-    /// Make it a moderator.
-    #[arg(long)]
-    pub(crate) moderator: bool,
-
-    /// Trust it.
-    #[arg(long)]
-    pub(crate) trusted: bool,
-
-    /// What it starts with.
-    #[arg(long, default_value_t = 0.0, value_name = "KUDOS")]
-    pub(crate) kudos: f64,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct UserShow {
-    /// The account's number or alias.
-    pub(crate) user: String,
-
-    #[command(flatten)]
-    pub(crate) store: AdminStore,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct UserSet {
-    /// The account's number or alias.
-    pub(crate) user: String,
-
-    #[command(flatten)]
-    pub(crate) store: AdminStore,
-
-    /// A new name.
-    #[arg(long)]
-    pub(crate) name: Option<String>,
-
-    /// Whether it is a moderator.
-    #[arg(long, value_name = "BOOL")]
-    pub(crate) moderator: Option<bool>,
-
-    /// Whether it is trusted.
-    #[arg(long, value_name = "BOOL")]
-    pub(crate) trusted: Option<bool>,
-
-    /// Whether it is flagged.
-    #[arg(long, value_name = "BOOL")]
-    pub(crate) flagged: Option<bool>,
-
-    /// Add so many kudos; negative takes away.
-    #[arg(long, value_name = "KUDOS", allow_negative_numbers = true)]
-    pub(crate) add_kudos: Option<f64>,
-
-    /// How many results it may have in the queue.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=500))]
-    pub(crate) concurrency: Option<u32>,
 }
 
 #[derive(Debug, Args)]

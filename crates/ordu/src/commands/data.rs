@@ -7,6 +7,10 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, bail};
 use ordu_api::ApiKey;
 use ordu_server::Secret;
+use serde_json::{Map, Value};
+
+/// The files with secrets.
+const SECRET_FILES: &[&str] = &[DataFolder::SECRET, "admin.key"];
 
 /// A folder that holds everything of one horde.
 #[derive(Debug, Clone)]
@@ -66,16 +70,59 @@ impl DataFolder {
         write_private(&self.0.join("admin.key"), key.reveal())
     }
 
+    /// The file of the secret.
+    pub(crate) const SECRET: &str = "secret.key";
+
     /// The secret that salts keys and signs links; made the first time.
     pub(crate) fn secret(&self) -> Result<Secret> {
-        let path = self.0.join("secret.key");
+        if let Some(secret) = self.existing_secret()? {
+            return Ok(secret);
+        }
+        let fresh = ordu_server::new_api_key()?;
+        write_private(&self.0.join(Self::SECRET), fresh.reveal())?;
+        Ok(Secret::new(fresh.reveal()))
+    }
+
+    /// The same, if it was made already.
+    pub(crate) fn existing_secret(&self) -> Result<Option<Secret>> {
+        let path = self.0.join(Self::SECRET);
         if !path.exists() {
-            let fresh = ordu_server::new_api_key()?;
-            write_private(&path, fresh.reveal())?;
+            return Ok(None);
         }
         let text = fs::read_to_string(&path)
             .with_context(|| format!("cannot read the secret `{}`", path.display()))?;
-        Ok(Secret::new(text.trim()))
+        Ok(Some(Secret::new(text.trim())))
+    }
+
+    /// Makes `secret` the folder's own, unless it has one.
+    pub(crate) fn keep_first_secret(&self, secret: &str) -> Result<()> {
+        let path = self.0.join(Self::SECRET);
+        if path.exists() {
+            return Ok(());
+        }
+        write_private(&path, secret)
+    }
+
+    /// The files with secrets that are here, by name.
+    pub(crate) fn secret_files(&self) -> Map<String, Value> {
+        let read = |name: &&str| fs::read_to_string(self.0.join(name)).ok();
+        SECRET_FILES
+            .iter()
+            .filter_map(|name| Some(((*name).to_owned(), Value::from(read(name)?.trim()))))
+            .collect()
+    }
+
+    /// Writes files with secrets, except those that are here already.
+    pub(crate) fn keep_secret_files(&self, files: &Map<String, Value>) -> Result<()> {
+        for name in SECRET_FILES {
+            let path = self.0.join(name);
+            if let Some(text) = files.get(*name).and_then(Value::as_str)
+                && !path.exists()
+            {
+                write_private(&path, text)?;
+            }
+        }
+        Ok(())
     }
 
     /// Claims the folder for one server.

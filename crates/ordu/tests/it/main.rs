@@ -7,6 +7,7 @@
 
 mod tidy;
 
+mod admin;
 mod commands;
 mod horde;
 mod imagine;

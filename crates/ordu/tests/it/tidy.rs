@@ -34,7 +34,7 @@ const WALLS: &[(&str, &[&str], &[&str])] = &[
             "ordu-store",
             "ordu-worker",
         ],
-        &[],
+        &["ordu-store"],
     ),
 ];
 
