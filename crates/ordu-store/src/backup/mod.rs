@@ -8,8 +8,6 @@ mod dump;
 mod restoration;
 mod shape;
 
-use std::collections::HashSet;
-
 use serde_json::Value as Json;
 
 use crate::error::{Error, Result};
@@ -37,12 +35,6 @@ pub type Sink<'a> = dyn FnMut(Dumped<'_>) -> std::io::Result<()> + Send + 'a;
 /// The schema that this program writes: the number of its newest migration.
 pub fn schema_version() -> i64 {
     newest_migration()
-}
-
-/// The names of all tables.
-pub(crate) async fn tables() -> Result<HashSet<String>> {
-    let shapes = shape::shapes(schema_version()).await?;
-    Ok(shapes.into_iter().map(|table| table.name).collect())
 }
 
 fn json(value: Value) -> Json {

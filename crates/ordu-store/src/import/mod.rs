@@ -138,8 +138,6 @@ struct Desk<'a> {
     store: &'a Store,
     mode: Mode,
     now: Timestamp,
-    /// The tables of our schema: some kinds of things are younger than others.
-    tables: HashSet<String>,
     /// Accounts of the old horde that are here, by now or by the end of a dry run.
     users: HashSet<i64>,
     /// The same for what others refer to.
@@ -161,7 +159,6 @@ impl Store {
             store: self,
             mode: import.mode,
             now: import.now,
-            tables: crate::backup::tables().await?,
             users: HashSet::new(),
             teams: HashSet::new(),
             workers: HashSet::new(),
