@@ -22,6 +22,7 @@ use super::style::{check_keeper, check_not_anonymous, check_stays, check_words};
 use super::style::{read_page, read_sort};
 use super::user_edit::readable;
 use crate::app::App;
+use crate::audit::Deed;
 use crate::error::{ApiError, ApiResult};
 use crate::extract::{Checked, OptionalKey};
 use crate::{styles, text};
@@ -285,9 +286,13 @@ pub(crate) async fn delete(
     check_not_anonymous(&account)?;
     check_keeper(&app, &account, collection.owner)?;
     let id = collection.id;
+    let deed = (account.user.id != collection.owner).then(|| {
+        Deed::new(account.user.id, "collection.delete", "collection", id)
+            .change(json!({ "name": collection.name }), json!({}))
+    });
     let this = Arc::clone(&app);
     app.complete(async move {
-        let deleted = this.store.delete_collection(id).await;
+        let deleted = this.recorded(deed, this.store.delete_collection(id)).await;
         deleted.map_err(|error| gone(error, id))?;
         this.styles.changed();
         Ok(())

@@ -17,6 +17,7 @@ use uuid::Uuid;
 
 use super::style::{check_keeper, find, missing};
 use crate::app::App;
+use crate::audit::Deed;
 use crate::error::{ApiError, ApiResult};
 use crate::extract::{Checked, OptionalKey};
 
@@ -28,16 +29,18 @@ pub(crate) async fn add(
     Checked(form): Checked<ExampleForm>,
 ) -> ApiResult<Json<ExampleSaved>> {
     let style = find_for_pictures(&app, &id).await?;
-    check_key(&app, key, &style).await?;
+    let deed = keep(&app, key, &style).await?;
     rules::check_example_url(&form.url)?;
     let example = Example {
         id: StyleExampleId::from_uuid(Uuid::new_v4()),
         url: form.url,
         primary: form.primary,
     };
-    let added = app
+    let inserted = app
         .store
-        .insert_example(style.id, &example, rules::MAX_EXAMPLES)
+        .insert_example(style.id, &example, rules::MAX_EXAMPLES);
+    let added = app
+        .recorded(deed, inserted)
         .await
         .map_err(|error| gone(error, &id))?;
     match added {
@@ -60,7 +63,7 @@ pub(crate) async fn update(
 ) -> ApiResult<Json<ExampleSaved>> {
     let style = find_for_pictures(&app, &id).await?;
     let example = find_example(&app, &style, &example).await?;
-    check_key(&app, key, &style).await?;
+    let deed = keep(&app, key, &style).await?;
     if let Some(url) = &change.url {
         rules::check_example_url(url)?;
     }
@@ -73,8 +76,10 @@ pub(crate) async fn update(
         _ => Precedence::Unchanged,
     };
     let url = change.url.as_deref();
-    app.store
-        .update_example(style.id, example.id, url, precedence)
+    let updated = app
+        .store
+        .update_example(style.id, example.id, url, precedence);
+    app.recorded(deed, updated)
         .await
         .map_err(|error| gone(error, &example.id.to_string()))?;
     Ok(Json(ExampleSaved::new(example.id)))
@@ -88,9 +93,8 @@ pub(crate) async fn delete(
 ) -> ApiResult<Json<Value>> {
     let style = find_for_pictures(&app, &id).await?;
     let example = find_example(&app, &style, &example).await?;
-    check_key(&app, key, &style).await?;
-    app.store
-        .delete_example(style.id, example.id)
+    let deed = keep(&app, key, &style).await?;
+    app.recorded(deed, app.store.delete_example(style.id, example.id))
         .await
         .map_err(|error| gone(error, &example.id.to_string()))?;
     Ok(Json(json!({ "message": "OK" })))
@@ -119,9 +123,12 @@ fn no_example(id: &str) -> ApiError {
     ApiError::refused(ReturnCode::StyleExampleNotFound, message)
 }
 
-async fn check_key(app: &App, key: OptionalKey, style: &Style) -> ApiResult<()> {
+/// Lets owners and moderators through; of what moderators do the audit log speaks.
+async fn keep(app: &App, key: OptionalKey, style: &Style) -> ApiResult<Option<Deed>> {
     let account = app.accounts.by_key(&key.require()?).await?;
-    check_keeper(app, &account, style.owner)
+    check_keeper(app, &account, style.owner)?;
+    let keeper = account.user.id;
+    Ok((keeper != style.owner).then(|| Deed::new(keeper, "style.examples", "style", style.id)))
 }
 
 fn in_use() -> ApiError {

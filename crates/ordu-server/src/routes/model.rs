@@ -17,7 +17,9 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::operation::moderator;
+use crate::accounts::Account;
 use crate::app::App;
+use crate::audit::Deed;
 use crate::catalogue::Edits;
 use crate::error::{ApiError, ApiResult};
 use crate::extract::{Checked, OptionalKey};
@@ -63,24 +65,29 @@ pub(crate) async fn put(
         WorkKind::Text => {
             let model = text_model(&input);
             let shown = json!(model);
-            app.edit_models(|edits| {
+            let edited = app.edit_models(|edits| {
                 edits.text.insert(name.clone(), model);
-            })
-            .await?;
+            });
+            app.recorded(deed(&editor, &name, &shown), edited).await?;
             shown
         }
         WorkKind::Image | WorkKind::Interrogation => {
             let model = image_model(&input)?;
             let shown = json!(model);
-            app.edit_models(|edits| {
+            let edited = app.edit_models(|edits| {
                 edits.image.insert(name.clone(), model);
-            })
-            .await?;
+            });
+            app.recorded(deed(&editor, &name, &shown), edited).await?;
             shown
         }
     };
     tracing::info!(model = name, user.id = %editor.user.id, "an entry for a model was written");
     Ok(Json(shown))
+}
+
+/// What the audit log says of it.
+fn deed(editor: &Account, name: &str, after: &Value) -> Deed {
+    Deed::new(editor.user.id, "model.update", "model", name).change(json!({}), after.clone())
 }
 
 fn check_name(name: &str) -> ApiResult<()> {
@@ -133,14 +140,15 @@ pub(crate) async fn delete(
         let message = format!("No moderator wrote an entry for `{name}`");
         return Err(ApiError::plain(StatusCode::NOT_FOUND, message));
     }
-    app.edit_models(|edits| {
+    let edited = app.edit_models(|edits| {
         if kind == WorkKind::Text {
             edits.text.remove(&name);
         } else {
             edits.image.remove(&name);
         }
-    })
-    .await?;
+    });
+    app.recorded(deed(&editor, &name, &json!({})), edited)
+        .await?;
     tracing::info!(model = name, user.id = %editor.user.id, "an entry for a model was removed");
     Ok(Json(json!({ "message": "OK" })))
 }

@@ -25,6 +25,7 @@ use super::shared_key;
 use super::user_edit::readable;
 use crate::accounts::Account;
 use crate::app::App;
+use crate::audit::Deed;
 use crate::error::{ApiError, ApiResult};
 use crate::extract::{Checked, OptionalKey};
 use crate::{styles, text};
@@ -417,9 +418,13 @@ pub(crate) async fn delete<P: StyleRules>(
     let account = app.accounts.by_key(&key.require()?).await?;
     check_not_anonymous(&account)?;
     check_keeper(&app, &account, style.owner)?;
+    let deed = (account.user.id != style.owner).then(|| {
+        Deed::new(account.user.id, "style.delete", "style", style.id)
+            .change(json!({ "name": style.name }), json!({}))
+    });
     let this = Arc::clone(&app);
     app.complete(async move {
-        let deleted = this.store.delete_style(style.id).await;
+        let deleted = this.recorded(deed, this.store.delete_style(style.id)).await;
         deleted.map_err(|error| gone(error, style.id))?;
         this.style_changed(style.shared_key);
         Ok(())

@@ -16,10 +16,12 @@ use ordu_api::{ReturnCode, TeamId, UserId};
 use ordu_core::horde::Declared;
 use ordu_core::permission::{Caller, TeamTier};
 use ordu_store::{Team, TeamChange};
+use serde_json::json;
 use uuid::Uuid;
 
 use crate::accounts::Account;
 use crate::app::App;
+use crate::audit::{Deed, said, same_members};
 use crate::error::{ApiError, ApiResult};
 use crate::extract::{Checked, OptionalKey};
 use crate::registry::Known;
@@ -270,16 +272,31 @@ pub(crate) async fn update(
         name: name.transpose()?,
         info: info.transpose()?,
     };
+    let deed = (!caller.own).then(|| change_deed(&account, &team, &change));
     let this = Arc::clone(&app);
     let changed = app
-        .complete(async move { this.change_team(team, change).await })
+        .complete(async move { this.change_team(team, change, deed).await })
         .await?;
     Ok(Json(changed))
 }
 
+/// What the audit log says of a change by a moderator.
+fn change_deed(account: &Account, team: &Team, change: &TeamChange) -> Deed {
+    let before = json!({ "name": team.name, "info": team.info });
+    let after = said(json!({ "name": change.name, "info": change.info }));
+    Deed::new(account.user.id, "team.update", "team", team.id)
+        .change(same_members(&before, &after), after)
+}
+
 impl App {
-    async fn change_team(&self, team: Team, change: TeamChange) -> ApiResult<TeamChanged> {
-        match self.store.update_team(team.id, &change).await {
+    async fn change_team(
+        &self,
+        team: Team,
+        change: TeamChange,
+        deed: Option<Deed>,
+    ) -> ApiResult<TeamChanged> {
+        let updated = self.store.update_team(team.id, &change);
+        match self.recorded(deed, updated).await {
             Ok(()) => {}
             Err(ordu_store::Error::NotFound) => return Err(missing(&team.id.to_string())),
             Err(error) => {
@@ -305,10 +322,15 @@ pub(crate) async fn delete(
 ) -> ApiResult<Json<TeamDeleted>> {
     let team = find(&app, &id).await?;
     let account = app.accounts.by_key(&key.require()?).await?;
-    TeamTier::Identity.check(caller(&app, &account, &team))?;
+    let caller = caller(&app, &account, &team);
+    TeamTier::Identity.check(caller)?;
+    let deed = (!caller.own).then(|| {
+        Deed::new(account.user.id, "team.delete", "team", team.id)
+            .change(json!({ "name": team.name }), json!({}))
+    });
     let this = Arc::clone(&app);
     app.complete(async move {
-        match this.store.delete_team(team.id).await {
+        match this.recorded(deed, this.store.delete_team(team.id)).await {
             Ok(()) => {}
             Err(ordu_store::Error::NotFound) => return Err(missing(&team.id.to_string())),
             Err(error) => return Err(error.into()),
