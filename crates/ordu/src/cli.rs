@@ -400,6 +400,10 @@ pub(crate) struct Imagine {
     #[arg(long, value_name = "TEXT")]
     pub(crate) negative: Option<String>,
 
+    /// The id or the name of a style, whose prompt, models and parameters are used.
+    #[arg(long, value_name = "STYLE")]
+    pub(crate) style: Option<String>,
+
     /// Width and height in pixels, multiples of 64.
     #[arg(long, default_value = "512x512", value_name = "WxH", value_parser = parse_size)]
     pub(crate) size: Size,

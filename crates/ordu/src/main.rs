@@ -54,7 +54,7 @@ async fn run(command: Command) -> anyhow::Result<Exit> {
         Command::Work(args) => commands::work::run(args).await,
         Command::Imagine(args) => commands::imagine::run(args).await,
         Command::Status(args) => commands::status::run(args).await,
-        Command::Admin(args) => commands::admin::run(args).await,
+        Command::Admin(args) => Box::pin(commands::admin::run(args)).await,
         Command::Config(_) => {
             print!("{}", settings::print());
             Ok(Exit::Done)

@@ -166,6 +166,7 @@ fn request(args: &Imagine) -> Result<ImageRequest> {
         prompt,
         params: params(args),
         models: args.model.clone(),
+        style: args.style.clone(),
         source_image: args.init.as_deref().map(read_base64).transpose()?,
         source_mask: args.mask.as_deref().map(read_base64).transpose()?,
         source_processing: match args.mask {

@@ -12,5 +12,6 @@ mod commands;
 mod horde;
 mod imagine;
 mod killed;
+mod story;
 
 mod program;

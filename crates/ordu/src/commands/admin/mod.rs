@@ -26,7 +26,7 @@ use crate::exit::Exit;
 
 pub(crate) async fn run(args: Admin) -> Result<Exit> {
     match args.what {
-        AdminCommand::User { what } => user::run(what).await,
+        AdminCommand::User { what } => Box::pin(user::run(what)).await,
         AdminCommand::Worker { what } => worker::run(what).await,
         AdminCommand::Filter { what } => filter::run(what).await,
         AdminCommand::Ip { what } => ip::run(what).await,

@@ -22,7 +22,7 @@ pub(super) async fn run(what: UserCommand) -> Result<Exit> {
     match what {
         UserCommand::Add(args) => add(args).await,
         UserCommand::Show(args) => show(args).await,
-        UserCommand::Set(args) => set(args).await,
+        UserCommand::Set(args) => Box::pin(set(args)).await,
         UserCommand::NewKey(args) => new_key(args).await,
         UserCommand::List(args) => list(args).await,
     }
@@ -91,7 +91,8 @@ async fn list(args: UserList) -> Result<Exit> {
         .rank_users(sort, before.saturating_add(PAGE))
         .await?;
     let shown = ranked.get(before as usize..).unwrap_or_default();
-    let users = office.store.list_users(shown).await?;
+    let mut users = office.store.list_users(shown).await?;
+    users.sort_by_key(|user| shown.iter().position(|id| *id == user.id));
     let views = users.iter().map(|user| view(user, user.spendable));
     office.list(MEMBERS, views.collect());
     Ok(office.close().await)
