@@ -40,7 +40,7 @@ impl Fetcher {
     /// A fetcher; `allowed` addresses may be reached although they are private.
     pub(crate) fn new(allowed: Vec<IpAddr>) -> Result<Self, reqwest::Error> {
         let allowed: Arc<[IpAddr]> = allowed.into();
-        let client = reqwest::Client::builder()
+        let client = crate::outgoing::client()
             .redirect(reqwest::redirect::Policy::none())
             .timeout(DEADLINE)
             .no_proxy()

@@ -35,6 +35,7 @@ mod limits;
 mod messages;
 mod modes;
 mod onboarding;
+mod outgoing;
 mod passkeys;
 mod payer;
 mod pictures;

@@ -27,7 +27,7 @@ impl Ratings {
         let Some(url) = url else {
             return Ok(Self { service: None });
         };
-        let client = reqwest::Client::builder()
+        let client = crate::outgoing::client()
             .redirect(reqwest::redirect::Policy::none())
             .timeout(DEADLINE)
             .build()?;

@@ -185,7 +185,7 @@ async fn open(config: Config, address: SocketAddr, url: &str) -> Result<App, Sta
     let store = Arc::new(Store::open(&database, &Options::default(), clock.now()).await?);
     let blobs = open_blobs(&config.blobs, &secret, url)?;
     blobs.check().await?;
-    let client = reqwest::Client::builder().build()?;
+    let client = crate::outgoing::client().build()?;
     let catalogue = Catalogue::open(&config.models, client, clock.now()).await?;
     let subscriptions = Arc::new(Subscriptions::new(config.subscriptions.clone()));
     let accounts = Accounts::new(

@@ -58,7 +58,7 @@ pub(crate) struct Checker {
 
 impl Checker {
     pub(crate) fn new(config: &GuardConfig) -> Result<Self, reqwest::Error> {
-        let client = reqwest::Client::builder()
+        let client = crate::outgoing::client()
             .redirect(reqwest::redirect::Policy::none())
             .timeout(DEADLINE)
             .no_proxy()

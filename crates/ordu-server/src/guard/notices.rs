@@ -72,7 +72,7 @@ pub(crate) struct Notices {
 impl Notices {
     pub(crate) fn new(webhook: Option<Url>) -> Result<Self, reqwest::Error> {
         let (sender, receiver) = mpsc::channel(QUEUE);
-        let client = reqwest::Client::builder().timeout(DEADLINE).build()?;
+        let client = crate::outgoing::client().timeout(DEADLINE).build()?;
         Ok(Self {
             sender,
             waiting: Mutex::new(Some(receiver)),

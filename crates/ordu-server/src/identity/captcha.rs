@@ -25,7 +25,7 @@ struct Verdict {
 
 impl Captcha {
     pub(crate) fn new(config: CaptchaConfig) -> Result<Self, reqwest::Error> {
-        let client = reqwest::Client::builder()
+        let client = crate::outgoing::client()
             .redirect(reqwest::redirect::Policy::none())
             .timeout(DEADLINE)
             .build()?;

@@ -150,7 +150,7 @@ struct Discovery {
 
 impl SignIn {
     pub(crate) fn new(providers: Vec<Provider>) -> Result<Self, reqwest::Error> {
-        let http = reqwest::Client::builder()
+        let http = crate::outgoing::client()
             .redirect(reqwest::redirect::Policy::none())
             .timeout(DEADLINE)
             .user_agent(concat!("ordu/", env!("CARGO_PKG_VERSION")))
