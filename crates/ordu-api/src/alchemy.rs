@@ -3,6 +3,7 @@
 //! # Source
 //! `generation.md` § 5 (asking), § 6 (workers). Defaults are the effective ones.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -83,7 +84,7 @@ pub struct Form {
 }
 
 /// The answer 202 to an accepted request.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct AcceptedAlchemy {
     /// The request's id: the capability to watch and cancel it.
     pub id: RequestId,
@@ -93,7 +94,7 @@ pub struct AcceptedAlchemy {
 }
 
 /// How far a form, or a request as a whole, is.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum AlchemyState {
     /// No worker has it.
@@ -112,7 +113,7 @@ pub enum AlchemyState {
 }
 
 /// The answer of `GET /interrogate/status/{id}`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct AlchemyStatus {
     /// How far it is as a whole.
     pub state: AlchemyState,
@@ -122,7 +123,7 @@ pub struct AlchemyStatus {
 }
 
 /// How far a form is.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct FormStatus {
     /// Its name.
     pub form: String,
@@ -168,7 +169,7 @@ impl Default for AlchemyPop {
 }
 
 /// The answer to a pop.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct AlchemyJobs {
     /// What to do; `None` when there is nothing.
     pub forms: Option<Vec<AlchemyJob>>,
@@ -178,7 +179,7 @@ pub struct AlchemyJobs {
 }
 
 /// One form to do.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct AlchemyJob {
     /// The job.
     pub id: JobId,

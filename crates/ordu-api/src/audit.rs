@@ -1,12 +1,13 @@
 //! What those who keep order did, on the wire. Ours: no other horde has it.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::UserId;
 
 /// An entry of `GET /operations/audit`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct AuditView {
     /// Its id.
     pub id: String,
@@ -25,7 +26,7 @@ pub struct AuditView {
     /// Which one.
     pub target: String,
     /// What was, as far as it changed.
-    pub before: Value,
+    pub before: Map<String, Value>,
     /// What is.
-    pub after: Value,
+    pub after: Map<String, Value>,
 }

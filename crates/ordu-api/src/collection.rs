@@ -3,6 +3,7 @@
 //! # Source
 //! `community.md` § 8.6; `observed.md` 35.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{CollectionId, StyleId};
@@ -74,7 +75,7 @@ pub struct CollectionChange {
 }
 
 /// A collection as it is shown; what it does not have is `null`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct CollectionView {
     /// Its id.
     pub id: CollectionId,
@@ -97,7 +98,8 @@ pub struct CollectionView {
 }
 
 /// A style of a collection.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "CollectionMember")]
 pub struct Member {
     /// `<alias>::style::<name>`.
     pub name: String,

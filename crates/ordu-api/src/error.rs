@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The body of every answer that is not 2xx.
 ///
 /// `rc` is the machine name of an application error; `errors` names each field that broke its
 /// schema, by dotted path. `request_id` finds the line in the server's log.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ErrorBody {
     /// Why, for a person.
     #[serde(default)]

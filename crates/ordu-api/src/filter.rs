@@ -3,6 +3,7 @@
 //! # Source
 //! `community.md` § 9.4.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::schema::{Field, Kind, Schema};
@@ -15,7 +16,7 @@ pub const MAX_DESCRIPTION_CHARS: usize = 2_000;
 pub const MAX_REPLACEMENT_CHARS: usize = 255;
 
 /// A filter as moderators see it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct FilterView {
     /// Its number.
     pub id: String,
@@ -59,7 +60,7 @@ pub struct FilterChange {
 }
 
 /// The joined expression of one type.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[expect(missing_docs, reason = "the wire names")]
 pub struct FilterRegex {
     pub filter_type: u8,
@@ -67,7 +68,7 @@ pub struct FilterRegex {
 }
 
 /// What a prompt was found to hold.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct FilterVerdict {
     /// `0`, `1` or `2`; a text, because that is what clients get today.
     pub suspicion: String,
@@ -114,6 +115,19 @@ pub const CHANGE_SCHEMA: Schema = Schema {
             "replacement",
             REPLACEMENT,
             "What replaces it when a prompt is rewritten.",
+        ),
+    ],
+};
+
+/// The table of `POST /filters`. Only documentation: its form is read more freely.
+pub const TRY_SCHEMA: Schema = Schema {
+    name: "TryPrompt",
+    fields: &[
+        Field::required("prompt", Kind::TEXT, "What would be asked for."),
+        Field::optional(
+            "filter_type",
+            Kind::INTEGER,
+            "Only filters of this type; all if left out.",
         ),
     ],
 };

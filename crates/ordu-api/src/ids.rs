@@ -1,8 +1,10 @@
 //! Ids of the things the protocol names, one type each, so that they cannot be mixed up.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
+use schemars::{JsonSchema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -39,6 +41,20 @@ macro_rules! id {
         impl fmt::Debug for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 write!(f, "{}({})", stringify!($name), self.0)
+            }
+        }
+
+        impl JsonSchema for $name {
+            fn inline_schema() -> bool {
+                true
+            }
+
+            fn schema_name() -> Cow<'static, str> {
+                stringify!($name).into()
+            }
+
+            fn json_schema(_: &mut SchemaGenerator) -> schemars::Schema {
+                json_schema!({ "type": "string", "format": "uuid" })
             }
         }
 
@@ -132,6 +148,20 @@ impl FromStr for UserId {
     }
 }
 
+impl JsonSchema for UserId {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "UserId".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> schemars::Schema {
+        json_schema!({ "type": "integer", "minimum": 0, "maximum": Self::MAX })
+    }
+}
+
 /// A credential as it was presented. Never printed, never stored: only its keyed hash is.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -151,6 +181,20 @@ impl ApiKey {
     /// The secret itself, for hashing and for the header of a request.
     pub fn reveal(&self) -> &str {
         &self.0
+    }
+}
+
+impl JsonSchema for ApiKey {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "ApiKey".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> schemars::Schema {
+        json_schema!({ "type": "string" })
     }
 }
 

@@ -3,6 +3,7 @@
 //! # Source
 //! `generation.md` § 3 (asking), § 6 (workers). Defaults are the effective ones.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -177,7 +178,7 @@ pub struct ImageParams {
 }
 
 /// A low-rank adaptation to apply.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Lora {
     /// CivitAI model id, version id or free name.
     pub name: String,
@@ -196,7 +197,7 @@ pub struct Lora {
 }
 
 /// A textual inversion to apply.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct TextualInversion {
     /// CivitAI id or free name.
     pub name: String,
@@ -209,7 +210,7 @@ pub struct TextualInversion {
 }
 
 /// A text that a workflow needs.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 #[derive(Default)]
 pub struct ExtraText {
@@ -222,7 +223,7 @@ pub struct ExtraText {
 }
 
 /// One more picture, for remix.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ExtraSourceImage {
     /// URL or base64.
     #[serde(default)]
@@ -237,7 +238,9 @@ fn one() -> f64 {
 }
 
 /// What to do with a source image.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum SourceProcessing {
     /// Redraw it.
@@ -252,7 +255,7 @@ pub enum SourceProcessing {
 }
 
 /// The answer 202 to an accepted request.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct AcceptedRequest {
     /// The request's id: the capability to watch and cancel it.
     pub id: RequestId,
@@ -268,14 +271,14 @@ pub struct AcceptedRequest {
 }
 
 /// The answer 200 to a dry run.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct DryRun {
     /// The full estimate, in kudos.
     pub kudos: f64,
 }
 
 /// What may go less well than hoped.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Warning {
     /// Machine name, such as `NoAvailableWorker`.
     pub code: String,
@@ -284,7 +287,7 @@ pub struct Warning {
 }
 
 /// How far a request is: the answer of `check`, and the head of `status`.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Progress {
     /// Jobs with a result.
@@ -313,7 +316,7 @@ pub struct Progress {
 }
 
 /// How far a running job is.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Steps {
     /// Sampling steps done.
     pub step: u32,
@@ -322,7 +325,7 @@ pub struct Steps {
 }
 
 /// The answer of `GET /generate/status/{id}`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct RequestStatus {
     /// How far it is.
     #[serde(flatten)]
@@ -336,7 +339,7 @@ pub struct RequestStatus {
 }
 
 /// One delivered picture.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Generation {
     /// Download URL, or base64 WebP, or `N/A`.
     pub img: String,

@@ -14,6 +14,7 @@ pub mod schema;
 pub mod alchemy;
 pub mod audit;
 pub mod collection;
+pub mod document;
 pub mod extension;
 pub mod filter;
 pub mod image;

@@ -3,6 +3,7 @@
 //! # Source
 //! `community.md` § 5.7.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::schema::{Field, Kind, Schema};
@@ -45,7 +46,7 @@ pub struct MessageInput {
 }
 
 /// A message as it is listed.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct MessageView {
     /// Its id.

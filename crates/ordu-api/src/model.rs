@@ -3,6 +3,9 @@
 //! # Source
 //! The members of the public documents, `generation.md` § 3.5; that they can be written is ours.
 
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -48,4 +51,69 @@ pub struct ModelInput {
     pub inpainting: Option<bool>,
     pub requirements: Option<Value>,
     pub parameters: Option<f64>,
+}
+
+/// What moderators wrote, by the name of the model.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ModelEntries {
+    /// For models that make pictures.
+    pub image: BTreeMap<String, ImageModelEntry>,
+    /// For models that write texts.
+    pub text: BTreeMap<String, TextModelEntry>,
+}
+
+/// An entry as it is kept.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum ModelEntry {
+    /// For a model that makes pictures.
+    Image(ImageModelEntry),
+    /// For a model that writes texts.
+    Text(TextModelEntry),
+}
+
+/// An entry for a model that makes pictures.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ImageModelEntry {
+    /// Its family.
+    pub baseline: String,
+    /// What it is, such as `ckpt`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Made for NSFW results.
+    pub nsfw: bool,
+    /// Made for inpainting.
+    pub inpainting: bool,
+    /// What it wants from a request.
+    pub requirements: ModelRequirements,
+}
+
+/// What a model wants from a request; what is `null` does not matter to it.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ModelRequirements {
+    /// The only clip skip that works.
+    pub clip_skip: Option<u32>,
+    /// The fewest steps that work.
+    pub min_steps: Option<u32>,
+    /// The most steps that make sense.
+    pub max_steps: Option<u32>,
+    /// The only guidance that works.
+    pub cfg_scale: Option<f64>,
+    /// The least guidance that works.
+    pub min_cfg_scale: Option<f64>,
+    /// The most guidance that works.
+    pub max_cfg_scale: Option<f64>,
+    /// The samplers that work; empty for all.
+    pub samplers: Vec<String>,
+    /// The noise schedules that work; empty for all.
+    pub schedulers: Vec<String>,
+}
+
+/// An entry for a model that writes texts.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct TextModelEntry {
+    /// How many parameters it has.
+    pub parameters: f64,
+    /// Made for NSFW results.
+    pub nsfw: bool,
 }

@@ -3,12 +3,13 @@
 //! # Source
 //! `community.md` § 9.1.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::schema::{Field, Kind, Schema};
 
 /// An address or a block that is shut out.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct AddressTimeout {
     /// The address, or the block as CIDR.
     pub ipaddr: String,
@@ -40,7 +41,7 @@ pub struct BlockWorkerAddress {
 }
 
 /// Something that moderators were told. Ours: no other horde has it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct NoticeView {
     /// Its id.
     pub id: String,
@@ -56,7 +57,7 @@ pub struct NoticeView {
 }
 
 /// The answer when there is nothing more to say.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Done {
     /// `OK`.
     pub message: String,

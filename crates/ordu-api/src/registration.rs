@@ -3,6 +3,7 @@
 //! # Source
 //! `platform.md` § 4.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::schema::{Field, Kind, Schema};
@@ -37,7 +38,7 @@ pub struct NewUserInput {
 
 /// An account with a key that is shown this once: the answer of `POST /users` and of
 /// `POST /users/{id}/key`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct FreshKey {
     /// The account's number.
     pub id: UserId,

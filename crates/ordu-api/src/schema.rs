@@ -2,12 +2,14 @@
 //!
 //! A [`Schema`] is checked against a JSON value as it came; every violation is reported at once,
 //! keyed by its dotted path. Unknown members pass and are ignored. `null` is a wrong type for every
-//! declared member. Whole numbers written as `512.0` count as integers and are rewritten to `512`,
+//! declared member that does not say otherwise. Whole numbers written as `512.0` count as integers and are rewritten to `512`,
 //! so that a value which passed always reads into the struct beside its table.
 
 use serde_json::{Map, Number, Value};
 
 use crate::error::FieldErrors;
+
+mod describe;
 
 /// A body: an object with these members.
 #[derive(Debug, Clone, Copy)]
@@ -76,6 +78,8 @@ pub enum Kind {
     FreeObject,
     /// Anything but `null`.
     Any,
+    /// This, or `null`.
+    Nullable(&'static Self),
 }
 
 impl Kind {
@@ -244,6 +248,8 @@ fn check_value(value: &mut Value, kind: &Kind, path: &str, errors: &mut FieldErr
             .is_object()
             .then_some(())
             .ok_or_else(|| wrong_type(value, "object")),
+        Kind::Nullable(_) if value.is_null() => Ok(()),
+        Kind::Nullable(kind) => return check_value(value, kind, path, errors),
         Kind::Any => (!value.is_null())
             .then_some(())
             .ok_or_else(|| "null is not allowed".into()),

@@ -3,6 +3,7 @@
 //! # Source
 //! `community.md` § 3.1; `observed.md` 30 (a number as name).
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -77,7 +78,7 @@ pub struct SharedKeyInput {
 }
 
 /// A shared key as it is shown. Its limits are -1 when there are none.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct SharedKeyView {
     /// The key itself: whoever knows it may use it.
     pub id: SharedKeyId,

@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::schema::{Field, Kind, Schema};
 use crate::worker::WorkKind;
 
 /// The answer of `GET /status/heartbeat`: facts of the answering node only.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[expect(missing_docs, reason = "the wire names of `community.md` § 7.5")]
 pub struct Heartbeat {
     pub message: String,
@@ -19,7 +21,7 @@ pub struct Heartbeat {
 }
 
 /// The answer of `GET /status/performance`.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 #[expect(missing_docs, reason = "the wire names of `community.md` § 7.2")]
 pub struct Performance {
@@ -39,7 +41,7 @@ pub struct Performance {
 }
 
 /// One model in `GET /status/models`.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 #[expect(missing_docs, reason = "the wire names of `community.md` § 7.3")]
 pub struct ModelStatus {
@@ -54,7 +56,7 @@ pub struct ModelStatus {
 }
 
 /// The switches of the whole horde.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 #[expect(missing_docs, reason = "the wire names of `community.md` § 7.1")]
 pub struct Modes {
@@ -64,10 +66,46 @@ pub struct Modes {
     pub raid_mode: Option<bool>,
 }
 
+/// The table of [`ModesChange`] as it is sent.
+pub const MODES_SCHEMA: Schema = Schema {
+    name: "ModesInput",
+    fields: &[
+        Field::optional(
+            "maintenance_mode",
+            Kind::Bool,
+            "Whether no new requests are taken; admins only.",
+        ),
+        Field::optional(
+            "invite_only_mode",
+            Kind::Bool,
+            "Whether only invited workers may join; moderators only.",
+        ),
+        Field::optional(
+            "raid_mode",
+            Kind::Bool,
+            "Whether the horde is wary of newcomers; moderators only.",
+        ),
+    ],
+};
+
+/// Switches to turn, and those that were turned.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+#[expect(missing_docs, reason = "the wire names; `MODES_SCHEMA` documents each")]
+pub struct ModesChange {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub maintenance_mode: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub invite_only_mode: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub raid_mode: Option<bool>,
+}
+
 /// What was made in each of five spans of time that end now. A month is 30 days.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 #[expect(missing_docs, reason = "the wire names of `community.md` § 10")]
+#[schemars(rename = "TotalsOf{T}", bound = "T: JsonSchema + Default + Serialize")]
 pub struct Totals<T> {
     pub minute: T,
     pub hour: T,
@@ -77,7 +115,7 @@ pub struct Totals<T> {
 }
 
 /// Pictures made, in `GET /stats/img/totals`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct ImageCount {
     /// How many.
@@ -87,7 +125,7 @@ pub struct ImageCount {
 }
 
 /// Texts written, in `GET /stats/text/totals`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct TextCount {
     /// How many.
@@ -97,7 +135,7 @@ pub struct TextCount {
 }
 
 /// How many jobs each model did, in `GET /stats/…/models`. A month is 30 days.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 #[expect(missing_docs, reason = "the wire names of `community.md` § 10")]
 pub struct ModelCounts {
@@ -107,7 +145,7 @@ pub struct ModelCounts {
 }
 
 /// One piece of news of the operator, in `GET /status/news`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 #[expect(missing_docs, reason = "the wire names of `community.md` § 7.4")]
 pub struct NewsPiece {

@@ -3,6 +3,7 @@
 //! # Source
 //! `community.md` § 8.1, § 8.2; `observed.md` 33.
 
+use schemars::JsonSchema;
 use serde::de::{DeserializeOwned, Deserializer, Error as _};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -281,7 +282,7 @@ where
 }
 
 /// A style as it is shown.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct StyleView {
     /// Its id.
     pub id: StyleId,
@@ -315,7 +316,7 @@ pub struct StyleView {
 }
 
 /// A picture that shows what a style does.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ExampleView {
     /// Where it is.
     pub url: String,
@@ -326,7 +327,8 @@ pub struct ExampleView {
 }
 
 /// The answer to a style or a collection that was made or changed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "SavedOf{Id}")]
 pub struct Saved<Id> {
     /// What was made or changed.
     pub id: Id,
@@ -368,7 +370,7 @@ pub struct ExampleChange {
 }
 
 /// The answer to an example that was added or changed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ExampleSaved {
     /// The example.
     pub id: StyleExampleId,
@@ -379,7 +381,7 @@ pub struct ExampleSaved {
 }
 
 /// A warning whose members are `null`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct NoWarning {
     /// Nothing.
     pub code: Option<String>,

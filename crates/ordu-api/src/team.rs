@@ -3,6 +3,7 @@
 //! # Source
 //! `community.md` § 4; `observed.md` 31.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{TeamId, WorkerId};
@@ -55,7 +56,7 @@ pub struct TeamInput {
 }
 
 /// A team as it is after it was made or changed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct TeamChanged {
     /// Its id.
     pub id: TeamId,
@@ -67,7 +68,7 @@ pub struct TeamChanged {
 }
 
 /// The answer to the deletion of a team.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct TeamDeleted {
     /// Its id.
     pub deleted_id: TeamId,
@@ -76,7 +77,7 @@ pub struct TeamDeleted {
 }
 
 /// A team as everybody sees it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct TeamView {
     /// Its name.
     pub name: String,
@@ -112,7 +113,7 @@ pub struct TeamView {
 }
 
 /// A worker of a team.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct TeamWorker {
     /// Its kind.
     #[serde(rename = "type")]
@@ -126,7 +127,7 @@ pub struct TeamWorker {
 }
 
 /// A model that a team serves.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct TeamModel {
     /// Its name.
     pub name: String,

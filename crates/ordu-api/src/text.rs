@@ -3,6 +3,7 @@
 //! # Source
 //! `generation.md` § 4 (asking), § 6 (workers). Defaults are the effective ones.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{RequestId, WorkerId};
@@ -89,7 +90,7 @@ impl Default for TextRequest {
 }
 
 /// How to write, in the order that workers get it in. `None` means that the client did not say.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 #[expect(
     missing_docs,
@@ -147,7 +148,7 @@ pub struct TextParams {
 }
 
 /// The answer 202 to an accepted request.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct AcceptedText {
     /// The request's id: the capability to watch and cancel it.
     pub id: RequestId,
@@ -160,7 +161,7 @@ pub struct AcceptedText {
 }
 
 /// The answer of `GET /generate/text/status/{id}`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct TextStatus {
     /// How far it is.
     #[serde(flatten)]
@@ -171,7 +172,7 @@ pub struct TextStatus {
 }
 
 /// One delivered text.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct TextGeneration {
     /// The text, without U+0000.
     pub text: String,

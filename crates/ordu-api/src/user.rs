@@ -1,12 +1,17 @@
 //! Accounts as they are shown.
 
-use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
+
+use schemars::{JsonSchema, SchemaGenerator};
+use serde::ser::Error as _;
+use serde::{Deserialize, Serialize, Serializer};
+use serde_json::{Map, Value, json};
 
 use crate::ids::{RequestId, SharedKeyId, UserId, WorkerId};
 use crate::schema::{Field, Kind, Schema};
 
 /// An account as seen by the public, by itself or by a moderator.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 #[expect(missing_docs, reason = "the wire names of `community.md` § 2.6")]
 #[expect(clippy::struct_excessive_bools, reason = "the wire is a list of roles")]
@@ -55,8 +60,75 @@ pub struct UserView {
     pub records: Records,
 }
 
+/// An account in the list of all: the public view, which there has every member. What only some may
+/// see is `null`, and empty where it is an object, for nobody may see it there.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ListedUser(pub UserView);
+
+impl ListedUser {
+    /// Members that are `null` where they are not shown.
+    const NULL: &[&str] = &[
+        "evaluating_kudos",
+        "worker_ids",
+        "sharedkey_ids",
+        "vpn",
+        "special",
+        "suspicious",
+        "contact",
+        "admin_comment",
+        "proxy_passkey",
+    ];
+
+    /// Members that are empty objects where they are not shown.
+    const EMPTY: &[&str] = &["active_generations", "monthly_kudos"];
+}
+
+impl Serialize for ListedUser {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut view = serde_json::to_value(&self.0).map_err(S::Error::custom)?;
+        if let Some(members) = view.as_object_mut() {
+            for name in Self::NULL {
+                members.entry(*name).or_insert(Value::Null);
+            }
+            for name in Self::EMPTY {
+                members.entry(*name).or_insert_with(|| json!({}));
+            }
+        }
+        view.serialize(serializer)
+    }
+}
+
+impl JsonSchema for ListedUser {
+    fn schema_name() -> Cow<'static, str> {
+        "ListedUser".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> schemars::Schema {
+        let mut schema = UserView::json_schema(generator);
+        let describe = |name: &str, hidden: Value, members: &mut Map<String, Value>| {
+            if let Some(member) = members.get_mut(name) {
+                *member = json!({ "anyOf": [member.take(), hidden] });
+            }
+        };
+        if let Some(members) = schema.get_mut("properties").and_then(Value::as_object_mut) {
+            for name in Self::NULL {
+                describe(name, json!({ "type": "null" }), members);
+            }
+            for name in Self::EMPTY {
+                let empty = json!({ "type": "object", "maxProperties": 0 });
+                describe(name, empty, members);
+            }
+        }
+        if let Some(required) = schema.get_mut("required").and_then(Value::as_array_mut) {
+            let hidden = Self::NULL.iter().chain(Self::EMPTY);
+            required.extend(hidden.map(|name| Value::from(*name)));
+        }
+        schema
+    }
+}
+
 /// Where an account's kudos came from and went to.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 #[expect(missing_docs, reason = "the wire names of `community.md` § 2.6")]
 pub struct KudosDetails {
@@ -71,7 +143,7 @@ pub struct KudosDetails {
 }
 
 /// A style in its owner's list.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct StyleLink {
     /// `<alias>::style::<name>`.
     pub name: String,
@@ -83,7 +155,7 @@ pub struct StyleLink {
 }
 
 /// Requests under way, by kind; kinds without any are left out.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 #[expect(missing_docs, reason = "the wire names of `community.md` § 2.6")]
 pub struct ActiveGenerations {
@@ -96,7 +168,7 @@ pub struct ActiveGenerations {
 }
 
 /// What an account is given each month.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct MonthlyKudos {
     /// In kudos.
@@ -107,7 +179,7 @@ pub struct MonthlyKudos {
 }
 
 /// Obsolete, always null inside.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[expect(missing_docs, reason = "the wire names of `community.md` § 2.6")]
 pub struct ObsoleteUsage {
     pub megapixelsteps: Option<i64>,
@@ -115,7 +187,7 @@ pub struct ObsoleteUsage {
 }
 
 /// Obsolete, always null inside.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[expect(missing_docs, reason = "the wire names of `community.md` § 2.6")]
 pub struct ObsoleteContributions {
     pub megapixelsteps: Option<i64>,
@@ -123,7 +195,7 @@ pub struct ObsoleteContributions {
 }
 
 /// What an account used and gave, since it exists.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 #[expect(missing_docs, reason = "the wire names of `community.md` § 2.8")]
 pub struct Records {
@@ -135,7 +207,7 @@ pub struct Records {
 }
 
 /// Amounts of work.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 #[expect(missing_docs, reason = "the wire names of `community.md` § 2.8")]
 pub struct WorkRecord {
@@ -144,7 +216,7 @@ pub struct WorkRecord {
 }
 
 /// Counts by kind.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 #[expect(missing_docs, reason = "the wire names of `community.md` § 2.8")]
 pub struct CountRecord {
@@ -154,7 +226,7 @@ pub struct CountRecord {
 }
 
 /// The answer of the gated test bootstrap, `POST /dev/test-user`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[expect(missing_docs, reason = "the wire names of `community.md` § 12.3")]
 pub struct TestUser {
     pub api_key: crate::ApiKey,
@@ -166,6 +238,37 @@ pub struct TestUser {
     pub moderator: bool,
     pub created: bool,
 }
+
+/// A name of a test user, or of its external identity.
+const TEST_NAME: Kind = Kind::text(1, 100);
+
+/// The table of `POST /dev/test-user`. Only documentation: what is left out has defaults there.
+pub const TEST_USER_SCHEMA: Schema = Schema {
+    name: "TestUserInput",
+    fields: &[
+        Field::optional("username", TEST_NAME, "Its name, default `test_user`."),
+        Field::optional(
+            "oauth_id",
+            TEST_NAME,
+            "Its external identity, default `ci_test_user`: the same one is the same account.",
+        ),
+        Field::optional(
+            "moderator",
+            Kind::Bool,
+            "Whether it keeps order, default true.",
+        ),
+        Field::optional(
+            "trusted",
+            Kind::Bool,
+            "Whether it is trusted, default true.",
+        ),
+        Field::optional(
+            "kudos",
+            Kind::Nullable(&Kind::number(0.0, f64::MAX)),
+            "What it has, default 10000; `null` for as much as before.",
+        ),
+    ],
+};
 
 /// The farthest that a balance is moved at once, in kudos.
 const MAX_MOVE: i64 = 1_000_000_000_000;
@@ -273,7 +376,7 @@ pub struct UserInput {
 }
 
 /// What was changed about an account, and nothing else.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 #[expect(missing_docs, reason = "the wire names of `community.md` § 2.7")]
 pub struct UserChanged {
@@ -320,7 +423,7 @@ pub struct UserChanged {
 }
 
 /// The answer of `GET /webhooks/secret`: what signs the messages about an account's requests.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct WebhookSecret {
     /// `whsec_` and 32 bytes in base64, as Standard Webhooks describe it.
     pub secret: String,

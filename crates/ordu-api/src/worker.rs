@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{TeamId, UserId, WorkerId};
@@ -13,7 +14,18 @@ pub type Skipped = BTreeMap<String, u64>;
 
 /// The three kinds of work, and of workers.
 #[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Default,
+    Serialize,
+    Deserialize,
+    JsonSchema,
 )]
 #[serde(rename_all = "lowercase")]
 pub enum WorkKind {
@@ -52,7 +64,7 @@ impl std::str::FromStr for WorkKind {
 }
 
 /// News for whoever runs a worker.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct WorkerMessage {
     /// The message's id; each is shown once.
     pub id: String,
@@ -67,7 +79,7 @@ pub struct WorkerMessage {
 }
 
 /// A worker as others see it. Members that do not apply are left out.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 #[expect(missing_docs, reason = "the wire names of `community.md` § 5.3")]
 #[expect(
@@ -136,7 +148,7 @@ pub struct WorkerView {
 }
 
 /// What a worker earned, by cause.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct WorkerKudos {
     /// By jobs.
@@ -146,7 +158,7 @@ pub struct WorkerKudos {
 }
 
 /// A worker's team; both members are `null` when it has none.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct TeamLink {
     /// The team's id.
@@ -220,7 +232,7 @@ pub struct WorkerInput {
 }
 
 /// What was changed about a worker, and nothing else; the team by its name.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 #[expect(missing_docs, reason = "the members of `WorkerInput`")]
 pub struct WorkerChanged {
@@ -237,7 +249,7 @@ pub struct WorkerChanged {
 }
 
 /// The answer to the deletion of a worker.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct WorkerDeleted {
     /// Its id.
     pub deleted_id: WorkerId,

@@ -23,6 +23,7 @@ use crate::guesses::Guesses;
 use crate::identity::Identity;
 use crate::limits::Limits;
 use crate::messages::Messages;
+use crate::openapi::Descriptions;
 use crate::passkeys::Passkeys;
 use crate::pictures::Pictures;
 use crate::rankings::Rankings;
@@ -82,6 +83,7 @@ pub(crate) struct App {
     pub(crate) reachable: AtomicBool,
     pub(crate) modes: RwLock<Modes>,
     pub(crate) last_count: LastCount,
+    pub(crate) descriptions: Descriptions,
 }
 
 /// The live horde with the dice it is played with.

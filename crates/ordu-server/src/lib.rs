@@ -35,6 +35,7 @@ mod limits;
 mod messages;
 mod modes;
 mod onboarding;
+pub mod openapi;
 mod outgoing;
 mod passkeys;
 mod payer;

@@ -5,34 +5,25 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware;
-use axum::routing::{get, patch, post, put};
+use axum::routing::{MethodRouter, get, patch, post, put};
 use ordu_api::image::ImageParams;
 use ordu_api::text::TextParams;
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::app::App;
 use crate::routes::{
-    account, alchemy, audit, blob, collection, document, example, filter, health, image, job,
-    kudos, message, model, operation, page, rating, register, service, shared_key, sign_in, stats,
-    status, style, team, text, transfer, user, user_edit, user_list, webhook, worker, worker_edit,
+    account, alchemy, audit, blob, collection, description, document, example, filter, health,
+    image, job, kudos, message, model, operation, page, rating, register, service, shared_key,
+    sign_in, stats, status, style, team, text, transfer, user, user_edit, user_list, webhook,
+    worker, worker_edit,
 };
 use crate::transport;
 
 /// The whole server.
 pub(crate) fn router(app: &Arc<App>) -> Router {
-    Router::new()
-        .nest(ordu_api::BASE_PATH, api())
-        .route("/", get(page::create).post(page::ask))
-        .route("/requests/{id}", get(page::request))
-        .route("/terms", get(document::terms_page))
-        .route("/privacy", get(document::privacy_page))
-        .route("/sponsors", get(document::sponsors_page))
-        .route("/.well-known/serviceinfo", get(service::info))
-        .route("/assets/{name}", get(page::asset))
-        .merge(people())
-        .route("/blobs/{name}", put(blob::upload).get(blob::download))
-        .route("/healthz", get(health::live))
-        .route("/readyz", get(health::ready))
+    pages()
+        .router
+        .nest(ordu_api::BASE_PATH, api().router)
         .fallback(transport::not_found)
         .method_not_allowed_fallback(transport::method_not_allowed)
         // Bodies are limited where they are read, each by its own measure.
@@ -45,8 +36,61 @@ pub(crate) fn router(app: &Arc<App>) -> Router {
         .with_state(Arc::clone(app))
 }
 
+/// Every path there is, as it is routed.
+pub(crate) fn paths() -> Vec<String> {
+    let of_api = api().paths.into_iter();
+    let of_api = of_api.map(|path| format!("{}{path}", ordu_api::BASE_PATH));
+    let others = pages().paths.into_iter().map(str::to_owned);
+    others.chain(of_api).collect()
+}
+
+/// Routes that remember their paths, so that a test can ask whether each is described.
+#[derive(Default)]
+struct Routes {
+    router: Router<Arc<App>>,
+    paths: Vec<&'static str>,
+}
+
+impl Routes {
+    fn new() -> Self {
+        Self::default()
+    }
+
+    fn route(mut self, path: &'static str, methods: MethodRouter<Arc<App>>) -> Self {
+        self.router = self.router.route(path, methods);
+        self.paths.push(path);
+        self
+    }
+
+    fn merge(mut self, other: Self) -> Self {
+        self.router = self.router.merge(other.router);
+        self.paths.extend(other.paths);
+        self
+    }
+}
+
+/// What is not the protocol.
+fn pages() -> Routes {
+    Routes::new()
+        .route("/", get(page::create).post(page::ask))
+        .route("/requests/{id}", get(page::request))
+        .route("/terms", get(document::terms_page))
+        .route("/privacy", get(document::privacy_page))
+        .route("/sponsors", get(document::sponsors_page))
+        .route("/.well-known/serviceinfo", get(service::info))
+        .merge(people())
+        .route("/api", get(description::front))
+        .route("/api/", get(description::page))
+        .route("/api/openapi.json", get(description::openapi))
+        .route("/api/swagger.json", get(description::swagger))
+        .route("/assets/{name}", get(page::asset))
+        .route("/blobs/{name}", put(blob::upload).get(blob::download))
+        .route("/healthz", get(health::live))
+        .route("/readyz", get(health::ready))
+}
+
 /// The protocol.
-fn api() -> Router<Arc<App>> {
+fn api() -> Routes {
     work()
         .merge(community())
         .merge(styles())
@@ -54,8 +98,8 @@ fn api() -> Router<Arc<App>> {
 }
 
 /// Who somebody is, on the web page.
-fn people() -> Router<Arc<App>> {
-    Router::new()
+fn people() -> Routes {
+    Routes::new()
         .route("/register", get(register::page).post(register::register))
         .route("/account", get(account::page).post(account::update))
         .route("/account/key", post(account::new_key))
@@ -78,8 +122,8 @@ fn people() -> Router<Arc<App>> {
 }
 
 /// Asking for work and doing it.
-fn work() -> Router<Arc<App>> {
-    Router::new()
+fn work() -> Routes {
+    Routes::new()
         .route("/generate/async", post(image::async_generate))
         .route("/generate/check/{id}", get(image::check))
         .route(
@@ -120,8 +164,8 @@ fn work() -> Router<Arc<App>> {
 }
 
 /// Who asks and who works, and what they have.
-fn community() -> Router<Arc<App>> {
-    Router::new()
+fn community() -> Routes {
+    Routes::new()
         .route("/workers", get(worker::list))
         .route(
             "/workers/{id}",
@@ -168,8 +212,8 @@ fn community() -> Router<Arc<App>> {
 }
 
 /// Ways to ask, made by some for all.
-fn styles() -> Router<Arc<App>> {
-    Router::new()
+fn styles() -> Routes {
+    Routes::new()
         .route(
             "/styles/image",
             get(style::list::<ImageParams>).post(style::create::<ImageParams>),
@@ -217,8 +261,8 @@ fn styles() -> Router<Arc<App>> {
 }
 
 /// Keeping order.
-fn moderation() -> Router<Arc<App>> {
-    Router::new()
+fn moderation() -> Routes {
+    Routes::new()
         .route(
             "/filters",
             get(filter::list).put(filter::add).post(filter::try_prompt),

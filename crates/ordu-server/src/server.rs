@@ -27,6 +27,7 @@ use crate::guesses::Guesses;
 use crate::identity::Identity;
 use crate::limits::Limits;
 use crate::messages::Messages;
+use crate::openapi::Descriptions;
 use crate::passkeys::Passkeys;
 use crate::pictures::Pictures;
 use crate::rankings::Rankings;
@@ -229,6 +230,7 @@ async fn open(config: Config, address: SocketAddr, url: &str) -> Result<App, Sta
         reachable: AtomicBool::new(true),
         modes: RwLock::new(Modes::default()),
         last_count: LastCount::default(),
+        descriptions: Descriptions::default(),
         config,
         clock,
         secret,

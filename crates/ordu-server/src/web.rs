@@ -6,6 +6,7 @@ use ordu_api::image::RequestStatus;
 use ordu_api::status::{ModelStatus, Performance};
 
 use crate::accounts::Account;
+use crate::openapi::Page;
 
 /// A file that pages refer to.
 pub(crate) struct Asset {
@@ -164,6 +165,14 @@ pub(crate) struct Transfer<'a> {
 pub(crate) struct Failed<'a> {
     pub(crate) frame: Frame<'a>,
     pub(crate) complaint: String,
+}
+
+/// The API, for people.
+#[derive(Template)]
+#[template(path = "api.html")]
+pub(crate) struct Description<'a> {
+    pub(crate) frame: Frame<'a>,
+    pub(crate) page: Page,
 }
 
 /// One request: how far it is, and what is there already.

@@ -3,6 +3,7 @@
 //! # Source
 //! `generation.md` § 6.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -91,7 +92,7 @@ impl Default for ImagePop {
 /// The answer to a pop: a batch of jobs of one request, or the reasons why there is none.
 ///
 /// Every member is always present, `null` when empty: strict clients read them all.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ImageJob {
     /// What to paint; defaults when there is no job.
     pub payload: ImagePayload,
@@ -134,7 +135,7 @@ pub struct ImageJob {
 }
 
 /// What to paint, as a worker gets it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[expect(
     missing_docs,
     reason = "the wire names; `PARAMS` documents each with its bounds"
@@ -260,7 +261,7 @@ pub enum SubmitState {
 }
 
 /// One remark of a worker on a picture.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Metadata {
     /// What it is about, one of [`super::METADATA_TYPES`].
     #[serde(rename = "type")]
@@ -273,7 +274,7 @@ pub struct Metadata {
 }
 
 /// The answer to a submit.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Reward {
     /// In kudos.
     pub reward: f64,

@@ -3,6 +3,7 @@
 //! # Source
 //! `generation.md` § 6.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::TextParams;
@@ -62,7 +63,7 @@ impl Default for TextPop {
 /// The answer to a pop: a batch of jobs of one request, or the reasons why there is none.
 ///
 /// Every member is always present, `null` when empty: strict clients read them all.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct TextJob {
     /// What to write; defaults when there is no job.
     pub payload: TextPayload,
@@ -93,7 +94,7 @@ pub struct TextJob {
 }
 
 /// What to write, as a worker gets it: the parameters with what must never be missing.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct TextPayload {
     /// What to go on from; nothing when there is no job.
     #[serde(skip_serializing_if = "Option::is_none", default)]

@@ -9,7 +9,6 @@ use ordu_api::audit::AuditView;
 use ordu_core::Timestamp;
 use ordu_store::{AuditEntry, AuditFilter};
 use serde::Deserialize;
-use serde_json::Value;
 
 use super::operation::moderator;
 use crate::app::App;
@@ -84,7 +83,8 @@ async fn view(app: &App, entry: AuditEntry) -> ApiResult<AuditView> {
         }),
         None => None,
     };
-    let read = |text: &str| serde_json::from_str(text).unwrap_or(Value::Null);
+    // Written by us, and always objects.
+    let read = |text: &str| serde_json::from_str(text).unwrap_or_default();
     Ok(AuditView {
         id: entry.id.to_string(),
         created: dates::rfc822(entry.at),

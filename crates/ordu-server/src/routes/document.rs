@@ -10,8 +10,8 @@ use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use ordu_api::ReturnCode;
+use ordu_api::document::DocumentView;
 use serde::Deserialize;
-use serde_json::{Value, json};
 
 use super::page;
 use crate::app::App;
@@ -26,12 +26,18 @@ pub(crate) struct Wanted {
 }
 
 /// `GET /documents/terms`
-pub(crate) async fn terms(app: State<Arc<App>>, wanted: Query<Wanted>) -> ApiResult<Json<Value>> {
+pub(crate) async fn terms(
+    app: State<Arc<App>>,
+    wanted: Query<Wanted>,
+) -> ApiResult<Json<DocumentView>> {
     answer(&app, Document::Terms, &wanted).await
 }
 
 /// `GET /documents/privacy`
-pub(crate) async fn privacy(app: State<Arc<App>>, wanted: Query<Wanted>) -> ApiResult<Json<Value>> {
+pub(crate) async fn privacy(
+    app: State<Arc<App>>,
+    wanted: Query<Wanted>,
+) -> ApiResult<Json<DocumentView>> {
     answer(&app, Document::Privacy, &wanted).await
 }
 
@@ -39,22 +45,24 @@ pub(crate) async fn privacy(app: State<Arc<App>>, wanted: Query<Wanted>) -> ApiR
 pub(crate) async fn sponsors(
     app: State<Arc<App>>,
     wanted: Query<Wanted>,
-) -> ApiResult<Json<Value>> {
+) -> ApiResult<Json<DocumentView>> {
     answer(&app, Document::Sponsors, &wanted).await
 }
 
-async fn answer(app: &App, which: Document, wanted: &Wanted) -> ApiResult<Json<Value>> {
+async fn answer(app: &App, which: Document, wanted: &Wanted) -> ApiResult<Json<DocumentView>> {
     let form = wanted.format.as_deref().unwrap_or("html");
     if !matches!(form, "html" | "markdown") {
         let message = format!("`format` is '{form}': use html or markdown");
         return Err(ApiError::refused(ReturnCode::BadRequest, message));
     }
     let written = app.document(which).await?;
-    Ok(Json(if form == "html" {
-        json!({ "html": written.into_html() })
+    let mut view = DocumentView::default();
+    if form == "html" {
+        view.html = Some(written.into_html());
     } else {
-        json!({ "markdown": written.into_markdown() })
-    }))
+        view.markdown = Some(written.into_markdown());
+    }
+    Ok(Json(view))
 }
 
 /// `GET /terms`

@@ -298,8 +298,9 @@ pub(crate) async fn progress(
     key: OptionalKey,
     Checked(progress): Checked<JobProgress>,
 ) -> ApiResult<StatusCode> {
+    let key = key.require()?;
     let id = known_job(&app, &progress.id, None)?;
-    let account = app.accounts.by_key(&key.require()?).await?;
+    let account = app.accounts.by_key(&key).await?;
     let running = {
         let live = app.live();
         let job = live

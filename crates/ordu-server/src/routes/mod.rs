@@ -26,6 +26,7 @@ pub(crate) mod worker_edit;
 pub(crate) mod account;
 pub(crate) mod audit;
 pub(crate) mod blob;
+pub(crate) mod description;
 pub(crate) mod document;
 pub(crate) mod filter;
 pub(crate) mod health;

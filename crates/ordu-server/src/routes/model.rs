@@ -9,7 +9,11 @@ use axum::Json;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use ordu_api::ReturnCode;
-use ordu_api::model::{MAX_NAME_CHARS, ModelInput};
+use ordu_api::model::{
+    ImageModelEntry, MAX_NAME_CHARS, ModelEntries, ModelEntry, ModelInput, ModelRequirements,
+    TextModelEntry,
+};
+use ordu_api::operation::Done;
 use ordu_api::worker::WorkKind;
 use ordu_core::model_reference::{Baseline, Model, Requirements};
 use ordu_core::text_models::TextModel;
@@ -45,9 +49,49 @@ impl Wanted {
 }
 
 /// `GET /operations/models`: what moderators wrote.
-pub(crate) async fn list(State(app): State<Arc<App>>, key: OptionalKey) -> ApiResult<Json<Edits>> {
+pub(crate) async fn list(
+    State(app): State<Arc<App>>,
+    key: OptionalKey,
+) -> ApiResult<Json<ModelEntries>> {
     moderator(&app, &key.require()?).await?;
-    Ok(Json(app.catalogue.edits()))
+    let Edits { image, text } = app.catalogue.edits();
+    let image = image.into_iter();
+    let text = text.into_iter();
+    Ok(Json(ModelEntries {
+        image: image
+            .map(|(name, model)| (name, image_entry(model)))
+            .collect(),
+        text: text
+            .map(|(name, model)| (name, text_entry(&model)))
+            .collect(),
+    }))
+}
+
+fn image_entry(model: Model) -> ImageModelEntry {
+    let wanted = model.requirements;
+    ImageModelEntry {
+        baseline: model.baseline.name().to_owned(),
+        kind: model.kind,
+        nsfw: model.nsfw,
+        inpainting: model.inpainting,
+        requirements: ModelRequirements {
+            clip_skip: wanted.clip_skip,
+            min_steps: wanted.min_steps,
+            max_steps: wanted.max_steps,
+            cfg_scale: wanted.cfg_scale,
+            min_cfg_scale: wanted.min_cfg_scale,
+            max_cfg_scale: wanted.max_cfg_scale,
+            samplers: wanted.samplers,
+            schedulers: wanted.schedulers,
+        },
+    }
+}
+
+fn text_entry(model: &TextModel) -> TextModelEntry {
+    TextModelEntry {
+        parameters: model.parameters,
+        nsfw: model.nsfw,
+    }
 }
 
 /// `PUT /operations/models/{name}`: a new entry, or another one for a model that has one.
@@ -57,32 +101,34 @@ pub(crate) async fn put(
     Path(name): Path<String>,
     Query(wanted): Query<Wanted>,
     Checked(input): Checked<ModelInput>,
-) -> ApiResult<Json<Value>> {
+) -> ApiResult<Json<ModelEntry>> {
     let editor = moderator(&app, &key.require()?).await?;
     let kind = wanted.kind()?;
     check_name(&name)?;
-    let shown = match kind {
+    let entry = match kind {
         WorkKind::Text => {
             let model = text_model(&input);
-            let shown = json!(model);
+            let entry = ModelEntry::Text(text_entry(&model));
             let edited = app.edit_models(|edits| {
                 edits.text.insert(name.clone(), model);
             });
-            app.recorded(deed(&editor, &name, &shown), edited).await?;
-            shown
+            app.recorded(deed(&editor, &name, &json!(entry)), edited)
+                .await?;
+            entry
         }
         WorkKind::Image | WorkKind::Interrogation => {
             let model = image_model(&input)?;
-            let shown = json!(model);
+            let entry = ModelEntry::Image(image_entry(model.clone()));
             let edited = app.edit_models(|edits| {
                 edits.image.insert(name.clone(), model);
             });
-            app.recorded(deed(&editor, &name, &shown), edited).await?;
-            shown
+            app.recorded(deed(&editor, &name, &json!(entry)), edited)
+                .await?;
+            entry
         }
     };
     tracing::info!(model = name, user.id = %editor.user.id, "an entry for a model was written");
-    Ok(Json(shown))
+    Ok(Json(entry))
 }
 
 /// What the audit log says of it.
@@ -128,7 +174,7 @@ pub(crate) async fn delete(
     key: OptionalKey,
     Path(name): Path<String>,
     Query(wanted): Query<Wanted>,
-) -> ApiResult<Json<Value>> {
+) -> ApiResult<Json<Done>> {
     let editor = moderator(&app, &key.require()?).await?;
     let kind = wanted.kind()?;
     let edits = app.catalogue.edits();
@@ -150,5 +196,5 @@ pub(crate) async fn delete(
     app.recorded(deed(&editor, &name, &json!({})), edited)
         .await?;
     tracing::info!(model = name, user.id = %editor.user.id, "an entry for a model was removed");
-    Ok(Json(json!({ "message": "OK" })))
+    Ok(Json(Done::default()))
 }

@@ -5,13 +5,16 @@ use std::sync::Arc;
 use axum::Json;
 use axum::body::Body;
 use axum::extract::{Path, Query, State};
+use axum::http::StatusCode;
 use ordu_api::ReturnCode;
-use ordu_api::status::{ModelStatus, Modes, NewsPiece, Performance};
+use ordu_api::status::{MODES_SCHEMA, ModelStatus, Modes, ModesChange, NewsPiece, Performance};
 use ordu_api::worker::WorkKind;
 use ordu_core::model_reference::is_special;
 use serde::Deserialize;
+use serde_json::Value;
 use tokio::io::AsyncReadExt as _;
 
+use crate::accounts::Account;
 use crate::app::App;
 use crate::audit::{Deed, same_members};
 use crate::error::{ApiError, ApiResult};
@@ -167,56 +170,48 @@ pub(crate) async fn set_modes(
     State(app): State<Arc<App>>,
     key: OptionalKey,
     body: Body,
-) -> ApiResult<Json<serde_json::Value>> {
-    let body = read_loosely(body).await?;
+) -> ApiResult<Json<ModesChange>> {
+    let mut wanted = Value::Object(read_loosely(body).await?);
     let account = app.accounts.by_key(&key.require()?).await?;
-    let before = app.modes();
-    let mut modes = before;
-    let mut changed = serde_json::Map::new();
-    for (name, admin_only) in [
-        ("maintenance_mode", true),
-        ("invite_only_mode", false),
-        ("raid_mode", false),
-    ] {
-        let Some(value) = body.get(name) else {
-            continue;
-        };
-        let on = value
-            .as_bool()
-            .ok_or_else(|| ApiError::field(name, "not a boolean"))?;
-        if admin_only && !app.is_admin(account.user.id) {
-            return Err(ApiError::refused(
-                ReturnCode::NotAdmin,
-                "Only admins switch this",
-            ));
-        }
-        if !account.user.roles.moderator && !app.is_admin(account.user.id) {
-            return Err(ApiError::refused(
-                ReturnCode::NotModerator,
-                "Only moderators switch this",
-            ));
-        }
-        match name {
-            "maintenance_mode" => modes.maintenance_mode = on,
-            "invite_only_mode" => modes.invite_only_mode = on,
-            _ => modes.raid_mode = Some(on),
-        }
-        changed.insert(name.to_owned(), on.into());
-    }
-    if changed.is_empty() {
+    MODES_SCHEMA.check(&mut wanted)?;
+    let change: ModesChange = serde_json::from_value(wanted)
+        .map_err(|error| ApiError::plain(StatusCode::BAD_REQUEST, error.to_string()))?;
+    check_switcher(&app, &account, change)?;
+    if change == ModesChange::default() {
         let message = "Nothing to change: send at least one of the three modes";
         return Err(ApiError::refused(ReturnCode::NoHordeModSelected, message));
     }
-    let after = serde_json::Value::Object(changed);
+    let before = app.modes();
+    let modes = Modes {
+        maintenance_mode: change.maintenance_mode.unwrap_or(before.maintenance_mode),
+        invite_only_mode: change.invite_only_mode.unwrap_or(before.invite_only_mode),
+        raid_mode: change.raid_mode.or(before.raid_mode),
+    };
     let shown = serde_json::to_value(before).unwrap_or_default();
+    let after = serde_json::to_value(change).unwrap_or_default();
     let deed = Deed::new(account.user.id, "modes.update", "horde", "modes")
-        .change(same_members(&shown, &after), after.clone());
+        .change(same_members(&shown, &after), after);
     app.recorded(deed, app.set_modes(modes)).await?;
     if modes.maintenance_mode && !before.maintenance_mode {
         let this = Arc::clone(&app);
         app.tracker.spawn(async move { this.abort_waiting().await });
     }
-    Ok(Json(after))
+    Ok(Json(change))
+}
+
+/// Whether somebody may turn these switches.
+fn check_switcher(app: &App, account: &Account, change: ModesChange) -> ApiResult<()> {
+    let is_admin = app.is_admin(account.user.id);
+    if change.maintenance_mode.is_some() && !is_admin {
+        let message = "Only admins switch this";
+        return Err(ApiError::refused(ReturnCode::NotAdmin, message));
+    }
+    let switches = change.invite_only_mode.is_some() || change.raid_mode.is_some();
+    if switches && !account.user.roles.moderator && !is_admin {
+        let message = "Only moderators switch this";
+        return Err(ApiError::refused(ReturnCode::NotModerator, message));
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -9,9 +9,9 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::{Query, State};
 use ordu_api::UserId;
+use ordu_api::user::ListedUser;
 use ordu_store::{User, UserSort};
 use serde::Deserialize;
-use serde_json::{Value, json};
 
 use crate::app::App;
 use crate::error::{ApiError, ApiResult};
@@ -22,22 +22,6 @@ const PAGE: usize = 25;
 
 /// The last page that is not empty by definition.
 const MAX_PAGES: u16 = 10_000;
-
-/// Members that only some may see: `null` in the list, where nobody may.
-const HIDDEN: &[&str] = &[
-    "evaluating_kudos",
-    "worker_ids",
-    "sharedkey_ids",
-    "vpn",
-    "special",
-    "suspicious",
-    "contact",
-    "admin_comment",
-    "proxy_passkey",
-];
-
-/// The same, for objects: they are empty.
-const HIDDEN_OBJECTS: &[&str] = &["active_generations", "monthly_kudos"];
 
 /// Which part of the list.
 #[derive(Debug, Deserialize)]
@@ -50,7 +34,7 @@ pub(crate) struct Wanted {
 pub(crate) async fn list(
     State(app): State<Arc<App>>,
     Query(wanted): Query<Wanted>,
-) -> ApiResult<Json<Vec<Value>>> {
+) -> ApiResult<Json<Vec<ListedUser>>> {
     let Some(page) = read_page(wanted.page.as_deref().unwrap_or("1"))? else {
         return Ok(Json(Vec::new()));
     };
@@ -67,10 +51,8 @@ pub(crate) async fn list(
     let mut users: BTreeMap<UserId, User> = users.map(|user| (user.id, user)).collect();
     let profiles = Profiles::read(&app, ids).await?;
     let users = ids.iter().filter_map(|id| users.remove(id));
-    let views: ApiResult<Vec<Value>> = users
-        .map(|user| everything(&profiles.draw(&app, &user, View::Public)))
-        .collect();
-    views.map(Json)
+    let views = users.map(|user| ListedUser(profiles.draw(&app, &user, View::Public)));
+    Ok(Json(views.collect()))
 }
 
 /// The number of a page, from 0; `None` past the end of any list.
@@ -84,21 +66,6 @@ fn read_page(text: &str) -> ApiResult<Option<usize>> {
     }
     let page = digits.parse().ok().filter(|page| *page <= MAX_PAGES);
     Ok(page.map(|page: u16| usize::from(page.saturating_sub(1))))
-}
-
-/// An account with all its members, also those that nobody may see here.
-fn everything(view: &ordu_api::user::UserView) -> ApiResult<Value> {
-    let mut value =
-        serde_json::to_value(view).map_err(|error| ApiError::Internal(error.to_string()))?;
-    if let Some(members) = value.as_object_mut() {
-        for name in HIDDEN {
-            members.entry(*name).or_insert(Value::Null);
-        }
-        for name in HIDDEN_OBJECTS {
-            members.entry(*name).or_insert_with(|| json!({}));
-        }
-    }
-    Ok(value)
 }
 
 #[cfg(test)]

@@ -14,6 +14,8 @@ use ordu_core::{Millis, Timestamp};
 use ordu_server::{Clock, Config, Server};
 use serde_json::{Value, json};
 
+use crate::described::{self, Exchange};
+
 /// When every test begins.
 const START: Timestamp = Timestamp(1_800_000_000_000);
 
@@ -156,11 +158,25 @@ pub(crate) struct Answer {
 
 impl Answer {
     pub(crate) async fn read(request: reqwest::RequestBuilder) -> Self {
-        let response = request.send().await.unwrap();
+        let (http, request) = request.build_split();
+        let request = request.unwrap();
+        let method = request.method().as_str().to_owned();
+        let path = request.url().path().to_owned();
+        // A mask leaves out what must be there.
+        let is_whole = !request.headers().contains_key("x-fields");
+        let response = http.execute(request).await.unwrap();
         let status = response.status().as_u16();
         let headers = response.headers().clone();
         let text = response.text().await.unwrap();
         let body = serde_json::from_str(&text).unwrap_or(Value::String(text));
+        if is_whole {
+            described::check(&Exchange {
+                method: &method,
+                path: &path,
+                status,
+                body: &body,
+            });
+        }
         Self {
             status,
             headers,

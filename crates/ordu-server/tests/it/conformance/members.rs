@@ -79,7 +79,8 @@ fn cases(fields: &[Field], outer: &[String]) -> Vec<Case> {
             is_taken,
         };
         cases.extend(values(&field.kind).into_iter().map(case));
-        cases.push(case((Value::Null, false)));
+        let takes_null = matches!(field.kind, Kind::Nullable(_));
+        cases.push(case((Value::Null, takes_null)));
         match &field.kind {
             Kind::Object(inner) => cases.extend(self::cases(inner, &path)),
             Kind::List {
@@ -158,6 +159,7 @@ fn values(kind: &Kind) -> Vec<(Value, bool)> {
         }
         Kind::Object(_) => vec![(json!([]), false), (json!("a"), false)],
         Kind::FreeObject => vec![(json!({ "a": 1 }), true), (json!([]), false)],
+        Kind::Nullable(kind) => values(kind),
         Kind::Any => vec![(json!(5), true)],
     }
 }
