@@ -32,6 +32,7 @@ mod modes;
 mod office;
 mod openapi;
 mod page;
+mod privileges;
 mod rating;
 mod refusals;
 mod register;
