@@ -1,6 +1,7 @@
 //! The trait that every engine implements, and what an engine says about itself.
 
 use image::RgbImage;
+use serde::{Deserialize, Serialize};
 
 use crate::{EngineError, ImageTask, ModelInfo, Picture, Sampler};
 
@@ -56,7 +57,7 @@ impl ProgressSink for Quiet {
 }
 
 /// One finished step of sampling.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Step {
     /// Steps done, from 1 to `of`.
     pub step: u32,
@@ -64,11 +65,12 @@ pub struct Step {
     pub of: u32,
     /// A small, rough picture of what the first picture of the batch will be: one pixel per latent
     /// pixel, or all pixels where the picture is tiny itself.
+    #[serde(with = "crate::host::pixels::optional")]
     pub preview: Option<RgbImage>,
 }
 
 /// What an engine can do.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Capabilities {
     /// Models a task may name, bundled ones first.
     pub models: Vec<ModelInfo>,
@@ -87,7 +89,7 @@ impl Capabilities {
 }
 
 /// The borders of a task. Beyond them [`Engine::run`] answers [`EngineError::BadTask`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limits {
     /// Width times height of one picture, in pixels.
     pub max_pixels: u64,
@@ -98,14 +100,14 @@ pub struct Limits {
 }
 
 /// What an engine holds in memory.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Holdings {
     /// One entry per model, most recently used first.
     pub models: Vec<Held>,
 }
 
 /// One model in memory.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Held {
     /// Its name in [`Capabilities::models`].
     pub model: String,
@@ -116,7 +118,7 @@ pub struct Held {
 }
 
 /// A kind of memory.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Place {
     /// The computer's own memory.
     Ram,

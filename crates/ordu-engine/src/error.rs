@@ -44,6 +44,20 @@ pub enum EngineError {
         place: String,
     },
 
+    /// Try again: the process of the engine ended, or was ended, in the middle of it.
+    #[error("the process of the engine ended: {reason}")]
+    Crashed {
+        /// How, as the system says, or why it was ended.
+        reason: String,
+    },
+
+    /// Report it: the process of the engine could not do it, in a way that no input should cause.
+    #[error("{reason}")]
+    Failed {
+        /// What it said.
+        reason: String,
+    },
+
     /// Nothing: the caller asked for it.
     #[error("cancelled")]
     Cancelled,
@@ -64,6 +78,12 @@ pub enum EngineError {
 }
 
 impl EngineError {
+    pub(crate) fn crashed(reason: impl Into<String>) -> Self {
+        Self::Crashed {
+            reason: reason.into(),
+        }
+    }
+
     pub(crate) fn bad_task(reason: impl Into<String>) -> Self {
         Self::BadTask {
             reason: reason.into(),

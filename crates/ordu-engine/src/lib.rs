@@ -36,6 +36,7 @@
 mod engine;
 mod error;
 pub mod gates;
+mod host;
 mod models;
 pub mod native;
 mod sampler;
@@ -45,6 +46,7 @@ pub mod testing;
 
 pub use engine::{Capabilities, Engine, Held, Holdings, Limits, Place, ProgressSink, Quiet, Step};
 pub use error::EngineError;
+pub use host::{HostTiming, HostedEngine, serve};
 pub use models::{Baseline, Fit, ModelInfo, Origin, Prediction};
 pub use native::{NativeEngine, NativeOptions};
 pub use sampler::{Sampler, Schedule};

@@ -1,9 +1,10 @@
 //! What is known about a model without loading it.
 
+use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
 /// A model a task may name.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ModelInfo {
     /// The name tasks use: that of the bundled model, or the file or folder name without its
     /// extension.
@@ -25,7 +26,7 @@ pub struct ModelInfo {
 }
 
 /// A family of models: same networks, exchangeable add-ons.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Baseline {
     /// Stable Diffusion 1.x: 768 wide text context.
     StableDiffusion1,
@@ -47,7 +48,7 @@ impl Baseline {
 }
 
 /// How a model meets a size that is not its own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Fit {
     /// It draws at the size asked for, rounded up to whole latent pixels (8) and scaled back to
     /// measure.
@@ -62,7 +63,7 @@ pub enum Fit {
 }
 
 /// What a diffusion network predicts.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Prediction {
     /// The noise (Ho et al. 2020).
     #[default]
@@ -72,7 +73,7 @@ pub enum Prediction {
 }
 
 /// Where a model comes from.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Origin {
     /// It is part of this program.
     Bundled,

@@ -1,9 +1,12 @@
 //! The names of samplers and schedules, and which of them run as themselves today.
 
+use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// A way to walk down the noise levels. Names are those of the k-diffusion family.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize,
+)]
 #[expect(missing_docs, reason = "the table below gives each its public name")]
 pub enum Sampler {
     #[default]
@@ -97,7 +100,7 @@ impl fmt::Display for Sampler {
 }
 
 /// How noise levels are spaced.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Schedule {
     /// Evenly in the time steps the model was trained on.
     #[default]

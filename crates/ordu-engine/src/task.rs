@@ -1,11 +1,12 @@
 //! What a caller asks for and what it gets.
 
 use image::{DynamicImage, GrayImage};
+use serde::{Deserialize, Serialize};
 
 use crate::{Sampler, Schedule};
 
 /// One job: `batch` pictures of one prompt.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ImageTask {
     /// Name of a model in [`crate::Capabilities::models`].
     pub model: String,
@@ -66,7 +67,7 @@ impl ImageTask {
 }
 
 /// The pipeline of a task.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub enum Mode {
     /// From noise alone.
     #[default]
@@ -84,12 +85,14 @@ pub enum Mode {
 }
 
 /// The picture a task starts from.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Source {
     /// Resized to the task's size with Lanczos, aspect not preserved. Transparent pixels count as
     /// masked.
+    #[serde(with = "crate::host::pixels")]
     pub image: DynamicImage,
     /// White: regenerate, black: keep, grey: in between. Resized to the task's size.
+    #[serde(with = "crate::host::pixels::optional")]
     pub mask: Option<GrayImage>,
     /// 0.01 to 1: how much of the schedule is run. A schedule of `floor(steps / strength)` levels
     /// is built and its last `steps` are run, so the cost does not depend on it.
@@ -108,7 +111,7 @@ impl Source {
 }
 
 /// The generator that the initial noise and the noise of ancestral samplers come from.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum NoiseSource {
     /// Counter-based: the same numbers on every kind of device, at any batch size.
     #[default]
@@ -119,9 +122,10 @@ pub enum NoiseSource {
 }
 
 /// One finished picture.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Picture {
     /// RGB, of exactly the size asked for.
+    #[serde(with = "crate::host::pixels")]
     pub image: DynamicImage,
     /// The seed of the task; all pictures of a batch share it and differ by their place in it.
     pub seed: u64,

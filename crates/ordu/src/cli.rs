@@ -54,6 +54,17 @@ pub(crate) enum Command {
     Admin(Admin),
     /// Show settings.
     Config(Config),
+    /// What `work` and `up` run the built-in engine in; not for people.
+    #[command(hide = true)]
+    EngineHost(EngineHost),
+}
+
+/// The built-in engine in a process of its own.
+#[derive(Debug, Args)]
+pub(crate) struct EngineHost {
+    /// As for `work`.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) models_dir: Option<PathBuf>,
 }
 
 /// Where a server keeps things and how it is reached.

@@ -55,6 +55,7 @@ async fn run(command: Command) -> anyhow::Result<Exit> {
         Command::Imagine(args) => commands::imagine::run(args).await,
         Command::Status(args) => commands::status::run(args).await,
         Command::Admin(args) => Box::pin(commands::admin::run(args)).await,
+        Command::EngineHost(args) => commands::host::run(args),
         Command::Config(_) => {
             print!("{}", settings::print());
             Ok(Exit::Done)

@@ -1,11 +1,9 @@
 //! `ordu work`: a worker alone, and the one that `ordu up` runs beside its server.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use ordu_api::ApiKey;
-use ordu_engine::{Engine, NativeEngine, NativeOptions};
 use ordu_worker::{Config, Level, Phase, RunError, Shutdown, Status};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -28,10 +26,7 @@ const LOCAL_NAME: &str = "This machine";
 pub(crate) async fn run(args: Work) -> Result<Exit> {
     let config = config(&args)?;
     config.check().context("the worker cannot start")?;
-    let engine = open_engine(&NativeOptions {
-        models: args.models_dir,
-        ..NativeOptions::default()
-    })?;
+    let engine = super::host::start(args.models_dir.as_deref())?;
     let mut signals = Signals::listen()?;
     let shutdown = Shutdown::new();
     let (status, seen) = watch::channel(Status::default());
@@ -98,14 +93,6 @@ fn config(args: &Work) -> Result<Config> {
     })
 }
 
-fn open_engine(options: &NativeOptions) -> Result<Arc<dyn Engine>> {
-    let engine = NativeEngine::open(options).context("the engine cannot start")?;
-    for problem in engine.problems() {
-        eprintln!("Note: {problem}");
-    }
-    Ok(Arc::new(engine))
-}
-
 /// A worker in this process, for the horde in this process.
 pub(crate) struct LocalWorker {
     shutdown: Shutdown,
@@ -124,7 +111,7 @@ impl LocalWorker {
             max_power: 32,
             ..Config::default()
         };
-        let engine = open_engine(&NativeOptions::default())?;
+        let engine = super::host::start(None)?;
         let shutdown = Shutdown::new();
         let (sender, status) = watch::channel(Status::default());
         let mut running = JoinSet::new();

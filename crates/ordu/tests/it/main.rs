@@ -9,6 +9,7 @@ mod tidy;
 
 mod admin;
 mod commands;
+mod engine_host;
 mod horde;
 mod imagine;
 mod killed;
