@@ -132,7 +132,7 @@ pub struct WorkerView {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_context_length: Option<i64>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub tokens_generated: Option<f64>,
+    pub tokens_generated: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub owner: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]

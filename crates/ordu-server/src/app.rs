@@ -12,7 +12,7 @@ use ordu_store::Store;
 use rand_chacha::ChaCha12Rng;
 use tokio_util::task::TaskTracker;
 
-use crate::accounts::Accounts;
+use crate::accounts::{Account, Accounts};
 use crate::blobs::Blobs;
 use crate::catalogue::Catalogue;
 use crate::clock::Clock;
@@ -117,6 +117,11 @@ impl App {
     /// Whether an account has the rights of an admin.
     pub(crate) fn is_admin(&self, user: UserId) -> bool {
         self.config.admins.contains(&user)
+    }
+
+    /// Whether an account keeps order: admins may do whatever moderators may.
+    pub(crate) fn is_moderator(&self, account: &Account) -> bool {
+        account.user.roles.moderator || self.is_admin(account.user.id)
     }
 
     /// Counts one request in flight until the guard is dropped.

@@ -49,13 +49,18 @@ impl Schema {
             .await
     }
 
-    /// Ends it with everything in it.
+    /// Ends it with everything in it, and whatever a server that was just dropped still asks there:
+    /// the two could wait for each other for ever.
     ///
     /// # Errors
     /// The database cannot be reached.
     pub async fn drop_schema(self) -> Result<()> {
         let name = &self.name;
-        self.administer(format!("DROP SCHEMA {name} CASCADE")).await
+        self.administer(format!(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = '{name}';
+             DROP SCHEMA {name} CASCADE"
+        ))
+        .await
     }
 
     async fn administer(&self, sql: String) -> Result<()> {

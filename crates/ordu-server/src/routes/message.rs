@@ -54,7 +54,7 @@ pub(crate) async fn list(
     let worker = read::<WorkerId>(wanted.worker_id.as_deref(), "worker_id")?;
     let page = read::<i64>(wanted.page.as_deref(), "page")?.unwrap_or(1);
     let account = app.accounts.by_key(&key.require()?).await?;
-    let is_moderator = account.user.roles.moderator;
+    let is_moderator = app.is_moderator(&account);
     if !is_moderator && author.is_some_and(|author| author != account.user.id) {
         let message = "Only moderators read what others wrote";
         return Err(ApiError::refused(ReturnCode::Forbidden, message));
@@ -95,7 +95,7 @@ pub(crate) async fn send(
         author: account.user.id,
         worker,
         message: text::clean(&input.message),
-        origin: origin(&account, input.origin),
+        origin: origin(&app, &account, input.origin),
         created: now,
         expires: now + Millis::from_minutes(hours * 60),
     };
@@ -123,7 +123,7 @@ fn check_sender(app: &App, account: &Account, worker: Option<WorkerId>) -> ApiRe
         None => None,
     };
     let is_own = known.is_some_and(|known| known.owner == account.user.id);
-    if !is_own && !account.user.roles.moderator {
+    if !is_own && !app.is_moderator(account) {
         let message = "Only moderators write to all workers or to those of others";
         return Err(ApiError::refused(
             ReturnCode::MessagesOnlyOwnWorkers,
@@ -134,8 +134,8 @@ fn check_sender(app: &App, account: &Account, worker: Option<WorkerId>) -> ApiRe
 }
 
 /// Only moderators speak in another name than their own.
-fn origin(account: &Account, wanted: Option<String>) -> String {
-    if account.user.roles.moderator {
+fn origin(app: &App, account: &Account, wanted: Option<String>) -> String {
+    if app.is_moderator(account) {
         wanted.map_or(MODERATORS.to_owned(), |origin| text::clean(&origin))
     } else {
         account.user.id.to_string()
@@ -165,7 +165,7 @@ pub(crate) async fn delete(
 ) -> ApiResult<Json<Value>> {
     let message = app.find_message(&id).await?.ok_or_else(|| missing(&id))?;
     let account = app.accounts.by_key(&key.require()?).await?;
-    if message.author != account.user.id && !account.user.roles.moderator {
+    if message.author != account.user.id && !app.is_moderator(&account) {
         let message = "Somebody else wrote this message";
         return Err(ApiError::refused(ReturnCode::Forbidden, message));
     }

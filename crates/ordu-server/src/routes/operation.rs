@@ -43,7 +43,7 @@ impl Input for BlockWorkerAddress {
 /// `InvalidAPIKey`, `NotModerator`.
 pub(crate) async fn moderator(app: &App, key: &ApiKey) -> ApiResult<Arc<Account>> {
     let account = app.accounts.by_key(key).await?;
-    if !account.user.roles.moderator {
+    if !app.is_moderator(&account) {
         let message = "Only moderators may do this";
         return Err(ApiError::refused(ReturnCode::NotModerator, message));
     }

@@ -158,7 +158,7 @@ pub(crate) async fn modes(
         }));
     };
     let account = app.accounts.by_key(&key).await?;
-    if !account.user.roles.moderator && !app.is_admin(account.user.id) {
+    if !app.is_moderator(&account) {
         let message = "Only moderators see all modes; ask without a key for the public ones";
         return Err(ApiError::refused(ReturnCode::NotModerator, message));
     }
@@ -207,7 +207,7 @@ fn check_switcher(app: &App, account: &Account, change: ModesChange) -> ApiResul
         return Err(ApiError::refused(ReturnCode::NotAdmin, message));
     }
     let switches = change.invite_only_mode.is_some() || change.raid_mode.is_some();
-    if switches && !account.user.roles.moderator && !is_admin {
+    if switches && !app.is_moderator(account) {
         let message = "Only moderators switch this";
         return Err(ApiError::refused(ReturnCode::NotModerator, message));
     }

@@ -445,7 +445,7 @@ pub(super) fn check_not_anonymous(account: &Account) -> ApiResult<()> {
 /// Owners and those who keep order.
 pub(super) fn check_keeper(app: &App, account: &Account, owner: UserId) -> ApiResult<()> {
     let caller = account.user.id;
-    if caller == owner || account.user.roles.moderator || app.is_admin(caller) {
+    if caller == owner || app.is_moderator(account) {
         return Ok(());
     }
     let message = "This belongs to somebody else";

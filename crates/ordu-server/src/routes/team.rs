@@ -239,7 +239,7 @@ fn refuse_taken(error: ordu_store::Error, name: &str) -> ApiError {
 fn caller(app: &App, account: &Account, team: &Team) -> Caller {
     Caller {
         admin: app.is_admin(account.user.id),
-        moderator: account.user.roles.moderator || app.is_admin(account.user.id),
+        moderator: app.is_moderator(account),
         own: account.user.id == team.creator,
         anonymous: account.user.id == UserId::ANONYMOUS,
         service: account.user.roles.service,

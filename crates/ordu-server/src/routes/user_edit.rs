@@ -113,7 +113,7 @@ async fn find(app: &App, id: &str) -> ApiResult<Arc<Account>> {
 fn caller(app: &App, account: &Account, target: UserId) -> Caller {
     Caller {
         admin: app.is_admin(account.user.id),
-        moderator: account.user.roles.moderator || app.is_admin(account.user.id),
+        moderator: app.is_moderator(account),
         own: account.user.id == target,
         anonymous: account.user.id == UserId::ANONYMOUS,
         service: account.user.roles.service,
@@ -392,7 +392,7 @@ pub(crate) async fn delete(
         return Err(ApiError::refused(ReturnCode::InvalidAPIKey, message));
     };
     let account = app.accounts.by_key(&key).await?;
-    check_deletion(&account, &target)?;
+    check_deletion(&app, &account, &target)?;
     let by_other = account.user.id != target.user.id;
     let deed = |operation| {
         let deed = Deed::new(account.user.id, operation, "user", target.user.id);
@@ -416,7 +416,7 @@ pub(crate) async fn delete(
     Ok(Json(json!({ "message": "OK" })))
 }
 
-fn check_deletion(account: &Account, target: &Account) -> ApiResult<()> {
+fn check_deletion(app: &App, account: &Account, target: &Account) -> ApiResult<()> {
     let refuse = |code, message: &str| Err(ApiError::refused(code, message));
     if account.user.id == UserId::ANONYMOUS {
         return refuse(
@@ -429,7 +429,7 @@ fn check_deletion(account: &Account, target: &Account) -> ApiResult<()> {
         return refuse(ReturnCode::CannotDeleteMod, message);
     }
     let is_own = account.user.id == target.user.id;
-    if target.user.id == UserId::ANONYMOUS || !is_own && !account.user.roles.moderator {
+    if target.user.id == UserId::ANONYMOUS || !is_own && !app.is_moderator(account) {
         let message = "Only moderators delete the accounts of others";
         return refuse(ReturnCode::NotUserOrMod, message);
     }

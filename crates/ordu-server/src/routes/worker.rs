@@ -38,8 +38,8 @@ impl Viewer {
             .map_or(Self::Anybody, Self::Known))
     }
 
-    fn is_moderator(&self) -> bool {
-        matches!(self, Self::Known(account) if account.user.roles.moderator)
+    fn is_moderator(&self, app: &App) -> bool {
+        matches!(self, Self::Known(account) if app.is_moderator(account))
     }
 
     fn owns(&self, worker: &Known) -> bool {
@@ -148,15 +148,16 @@ async fn view(app: &App, known: &Known, viewer: &Viewer) -> ApiResult<Option<Wor
     let mut view = public_view(known, &record, &owner);
     view.team = team(app, known);
     view.online = online;
-    let may_know_owner = owner.user.public_workers || viewer.is_moderator() || viewer.owns(known);
+    let may_know_owner =
+        owner.user.public_workers || viewer.is_moderator(app) || viewer.owns(known);
     view.owner = may_know_owner.then(|| owner.alias());
     view.messages = may_know_owner.then(|| app.messages.addressed_to(known.id, now));
-    if viewer.is_moderator() {
+    if viewer.is_moderator(app) {
         view.paused = Some(record.paused);
         let suspicions = app.guard.suspicions.of_worker(known.owner, known.id);
         view.suspicious = Some(suspicions.into());
     }
-    if viewer.is_moderator() || viewer.owns(known) {
+    if viewer.is_moderator(app) || viewer.owns(known) {
         view.contact.clone_from(&owner.user.contact);
         view.ipaddr = known.address.map(|address| address.to_string());
     }
@@ -186,7 +187,7 @@ fn public_view(known: &Known, record: &WorkerRecord, owner: &Account) -> WorkerV
     };
     match known.declared.as_ref() {
         Declared::Image(pop) => image_view(&mut view, pop, record),
-        Declared::Text(pop) => text_view(&mut view, pop),
+        Declared::Text(pop) => text_view(&mut view, pop, record),
         Declared::Alchemy(pop) => view.forms = Some(pop.forms.clone()),
     }
     view
@@ -228,10 +229,11 @@ fn image_view(view: &mut WorkerView, declared: &ImagePop, record: &WorkerRecord)
     view.sdxl_controlnet = Some(declared.allow_sdxl_controlnet);
 }
 
-fn text_view(view: &mut WorkerView, declared: &TextPop) {
+fn text_view(view: &mut WorkerView, declared: &TextPop, record: &WorkerRecord) {
     view.models = Some(declared.models.clone());
     view.max_length = Some(declared.max_length);
     view.max_context_length = Some(declared.max_context_length);
+    view.tokens_generated = Some(record.things);
 }
 
 /// Nothing earned is shown as nothing at all.

@@ -84,7 +84,7 @@ fn missing(id: &str) -> ApiError {
 fn caller(app: &App, account: &Account, known: &Known) -> Caller {
     Caller {
         admin: app.is_admin(account.user.id),
-        moderator: account.user.roles.moderator || app.is_admin(account.user.id),
+        moderator: app.is_moderator(account),
         own: account.user.id == known.owner,
         anonymous: account.user.id == UserId::ANONYMOUS,
         service: account.user.roles.service,

@@ -36,6 +36,10 @@ fn problems(exchange: &Exchange<'_>) -> Vec<String> {
         let is_none = exchange.status == 404 || !exchange.path.starts_with(ordu_api::BASE_PATH);
         return complain(!is_none, "the path is not described");
     };
+    if exchange.method == "HEAD" && methods.get("get").is_some() {
+        // A GET that keeps its body to itself.
+        return complain(exchange.body != "", "an answer to HEAD has a body");
+    }
     let Some(operation) = methods.get(exchange.method.to_ascii_lowercase()) else {
         // `PUT /workers/messages` is no operation: it says so with a 400.
         let is_none = exchange.method == "OPTIONS" || matches!(exchange.status, 400 | 405);
