@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use ordu_api::ApiKey;
+use ordu_api::worker::WorkKind;
 use serde::Deserialize;
 
 /// The agent that is sent unless the owner says otherwise.
@@ -31,10 +32,15 @@ pub struct Config {
     pub horde_url: String,
     /// The owner's key. The anonymous one may not run workers.
     pub api_key: ApiKey,
-    /// The worker's name, unique in the horde, for every role that has no name of its own.
+    /// The worker's name, unique in the horde, for every role that has no name of its own. With several
+    /// roles, scribe and alchemist put their role behind it: the horde wants a name for each.
     pub worker_name: String,
     /// The name as an image worker.
     pub dreamer_name: Option<String>,
+    /// The name as a text worker.
+    pub scribe_name: Option<String>,
+    /// The name as an alchemist.
+    pub alchemist_name: Option<String>,
     /// `name:version:contact`. Hordes that do not know `capabilities` judge the worker by it.
     pub bridge_agent: String,
     /// Aliases (`name#1`) of users who are served first.
@@ -82,6 +88,8 @@ impl Default for Config {
             api_key: ApiKey::anonymous(),
             worker_name: String::new(),
             dreamer_name: None,
+            scribe_name: None,
+            alchemist_name: None,
             bridge_agent: AGENT.to_owned(),
             priority_usernames: Vec::new(),
             max_threads: 1,
@@ -115,6 +123,38 @@ impl Config {
         self.dreamer_name.as_deref().unwrap_or(&self.worker_name)
     }
 
+    /// The name as a text worker.
+    pub fn scribe_name(&self) -> &str {
+        self.scribe_name.as_deref().unwrap_or(&self.worker_name)
+    }
+
+    /// The name as an alchemist.
+    pub fn alchemist_name(&self) -> &str {
+        self.alchemist_name.as_deref().unwrap_or(&self.worker_name)
+    }
+
+    /// The name in one role.
+    pub fn name(&self, kind: WorkKind) -> &str {
+        match kind {
+            WorkKind::Image => self.dreamer_name(),
+            WorkKind::Text => self.scribe_name(),
+            WorkKind::Interrogation => self.alchemist_name(),
+        }
+    }
+
+    /// The same with a name for each of these roles, no two alike unless the owner wrote it so.
+    pub(crate) fn named_for(mut self, kinds: &[WorkKind]) -> Self {
+        if kinds.len() > 1 {
+            let name = self.worker_name.clone();
+            let suffixed = |role| format!("{} {role}", name.trim());
+            self.dreamer_name.get_or_insert_with(|| name.clone());
+            self.scribe_name.get_or_insert_with(|| suffixed("scribe"));
+            self.alchemist_name
+                .get_or_insert_with(|| suffixed("alchemist"));
+        }
+        self
+    }
+
     /// Jobs that are sampled at the same time.
     pub fn threads(&self) -> u32 {
         if self.extra_slow_worker {
@@ -138,22 +178,17 @@ impl Config {
         u64::from(self.max_power) * PIXELS_PER_POWER
     }
 
-    /// Whether the settings make sense.
+    /// Whether the settings make sense for a worker of these kinds.
     ///
     /// # Errors
     /// Every offending key with what it may be.
-    pub fn check(&self) -> Result<(), ConfigError> {
-        let mut wrong = Vec::new();
+    pub fn check(&self, kinds: &[WorkKind]) -> Result<(), ConfigError> {
+        let mut wrong = self.wrong_names(kinds);
         let mut require = |holds: bool, complaint: &str| {
             if !holds {
                 wrong.push(complaint.to_owned());
             }
         };
-        let name = self.dreamer_name().trim();
-        require(
-            !name.is_empty() && name.chars().count() <= MAX_NAME_CHARS,
-            "`dreamer_name` or `worker_name` must be 1 to 100 characters",
-        );
         require(
             self.api_key != ApiKey::anonymous(),
             "`api_key` must be a key of your own: the anonymous one may not run workers",
@@ -181,6 +216,37 @@ impl Config {
         } else {
             Err(ConfigError(wrong))
         }
+    }
+
+    fn wrong_names(&self, kinds: &[WorkKind]) -> Vec<String> {
+        if kinds.is_empty() {
+            return vec!["the worker needs an engine: without one it has no role".to_owned()];
+        }
+        let named = self.clone().named_for(kinds);
+        let mut wrong = Vec::new();
+        for (place, kind) in kinds.iter().enumerate() {
+            let (key, name) = (name_key(*kind), named.name(*kind).trim());
+            if name.is_empty() || name.chars().count() > MAX_NAME_CHARS {
+                wrong.push(format!(
+                    "`{key}` or `worker_name` must be 1 to 100 characters"
+                ));
+            }
+            let before = kinds.iter().take(place);
+            for other in before.filter(|other| named.name(**other).trim() == name) {
+                let other = name_key(*other);
+                wrong.push(format!("`{key}` and `{other}` must not be the same name"));
+            }
+        }
+        wrong
+    }
+}
+
+/// How the file calls the name in a role.
+fn name_key(kind: WorkKind) -> &'static str {
+    match kind {
+        WorkKind::Image => "dreamer_name",
+        WorkKind::Text => "scribe_name",
+        WorkKind::Interrogation => "alchemist_name",
     }
 }
 
@@ -263,7 +329,7 @@ mod tests {
     fn a_file_needs_a_key_and_a_name_only() {
         let config: Config =
             toml::from_str("api_key = 'k'\nworker_name = 'w'\nunknown = 1").unwrap();
-        assert_eq!(config.check(), Ok(()));
+        assert_eq!(config.check(&[WorkKind::Image]), Ok(()));
         assert_eq!(config.max_pixels(), 512 * 512);
         assert!(config.bridge_agent.starts_with("Ordu Worker:0."));
         assert!(config.bridge_agent.contains(":https://"));
@@ -280,7 +346,7 @@ mod tests {
             priority_usernames: vec!["nobody".to_owned()],
             ..Config::default()
         };
-        let wrong = config.check().unwrap_err().to_string();
+        let wrong = config.check(&[WorkKind::Image]).unwrap_err().to_string();
         for key in [
             "worker_name",
             "api_key",
@@ -318,5 +384,27 @@ mod tests {
             ..valid()
         };
         assert_eq!((valid().dreamer_name(), config.dreamer_name()), ("w", "d"));
+    }
+
+    #[test]
+    fn each_role_gets_a_name_of_its_own() {
+        let kinds = WorkKind::ALL;
+        let names = |config: Config| {
+            let named = config.named_for(&kinds);
+            kinds.map(|kind| named.name(kind).to_owned())
+        };
+        assert_eq!(names(valid()), ["w", "w scribe", "w alchemist"]);
+        assert_eq!(valid().named_for(&kinds[1..2]).scribe_name(), "w");
+        let clash = Config {
+            scribe_name: Some("w".to_owned()),
+            ..valid()
+        };
+        assert_eq!(valid().check(&kinds), Ok(()));
+        let wrong = clash.check(&kinds).unwrap_err().to_string();
+        assert!(
+            wrong.contains("`scribe_name` and `dreamer_name`"),
+            "{wrong}"
+        );
+        assert!(valid().check(&[]).is_err());
     }
 }

@@ -16,6 +16,7 @@ use crate::encode::webp;
 use crate::generate::{GenerateError, Meter, generate};
 use crate::inputs::{Inputs, Larder};
 use crate::report::Reports;
+use crate::role::{End, Order, Verdict};
 use crate::status::{Board, Stage};
 use crate::{Level, Shutdown, Timing};
 
@@ -35,48 +36,6 @@ pub(crate) struct Workshop {
     pub(crate) timing: Timing,
     /// In lower case.
     pub(crate) blacklist: Vec<String>,
-}
-
-/// A job as it was popped.
-pub(crate) struct Order {
-    /// Has at least one id.
-    pub(crate) job: ImageJob,
-    /// The first id.
-    pub(crate) id: JobId,
-    pub(crate) limits: Limits,
-    /// When it was asked for: the horde's clock starts no earlier.
-    pub(crate) popped: Instant,
-    /// Given back when the engine is done, so that the next job can be popped.
-    pub(crate) slot: OwnedSemaphorePermit,
-}
-
-/// What became of a job.
-#[derive(Debug)]
-pub(crate) struct End {
-    pub(crate) id: JobId,
-    pub(crate) model: String,
-    pub(crate) verdict: Verdict,
-    /// How long the engine took, if it was done.
-    pub(crate) sampled: Option<Duration>,
-    /// Pictures that the horde has.
-    pub(crate) pictures: u64,
-    /// In kudos.
-    pub(crate) reward: f64,
-}
-
-/// Who is to blame.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Verdict {
-    /// Nobody: every picture was delivered.
-    Done,
-    /// The engine, with this model.
-    ModelFailed(String),
-    /// Something else on this side.
-    Failed(String),
-    /// Nobody: it was handed back on purpose.
-    HandedBack(&'static str),
-    /// The horde had given it up.
-    Lost,
 }
 
 /// Why a job is given up before there are pictures.
@@ -99,28 +58,22 @@ struct Made {
     sampled: Duration,
 }
 
-/// Does a job and hands it back.
-pub(crate) async fn work(shop: Arc<Workshop>, order: Order) -> End {
+/// Does a job and hands it back. It has at least one id.
+pub(crate) async fn work(shop: Arc<Workshop>, order: Order<(ImageJob, Limits)>) -> End {
     let Order {
-        job,
-        id,
-        limits,
+        ticket,
         popped,
         slot,
     } = order;
-    let ttl = job.ttl.map_or(shop.timing.ttl, Duration::from_secs);
+    let (id, ttl) = (ticket.id, ticket.ttl);
+    let (job, limits) = ticket.job;
     let give_up = popped + ttl.saturating_sub(shop.timing.deadline_margin);
-    let made = shop
-        .make(
-            &job,
-            id,
-            Attempt {
-                limits,
-                give_up,
-                slot,
-            },
-        )
-        .await;
+    let attempt = Attempt {
+        limits,
+        give_up,
+        slot,
+    };
+    let made = shop.make(&job, id, attempt).await;
     if let Err(fault) = &made {
         shop.board.stage(id, Stage::Faulting);
         tracing::warn!(error = %fault, "a job is given up");
@@ -139,7 +92,7 @@ pub(crate) async fn work(shop: Arc<Workshop>, order: Order) -> End {
         model: job.model.unwrap_or_default(),
         verdict: verdict.unwrap_or_else(|| judge(&deliveries, missing)),
         sampled,
-        pictures: deliveries.iter().filter(|end| is_accepted(end)).count() as u64,
+        delivered: deliveries.iter().filter(|end| is_accepted(end)).count() as u64,
         reward: deliveries.iter().map(reward).sum(),
     }
 }

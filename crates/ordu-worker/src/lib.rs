@@ -5,7 +5,10 @@
 //! [`ordu_engine`]; it never sees a server from within, and what it decides (when to pop, what to
 //! offer, whether to try again) it decides in pure functions.
 //!
-//! The way of a job: [`run()`] pops it, `inputs` fetches its pictures while the job before it is being
+//! It works in several roles at once: a role (`role`) says what to offer, how to pop and how to do a
+//! job; the loop around it (`desk`) is the same for all. `dreamer` makes pictures.
+//!
+//! The way of a picture: its desk pops the job, `inputs` fetches its pictures while the job before it is being
 //! sampled, `bridge` turns its payload into a task, `generate` lets the engine do it, `encode` makes
 //! WebP of it, `deliver` uploads and submits, and `job` joins these and submits a fault for every part
 //! that is not delivered.
@@ -15,6 +18,8 @@
 mod bridge;
 mod config;
 mod deliver;
+mod desk;
+mod dreamer;
 mod effort;
 mod encode;
 mod generate;
@@ -25,11 +30,12 @@ mod offer;
 mod pacing;
 mod report;
 mod retry;
+mod role;
 mod run;
 mod shutdown;
 mod status;
 
 pub use config::{Config, ConfigError, Timing};
-pub use run::{RunError, run};
+pub use run::{Engines, RunError, run};
 pub use shutdown::{Level, Shutdown};
 pub use status::{JobStatus, Phase, Stage, Status};

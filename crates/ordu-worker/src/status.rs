@@ -1,9 +1,10 @@
 //! What a worker is doing, for whoever watches it.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use ordu_api::JobId;
-use ordu_api::worker::WorkerMessage;
+use ordu_api::worker::{WorkKind, WorkerMessage};
 use tokio::sync::watch;
 
 /// How many messages of the horde are kept.
@@ -12,11 +13,13 @@ const MAX_MESSAGES: usize = 50;
 /// A worker at one moment. It travels over a `watch` channel: whoever looks sees the newest.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Status {
-    /// What it does as a whole.
+    /// What it does as a whole: what its liveliest role does.
     pub phase: Phase,
+    /// What it does in each of its roles.
+    pub roles: BTreeMap<WorkKind, Phase>,
     /// The jobs it has, oldest first.
     pub jobs: Vec<JobStatus>,
-    /// Jobs whose every picture was delivered.
+    /// Jobs whose every result was delivered.
     pub done: u64,
     /// Jobs that failed, wholly or partly, and were handed back.
     pub faulted: u64,
@@ -24,6 +27,10 @@ pub struct Status {
     pub lost: u64,
     /// Pictures that were delivered.
     pub pictures: u64,
+    /// Texts that were delivered.
+    pub texts: u64,
+    /// Forms of alchemy that were delivered.
+    pub forms: u64,
     /// Rewards since the start, in kudos.
     pub kudos: f64,
     /// The name of the last thing that went wrong.
@@ -46,10 +53,28 @@ pub enum Phase {
     Paused(Duration),
     /// No model is left that it could offer.
     NothingToOffer,
+    /// It does not pop, because its engine is not there. With the reason.
+    NoEngine(String),
     /// It finishes what it popped.
     Draining,
     /// It is done.
     Stopped,
+}
+
+impl Phase {
+    /// How lively it is.
+    fn rank(&self) -> u8 {
+        match self {
+            Self::Stopped => 0,
+            Self::Draining => 1,
+            Self::Starting => 2,
+            Self::NoEngine(_) => 3,
+            Self::NothingToOffer => 4,
+            Self::Paused(_) => 5,
+            Self::Maintenance(_) => 6,
+            Self::Serving => 7,
+        }
+    }
 }
 
 /// One job.
@@ -57,10 +82,12 @@ pub enum Phase {
 pub struct JobStatus {
     /// The first of its ids.
     pub id: JobId,
+    /// What kind of work it is.
+    pub kind: WorkKind,
     /// With which model.
     pub model: String,
-    /// Pictures to make.
-    pub pictures: usize,
+    /// Pictures, texts or forms to make.
+    pub parts: usize,
     /// Where it is.
     pub stage: Stage,
 }
@@ -85,29 +112,43 @@ pub enum Stage {
     Faulting,
 }
 
-/// The writing side of [`Status`].
+/// The writing side of [`Status`], for one role.
 #[derive(Debug)]
-pub(crate) struct Board(watch::Sender<Status>);
+pub(crate) struct Board {
+    status: watch::Sender<Status>,
+    kind: WorkKind,
+}
 
 impl Board {
-    pub(crate) fn new(status: watch::Sender<Status>) -> Self {
-        Self(status)
+    pub(crate) fn new(status: watch::Sender<Status>, kind: WorkKind) -> Self {
+        let board = Self { status, kind };
+        board.phase(Phase::Starting);
+        board
     }
 
     pub(crate) fn snapshot(&self) -> Status {
-        self.0.borrow().clone()
+        self.status.borrow().clone()
     }
 
     pub(crate) fn update(&self, change: impl FnOnce(&mut Status)) {
-        self.0.send_modify(change);
+        self.status.send_modify(change);
     }
 
+    /// What this role does now.
     pub(crate) fn phase(&self, phase: Phase) {
-        self.0.send_if_modified(|status| {
-            let changes = status.phase != phase;
-            status.phase = phase;
+        self.status.send_if_modified(|status| {
+            let changes = status.roles.get(&self.kind) != Some(&phase);
+            status.roles.insert(self.kind, phase);
+            let liveliest = status.roles.values().max_by_key(|phase| phase.rank());
+            status.phase = liveliest.cloned().unwrap_or_default();
             changes
         });
+    }
+
+    /// What this role did until now.
+    pub(crate) fn phase_now(&self) -> Phase {
+        let status = self.status.borrow();
+        status.roles.get(&self.kind).cloned().unwrap_or_default()
     }
 
     pub(crate) fn error(&self, error: impl Into<String>) {
@@ -124,7 +165,7 @@ impl Board {
     }
 
     pub(crate) fn stage_of(&self, id: JobId) -> Option<Stage> {
-        let status = self.0.borrow();
+        let status = self.status.borrow();
         let job = status.jobs.iter().find(|job| job.id == id)?;
         Some(job.stage)
     }
@@ -136,9 +177,9 @@ impl Board {
     /// Jobs with this model that the engine has not finished.
     pub(crate) fn unfinished(&self, model: &str) -> usize {
         let waits = |stage| !matches!(stage, Stage::Delivering | Stage::Faulting);
-        let jobs = &self.0.borrow().jobs;
+        let jobs = &self.status.borrow().jobs;
         jobs.iter()
-            .filter(|job| job.model == model && waits(job.stage))
+            .filter(|job| job.kind == self.kind && job.model == model && waits(job.stage))
             .count()
     }
 
@@ -165,8 +206,22 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_liveliest_role_is_what_the_worker_does() {
+        let status = watch::Sender::new(Status::default());
+        let dreamer = Board::new(status.clone(), WorkKind::Image);
+        let scribe = Board::new(status.clone(), WorkKind::Text);
+        assert_eq!(status.borrow().phase, Phase::Starting);
+        scribe.phase(Phase::Serving);
+        dreamer.phase(Phase::NothingToOffer);
+        assert_eq!(status.borrow().phase, Phase::Serving);
+        scribe.phase(Phase::Stopped);
+        assert_eq!(status.borrow().phase, Phase::NothingToOffer);
+        assert_eq!(scribe.phase_now(), Phase::Stopped);
+    }
+
+    #[test]
     fn a_message_is_heard_once_and_few_are_kept() {
-        let board = Board::new(watch::Sender::new(Status::default()));
+        let board = Board::new(watch::Sender::new(Status::default()), WorkKind::Image);
         let message = |id: usize| WorkerMessage {
             id: id.to_string(),
             message: "m".to_owned(),

@@ -134,7 +134,7 @@ async fn the_status_shows_where_a_job_is() {
         .await;
     let shown = &status.jobs[0];
     assert_eq!(
-        (shown.id.to_string(), shown.model.as_str(), shown.pictures),
+        (shown.id.to_string(), shown.model.as_str(), shown.parts),
         (id(1), "test", 2)
     );
     rig.engine.release();

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use ordu_api::ApiKey;
+use ordu_api::worker::WorkKind;
 use ordu_worker::{Config, Level, Phase, RunError, Shutdown, Status};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -25,12 +26,14 @@ const LOCAL_NAME: &str = "This machine";
 
 pub(crate) async fn run(args: Work) -> Result<Exit> {
     let config = config(&args)?;
-    config.check().context("the worker cannot start")?;
+    config
+        .check(&[WorkKind::Image])
+        .context("the worker cannot start")?;
     let engine = super::host::start(args.models_dir.as_deref())?;
     let mut signals = Signals::listen()?;
     let shutdown = Shutdown::new();
     let (status, seen) = watch::channel(Status::default());
-    let work = ordu_worker::run(config, engine, shutdown.clone(), status);
+    let work = ordu_worker::run(config, engine.into(), shutdown.clone(), status);
     tokio::pin!(work);
     let ended = loop {
         tokio::select! {
@@ -115,7 +118,12 @@ impl LocalWorker {
         let shutdown = Shutdown::new();
         let (sender, status) = watch::channel(Status::default());
         let mut running = JoinSet::new();
-        running.spawn(ordu_worker::run(config, engine, shutdown.clone(), sender));
+        running.spawn(ordu_worker::run(
+            config,
+            engine.into(),
+            shutdown.clone(),
+            sender,
+        ));
         Ok(Self {
             shutdown,
             running,

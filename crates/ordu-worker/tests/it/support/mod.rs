@@ -75,7 +75,7 @@ impl Rig {
         let mut worker = JoinSet::new();
         worker.spawn(ordu_worker::run(
             config,
-            engine.clone(),
+            engine.clone().into(),
             shutdown.clone(),
             sender,
         ));

@@ -1,0 +1,138 @@
+//! The image worker as a role.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ordu_api::image::{ImageJob, ImagePop};
+use ordu_api::worker::WorkKind;
+use ordu_client::{Error, Fetcher, Trust};
+use ordu_engine::{Capabilities, Engine, Limits};
+use tokio::sync::Semaphore;
+
+use crate::Config;
+use crate::effort::effort;
+use crate::inputs::Larder;
+use crate::job::{Workshop, work};
+use crate::offer::{allowed_models, image_offer};
+use crate::report::Reports;
+use crate::role::{Answer, End, Office, Order, Role, Room, Ticket};
+
+/// Makes pictures.
+pub(crate) struct Dreamer {
+    config: Config,
+    shop: Arc<Workshop>,
+}
+
+impl Dreamer {
+    pub(crate) fn new(
+        config: &Config,
+        engine: Arc<dyn Engine>,
+        office: &Office,
+    ) -> Result<Self, Error> {
+        let shop = Workshop {
+            larder: larder(config, office)?,
+            horde: office.horde.clone(),
+            engine,
+            threads: Arc::new(Semaphore::new(config.threads() as usize)),
+            reports: Reports::default(),
+            board: office.board.clone(),
+            shutdown: office.shutdown.clone(),
+            timing: office.timing,
+            blacklist: words(&config.blacklist),
+        };
+        Ok(Self {
+            config: config.clone(),
+            shop: Arc::new(shop),
+        })
+    }
+}
+
+/// Where the pictures of jobs are had from.
+pub(crate) fn larder(config: &Config, office: &Office) -> Result<Larder, Error> {
+    let trust = Trust::horde(&office.horde);
+    let hosts = config.trusted_hosts.iter();
+    Ok(Larder {
+        fetcher: Fetcher::new(&office.horde)?,
+        trust: hosts.fold(trust, |trust, url| trust.and(url)),
+        timing: office.timing,
+    })
+}
+
+impl Role for Dreamer {
+    type Ability = Capabilities;
+    type Offer = ImagePop;
+    type Job = (ImageJob, Limits);
+
+    fn kind(&self) -> WorkKind {
+        WorkKind::Image
+    }
+
+    fn room(&self) -> Room {
+        Room {
+            threads: self.config.threads(),
+            ahead: self.config.queue(),
+        }
+    }
+
+    async fn open(&self) {
+        let Some(engine) = self.ability().await else {
+            return;
+        };
+        let offered = allowed_models(&self.config, &engine);
+        tracing::info!(models = offered.len(), "the image worker starts");
+        for model in &self.config.models_to_load {
+            if engine.model(model).is_none() {
+                tracing::warn!(model, "the engine has no model of this name");
+            }
+        }
+    }
+
+    async fn ability(&self) -> Option<Capabilities> {
+        let engine = self.shop.engine.clone();
+        // It fails only if the engine panicked.
+        tokio::task::spawn_blocking(move || engine.capabilities())
+            .await
+            .ok()
+    }
+
+    fn offer(&self, ability: &Capabilities, may_offer: &dyn Fn(&str) -> bool) -> Option<ImagePop> {
+        image_offer(&self.config, ability, may_offer)
+    }
+
+    fn models(offer: &ImagePop) -> &[String] {
+        &offer.models
+    }
+
+    async fn pop(
+        &self,
+        offer: &ImagePop,
+        ability: Capabilities,
+    ) -> Result<Answer<Self::Job>, Error> {
+        let mut job = self.shop.horde.pop_image(offer).await?;
+        let messages = std::mem::take(&mut job.messages);
+        let skipped = std::mem::take(&mut job.skipped);
+        let ticket = job.ids.first().copied().map(|id| Ticket {
+            id,
+            model: job.model.clone().unwrap_or_default(),
+            parts: job.ids.len(),
+            effort: effort(&job.payload, job.ids.len()),
+            ttl: job.ttl.map_or(self.shop.timing.ttl, Duration::from_secs),
+            job: (job, ability.limits),
+        });
+        Ok(Answer {
+            ticket,
+            messages,
+            skipped,
+        })
+    }
+
+    async fn work(self: Arc<Self>, order: Order<Self::Job>) -> End {
+        work(self.shop.clone(), order).await
+    }
+}
+
+/// The words of a blacklist as they are compared.
+pub(crate) fn words(blacklist: &[String]) -> Vec<String> {
+    let words = blacklist.iter().map(|word| word.trim().to_lowercase());
+    words.filter(|word| !word.is_empty()).collect()
+}
