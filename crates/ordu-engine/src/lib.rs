@@ -3,7 +3,10 @@
 //! One trait, [`Engine`], and what goes through it: an [`ImageTask`] in, [`Picture`]s out,
 //! [`Step`]s in between. [`NativeEngine`] is the implementation that needs nothing but this crate.
 //!
-//! This crate knows tensors, model files and images. It knows no network, no queue, no user and no
+//! Texts have a trait of their own, [`TextEngine`]. `remote` holds the engines that are other
+//! programs; nothing outside of it knows a network.
+//!
+//! This crate knows tensors, model files, images and texts. It knows no horde, no queue, no user and no
 //! currency, and it never decides what a request may ask for: it takes numbers as they are given
 //! and refuses only what cannot be computed.
 //!
@@ -33,17 +36,21 @@
     reason = "x, y, z, q, k and v are what the papers call them"
 )]
 
+mod alchemy;
 mod engine;
 mod error;
 pub mod gates;
 mod host;
 mod models;
 pub mod native;
+pub mod remote;
 mod sampler;
 mod task;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
+mod text;
 
+pub use alchemy::{AlchemyEngine, Answer, NativeAlchemy};
 pub use engine::{Capabilities, Engine, Held, Holdings, Limits, Place, ProgressSink, Quiet, Step};
 pub use error::EngineError;
 pub use host::{HostTiming, HostedEngine, serve};
@@ -51,3 +58,4 @@ pub use models::{Baseline, Fit, ModelInfo, Origin, Prediction};
 pub use native::{NativeEngine, NativeOptions};
 pub use sampler::{Sampler, Schedule};
 pub use task::{ImageTask, Mode, NoiseSource, Picture, Source};
+pub use text::{Finish, Format, Sampling, Text, TextCapabilities, TextEngine, TextError, TextTask};

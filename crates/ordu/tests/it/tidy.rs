@@ -135,6 +135,24 @@ fn foreign_crates_stay_where_they_belong() {
 }
 
 #[test]
+fn the_engine_reaches_out_in_one_place_only() {
+    let engine = Path::new(env!("CARGO_MANIFEST_DIR")).join("../ordu-engine/src");
+    let mut files = Vec::new();
+    collect(&engine, &mut files);
+    let outside = files
+        .iter()
+        .filter(|file| !file.starts_with(engine.join("remote")));
+    for file in outside {
+        let text = fs::read_to_string(file).unwrap();
+        assert!(
+            !text.contains("reqwest") && !text.contains("std::net"),
+            "{} must not know a network: that is for `remote`",
+            file.display()
+        );
+    }
+}
+
+#[test]
 fn modules_fit_a_reader() {
     const MOST_LINES: usize = 800;
     for file in sources() {

@@ -1,0 +1,10 @@
+//! Engines that are other programs, reached over the network. Only the modules below this one know
+//! how to get there.
+
+pub mod kobold;
+pub mod openai;
+
+mod backend;
+mod probe;
+
+pub use backend::{RemoteOptions, RemoteTiming};

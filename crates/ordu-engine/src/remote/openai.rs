@@ -1,0 +1,554 @@
+//! Programs that speak like OpenAI's: llama.cpp, vLLM, Aphrodite, TabbyAPI, KoboldCpp, Ollama,
+//! text-generation-webui and others.
+//!
+//! Texts are streamed, so that a program that hangs is noticed. Stop sequences belong into the text.
+//! Only programs that keep them are told of them; with all others we watch the stream and close it, which
+//! ends their work as well.
+//!
+//! # Source
+//! `worker.md` § 5.2, and OpenAI's public API reference (completions, chat completions, streaming).
+
+use std::time::Duration;
+
+use reqwest::Response;
+use reqwest::header::CONTENT_TYPE;
+use serde_json::{Map, Value, json};
+use tokio::runtime::Handle;
+use tokio::time::timeout;
+
+use super::backend::{Backend, Failure, Memory, RemoteOptions, broken, read_json};
+use super::probe::{self, Family, Found};
+use crate::{Finish, ProgressSink, Step, Text, TextCapabilities, TextEngine, TextError, TextTask};
+
+/// The longest event of a stream.
+const MAX_EVENT_BYTES: usize = 1 << 20;
+
+/// The longest text.
+const MAX_TEXT_BYTES: usize = 4 << 20;
+
+/// How a prompt is put to the program.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OpenAiMode {
+    /// As it is (`/v1/completions`).
+    #[default]
+    Completions,
+    /// As what a user says (`/v1/chat/completions`), for programs that know nothing else.
+    Chat,
+}
+
+impl OpenAiMode {
+    fn path(self) -> &'static str {
+        match self {
+            Self::Completions => "v1/completions",
+            Self::Chat => "v1/chat/completions",
+        }
+    }
+}
+
+/// An engine that has such a program do the work.
+#[derive(Debug)]
+pub struct OpenAiEngine {
+    backend: Backend,
+    mode: OpenAiMode,
+    known: Memory<Found>,
+}
+
+impl OpenAiEngine {
+    /// An engine whose network lives on `runtime`. Nothing is sent yet.
+    ///
+    /// # Errors
+    ///
+    /// [`TextError::Setting`] if the address or the key cannot be used.
+    pub fn new(
+        options: &RemoteOptions,
+        mode: OpenAiMode,
+        runtime: Handle,
+    ) -> Result<Self, TextError> {
+        Ok(Self {
+            backend: Backend::new(options, runtime)?,
+            mode,
+            known: Memory::empty(),
+        })
+    }
+
+    fn found(&self) -> Result<Found, TextError> {
+        let look = || self.backend.block(probe::openai(&self.backend));
+        self.known.recall(&self.backend.timing, look)
+    }
+
+    async fn attempt(
+        &self,
+        body: &Value,
+        task: &TextTask,
+        progress: &dyn ProgressSink,
+    ) -> Result<Text, Failure> {
+        let timing = &self.backend.timing;
+        let sent = timeout(
+            timing.first_token,
+            self.backend.post(self.mode.path(), body),
+        );
+        let response = sent.await.map_err(|_| stalled(timing.first_token))??;
+        let mut writing = Writing::new(task);
+        if !is_stream(&response) {
+            writing.take(&read_json(response).await?)?;
+            return writing.finished();
+        }
+        let mut events = Events::new(response);
+        let mut patience = timing.first_token;
+        let mut tokens = 0;
+        while let Some(event) = timeout(patience, events.next())
+            .await
+            .map_err(|_| stalled(patience))??
+        {
+            if !writing.take(&event)? {
+                return writing.finished();
+            }
+            patience = timing.stall;
+            tokens = task.max_length.min(tokens + 1);
+            progress.step(Step {
+                step: tokens,
+                of: task.max_length,
+                preview: None,
+            });
+        }
+        writing.finished()
+    }
+}
+
+impl TextEngine for OpenAiEngine {
+    fn capabilities(&self) -> Result<TextCapabilities, TextError> {
+        let found = self.found()?;
+        Ok(TextCapabilities {
+            model: found.model,
+            max_length: found.max_length,
+            max_context_length: found.max_context_length,
+            soft_prompts: found.soft_prompts,
+            engine: found.family.word(),
+            mode: "oai",
+        })
+    }
+
+    fn write(&self, task: &TextTask, progress: &dyn ProgressSink) -> Result<Text, TextError> {
+        let found = self.found()?;
+        let body = body(task, &found, self.mode);
+        let attempts = self.backend.retried(|| self.attempt(&body, task, progress));
+        let written = self.backend.run(progress, attempts);
+        if matches!(written, Err(TextError::Unavailable { .. })) {
+            self.known.forget();
+        }
+        let Text { text, finish } = written?;
+        let formatted = task.format.apply(&task.prompt, &text);
+        // A text that formatting leaves nothing of is better than none.
+        let text = if formatted.is_empty() {
+            text
+        } else {
+            formatted
+        };
+        Ok(Text { text, finish })
+    }
+}
+
+/// What programs call what. The first member is that of OpenAI, which everybody knows.
+struct Word<'a> {
+    name: &'a str,
+    value: Value,
+    known_by: &'a [Family],
+}
+
+/// Programs that take nearly everything.
+const RICH: &[Family] = &[
+    Family::KoboldCpp,
+    Family::TabbyApi,
+    Family::TextGenerationWebui,
+    Family::Aphrodite,
+];
+
+/// Those and vLLM and llama.cpp, which take what is common.
+const COMMON: &[Family] = &[
+    Family::KoboldCpp,
+    Family::TabbyApi,
+    Family::TextGenerationWebui,
+    Family::Aphrodite,
+    Family::Vllm,
+    Family::LlamaCpp,
+];
+
+/// Programs that take llama.cpp's names too.
+const LLAMA: &[Family] = &[Family::LlamaCpp];
+
+/// Programs that cut a prompt where they are told, and keep stop sequences if they are told.
+const SERVERS: &[Family] = &[Family::Vllm, Family::Aphrodite];
+
+/// The body of a call. A program that is not known gets OpenAI's members only.
+fn body(task: &TextTask, found: &Found, mode: OpenAiMode) -> Value {
+    let sampling = &task.sampling;
+    let mut body = Map::new();
+    body.insert("model".into(), found.model.clone().into());
+    match mode {
+        OpenAiMode::Completions => body.insert("prompt".into(), task.prompt.clone().into()),
+        OpenAiMode::Chat => body.insert(
+            "messages".into(),
+            json!([{"role": "user", "content": task.prompt}]),
+        ),
+    };
+    body.insert("max_tokens".into(), task.max_length.into());
+    body.insert("stream".into(), true.into());
+    let mut put = |name: &str, value: Value| {
+        if !value.is_null() {
+            body.insert(name.to_owned(), value);
+        }
+    };
+    put("temperature", json!(sampling.temperature));
+    put("top_p", json!(sampling.top_p));
+    put("seed", json!(task.seed));
+    for word in words(task) {
+        if word.known_by.contains(&found.family) {
+            put(word.name, word.value);
+        }
+    }
+    Value::Object(body)
+}
+
+fn words(task: &TextTask) -> Vec<Word<'static>> {
+    let sampling = &task.sampling;
+    let heat = sampling.temperature.unwrap_or(1.0);
+    let range = sampling.dynatemp_range.filter(|range| *range > 0.0);
+    let top_k = match sampling.top_k {
+        Some(0) => json!(-1),
+        other => json!(other),
+    };
+    let context = task.max_context_length.saturating_sub(task.max_length);
+    let stops = (!task.stop_sequence.is_empty()).then_some(&task.stop_sequence);
+    let word = |name, value, known_by| Word {
+        name,
+        value,
+        known_by,
+    };
+    vec![
+        word("top_k", top_k, COMMON),
+        word("min_p", json!(sampling.min_p), COMMON),
+        word("repetition_penalty", json!(sampling.rep_pen), RICH),
+        word(
+            "repetition_penalty",
+            json!(sampling.rep_pen),
+            &[Family::Vllm],
+        ),
+        word("repeat_penalty", json!(sampling.rep_pen), LLAMA),
+        word(
+            "repetition_penalty_range",
+            json!(sampling.rep_pen_range),
+            RICH,
+        ),
+        word("repeat_last_n", json!(sampling.rep_pen_range), LLAMA),
+        word("tfs", json!(sampling.tfs), RICH),
+        word("top_a", json!(sampling.top_a), RICH),
+        word("typical_p", json!(sampling.typical), RICH),
+        word("typical_p", json!(sampling.typical), LLAMA),
+        word("smoothing_factor", json!(sampling.smoothing_factor), RICH),
+        word(
+            "dynatemp_min",
+            json!(range.map(|by| (heat - by).max(0.0))),
+            RICH,
+        ),
+        word("dynatemp_max", json!(range.map(|by| heat + by)), RICH),
+        word(
+            "dynatemp_exponent",
+            json!(range.and(sampling.dynatemp_exponent)),
+            RICH,
+        ),
+        word("dynatemp_range", json!(range), LLAMA),
+        word(
+            "dynatemp_exponent",
+            json!(range.and(sampling.dynatemp_exponent)),
+            LLAMA,
+        ),
+        word(
+            "use_default_badwordsids",
+            json!(sampling.use_default_badwordsids),
+            &[Family::Aphrodite],
+        ),
+        word("truncate_prompt_tokens", json!(context.max(1)), SERVERS),
+        word("stop", json!(stops), SERVERS),
+        word(
+            "include_stop_str_in_output",
+            json!(stops.map(|_| true)),
+            SERVERS,
+        ),
+    ]
+}
+
+/// A text that grows.
+struct Writing<'a> {
+    stops: Vec<&'a str>,
+    text: String,
+    finish: Option<Finish>,
+}
+
+impl<'a> Writing<'a> {
+    fn new(task: &'a TextTask) -> Self {
+        let stops = task.stop_sequence.iter().map(String::as_str);
+        Self {
+            stops: stops.filter(|stop| !stop.is_empty()).collect(),
+            text: String::new(),
+            finish: None,
+        }
+    }
+
+    /// Takes an event or a whole answer; says whether more may come.
+    fn take(&mut self, event: &Value) -> Result<bool, Failure> {
+        // What it says of it may repeat the prompt.
+        if event.get("error").is_some_and(|error| !error.is_null()) {
+            return Err(Failure::Passing("it broke off with an error".to_owned()));
+        }
+        let Some(choice) = event.pointer("/choices/0") else {
+            // Some programs end with what it took.
+            return Ok(true);
+        };
+        let places = ["/text", "/delta/content", "/message/content"];
+        let piece = places
+            .iter()
+            .find_map(|place| choice.pointer(place)?.as_str());
+        let before = self.text.len();
+        self.text.push_str(piece.unwrap_or_default());
+        if self.text.len() > MAX_TEXT_BYTES {
+            return Err(Failure::Final(TextError::Refused {
+                reason: "it writes without end".to_owned(),
+            }));
+        }
+        if let Some(end) = self.stopped(before) {
+            self.text.truncate(end);
+            self.finish = Some(Finish::Stop);
+            return Ok(false);
+        }
+        match choice.get("finish_reason").and_then(Value::as_str) {
+            Some("length") => self.finish = Some(Finish::Length),
+            Some("stop" | "eos" | "stop_str") => {
+                self.finish = Some(Finish::Stop);
+                self.keep_reported(choice);
+            }
+            Some(_) => self.finish = Some(Finish::Unknown),
+            None => {}
+        }
+        Ok(true)
+    }
+
+    /// Where the first stop sequence ends that reaches into what is new.
+    fn stopped(&self, before: usize) -> Option<usize> {
+        let longest = self.stops.iter().map(|stop| stop.len()).max()?;
+        let mut from = before.saturating_sub(longest);
+        while !self.text.is_char_boundary(from) {
+            from -= 1;
+        }
+        let new = self.text.get(from..)?;
+        let ends = self.stops.iter().filter_map(|stop| {
+            let at = new.find(stop)?;
+            Some((at, from + at + stop.len()))
+        });
+        ends.min().map(|(_, end)| end)
+    }
+
+    /// A program that took a stop sequence away and says which gets it put back.
+    fn keep_reported(&mut self, choice: &Value) {
+        let names = ["stop_reason", "matched_stop", "stop_str", "stopping_word"];
+        let told = names.iter().find_map(|name| choice.get(*name)?.as_str());
+        if let Some(stop) = told
+            && self.stops.contains(&stop)
+            && !self.text.ends_with(stop)
+        {
+            self.text.push_str(stop);
+        }
+    }
+
+    /// The text, if there is one or the program says that there is nothing to write.
+    fn finished(self) -> Result<Text, Failure> {
+        match self.finish {
+            Some(Finish::Stop) => {}
+            None if self.text.is_empty() => {
+                return Err(Failure::Passing("the answer has no text".to_owned()));
+            }
+            _ if self.text.is_empty() => return Err(Failure::Final(TextError::Empty)),
+            _ => {}
+        }
+        Ok(Text {
+            text: self.text,
+            finish: self.finish.unwrap_or(Finish::Unknown),
+        })
+    }
+}
+
+fn is_stream(response: &Response) -> bool {
+    let kind = response.headers().get(CONTENT_TYPE);
+    kind.and_then(|kind| kind.to_str().ok())
+        .is_some_and(|kind| kind.starts_with("text/event-stream"))
+}
+
+fn stalled(after: Duration) -> Failure {
+    Failure::Final(TextError::Stalled {
+        seconds: after.as_secs(),
+    })
+}
+
+/// The events of a stream, each a JSON document.
+///
+/// # Source
+/// The WHATWG's HTML standard, server-sent events; `[DONE]` is OpenAI's.
+struct Events {
+    response: Response,
+    buffer: Vec<u8>,
+    ended: bool,
+}
+
+impl Events {
+    fn new(response: Response) -> Self {
+        Self {
+            response,
+            buffer: Vec::new(),
+            ended: false,
+        }
+    }
+
+    async fn next(&mut self) -> Result<Option<Value>, Failure> {
+        loop {
+            while let Some(end) = self.buffer.iter().position(|byte| *byte == b'\n') {
+                let line: Vec<u8> = self.buffer.drain(..=end).collect();
+                match data(&line) {
+                    Some(b"[DONE]") => return Ok(None),
+                    Some(document) => return parse(document).map(Some),
+                    None => {}
+                }
+            }
+            if self.ended {
+                return Ok(None);
+            }
+            let more = self.response.chunk().await;
+            if let Some(chunk) = more.map_err(|error| broken(&error))? {
+                self.buffer.extend_from_slice(&chunk);
+            } else {
+                // The last line may lack its end.
+                self.ended = true;
+                self.buffer.push(b'\n');
+            }
+            if self.buffer.len() > MAX_EVENT_BYTES {
+                return Err(Failure::Passing("an event is too long".to_owned()));
+            }
+        }
+    }
+}
+
+/// What a line carries, if it carries data.
+fn data(line: &[u8]) -> Option<&[u8]> {
+    let data = line.strip_prefix(b"data:")?.trim_ascii();
+    (!data.is_empty()).then_some(data)
+}
+
+fn parse(document: &[u8]) -> Result<Value, Failure> {
+    serde_json::from_slice(document).map_err(|_| Failure::Passing("an event is no JSON".to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn task(stops: &[&str]) -> TextTask {
+        TextTask {
+            prompt: "p".to_owned(),
+            max_length: 20,
+            max_context_length: 100,
+            stop_sequence: stops.iter().map(|stop| (*stop).to_owned()).collect(),
+            ..TextTask::default()
+        }
+    }
+
+    fn written(task: &TextTask, events: &[Value]) -> Result<Text, Failure> {
+        let mut writing = Writing::new(task);
+        for event in events {
+            if !writing.take(event)? {
+                break;
+            }
+        }
+        writing.finished()
+    }
+
+    fn piece(text: &str) -> Value {
+        json!({"choices": [{"text": text}]})
+    }
+
+    #[test]
+    fn a_stop_sequence_across_pieces_ends_the_text_and_stays() {
+        let stopping = task(&["\nUser:", "END"]);
+        let pieces = ["Hé", "llo\nUs", "er: more END"].map(piece);
+        let text = written(&stopping, &pieces).unwrap();
+        assert_eq!(
+            (text.text.as_str(), text.finish),
+            ("Héllo\nUser:", Finish::Stop)
+        );
+    }
+
+    #[test]
+    fn a_reported_stop_sequence_is_put_back_once() {
+        let stopping = task(&["END"]);
+        let end = |text| json!({"choices": [{"text": text, "finish_reason": "stop", "stop_reason": "END"}]});
+        assert_eq!(written(&stopping, &[end("a")]).unwrap().text, "aEND");
+        assert_eq!(written(&stopping, &[end("aEND")]).unwrap().text, "aEND");
+    }
+
+    #[test]
+    fn nothing_is_a_text_only_if_the_program_says_so() {
+        let end = |reason| json!({"choices": [{"text": "", "finish_reason": reason}]});
+        let any = task(&[]);
+        assert_eq!(written(&any, &[end("stop")]).unwrap().text, "");
+        assert!(matches!(
+            written(&any, &[end("length")]),
+            Err(Failure::Final(TextError::Empty))
+        ));
+        assert!(matches!(written(&any, &[]), Err(Failure::Passing(_))));
+    }
+
+    fn members(family: Family) -> Map<String, Value> {
+        let mut task = task(&["x"]);
+        task.sampling.temperature = Some(0.5);
+        task.sampling.top_k = Some(0);
+        task.sampling.rep_pen = Some(1.1);
+        task.sampling.dynatemp_range = Some(0.25);
+        task.seed = Some(7);
+        let found = Found {
+            family,
+            model: "m".to_owned(),
+            max_length: None,
+            max_context_length: None,
+            soft_prompts: Vec::new(),
+        };
+        let body = body(&task, &found, OpenAiMode::Completions);
+        body.as_object().unwrap().clone()
+    }
+
+    #[test]
+    fn each_program_gets_the_words_it_knows() {
+        let names: Vec<_> = members(Family::Unknown).keys().cloned().collect();
+        let standard = [
+            "max_tokens",
+            "model",
+            "prompt",
+            "seed",
+            "stream",
+            "temperature",
+        ];
+        let sorted: std::collections::BTreeSet<_> = names.iter().map(String::as_str).collect();
+        assert_eq!(sorted.into_iter().collect::<Vec<_>>(), standard);
+        let aphrodite = members(Family::Aphrodite);
+        for (name, value) in [
+            ("top_k", json!(-1)),
+            ("repetition_penalty", json!(1.1)),
+            ("dynatemp_min", json!(0.25)),
+            ("dynatemp_max", json!(0.75)),
+            ("truncate_prompt_tokens", json!(80)),
+            ("stop", json!(["x"])),
+            ("include_stop_str_in_output", json!(true)),
+        ] {
+            assert_eq!(aphrodite.get(name), Some(&value), "{name}");
+        }
+        let llama = members(Family::LlamaCpp);
+        assert_eq!(llama.get("repeat_penalty"), Some(&json!(1.1)));
+        assert!(!llama.contains_key("repetition_penalty"));
+    }
+}
