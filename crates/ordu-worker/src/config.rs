@@ -76,6 +76,13 @@ pub struct Config {
     /// Addresses, such as `http://minio.lan:9000`, that source images may come from although they are
     /// private or not `https`. The horde itself and the store it uploads to need not be named.
     pub trusted_hosts: Vec<String>,
+    /// The longest text, in tokens, 16 to 16,384. Lowered to what the text engine can do.
+    pub max_length: u32,
+    /// The longest prompt and text together, in tokens, 80 to 1,048,576. Lowered in the same way.
+    pub max_context_length: u32,
+    /// Whether the text model's name carries its owner's behind it, so that requests can tell it from
+    /// the same model elsewhere.
+    pub branded_model: bool,
     /// Waits and limits. Not for the file.
     #[serde(skip)]
     pub timing: Timing,
@@ -107,6 +114,9 @@ impl Default for Config {
             extra_slow_worker: false,
             limit_max_steps: false,
             trusted_hosts: Vec::new(),
+            max_length: 80,
+            max_context_length: 1024,
+            branded_model: true,
             timing: Timing::default(),
         }
     }
@@ -201,6 +211,16 @@ impl Config {
             let complaint = format!("`{key}` must be 1 to {most}, not {value}");
             require((1..=most).contains(&value), &complaint);
         }
+        let length = format!("`max_length` must be 16 to 16384, not {}", self.max_length);
+        require((16..=16_384).contains(&self.max_length), &length);
+        let context = format!(
+            "`max_context_length` must be 80 to 1048576, not {}",
+            self.max_context_length
+        );
+        require(
+            (80..=1_048_576).contains(&self.max_context_length),
+            &context,
+        );
         let complaint = format!("`queue_size` must be 0 to 4, not {}", self.queue_size);
         require(self.queue_size <= 4, &complaint);
         require(
@@ -277,6 +297,8 @@ pub struct Timing {
     pub quarantine: Duration,
     /// How long before the end of its time a job that is not sampled yet is given up.
     pub deadline_margin: Duration,
+    /// The same for a text, which needs no encoding and no upload.
+    pub text_margin: Duration,
     /// The time of a job whose horde does not say.
     pub ttl: Duration,
     /// Before the second try of an upload, a submit or a download; doubles with each further one.
@@ -303,6 +325,7 @@ impl Default for Timing {
             failure_pause: Duration::from_mins(3),
             quarantine: Duration::from_hours(1),
             deadline_margin: Duration::from_secs(15),
+            text_margin: Duration::from_secs(5),
             ttl: Duration::from_secs(150),
             retry_first: Duration::from_secs(1),
             retry_last: Duration::from_secs(30),

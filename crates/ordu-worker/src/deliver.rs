@@ -4,7 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use ordu_api::JobId;
-use ordu_api::image::{ImageSubmit, Metadata, SubmitState, UPLOADED};
+use ordu_api::image::{ImageSubmit, Metadata, Reward, SubmitState, UPLOADED};
 use ordu_client::{Error, Horde};
 
 use crate::Timing;
@@ -12,10 +12,10 @@ use crate::pacing::jitter;
 use crate::retry::{Next, after_submit, after_upload, pause};
 
 /// What `generation` says in a fault, where anything but an empty text will do.
-const FAULTED: &str = "faulted";
+pub(crate) const FAULTED: &str = "faulted";
 
 /// The seed of a fault.
-const NO_SEED: i64 = -1;
+pub(crate) const NO_SEED: i64 = -1;
 
 /// One finished picture on its way back.
 #[derive(Debug)]
@@ -31,9 +31,9 @@ pub(crate) struct Parcel {
 /// How one part of a job ended.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Delivery {
-    /// The horde has the picture, for this many kudos if it said so.
+    /// The horde has the result, for this many kudos if it said so.
     Accepted(Option<f64>),
-    /// The horde knows that there will be no picture.
+    /// The horde knows that there will be none.
     Faulted,
     /// The horde had given the job up.
     Lost,
@@ -75,7 +75,7 @@ impl Courier<'_> {
             seed,
             gen_metadata: remarks,
         };
-        self.submit(&result).await
+        self.submit(id, &result).await
     }
 
     /// Tells the horde that there will be no picture.
@@ -87,13 +87,14 @@ impl Courier<'_> {
             seed: NO_SEED,
             gen_metadata: remarks,
         };
-        match self.submit(&result).await {
+        match self.submit(id, &result).await {
             Delivery::Accepted(_) => Delivery::Faulted,
             other => other,
         }
     }
 
-    async fn upload(self, url: &str, picture: Bytes) -> Result<(), Error> {
+    /// Brings a picture to where it belongs.
+    pub(crate) async fn upload(self, url: &str, picture: Bytes) -> Result<(), Error> {
         let mut tries = 0;
         loop {
             let error = match self.horde.upload(url, picture.clone()).await {
@@ -108,26 +109,34 @@ impl Courier<'_> {
         }
     }
 
-    async fn submit(self, result: &ImageSubmit) -> Delivery {
-        let mut tries = 0;
-        loop {
-            let error = match self.horde.submit_image(result).await {
-                Ok(reward) => return Delivery::Accepted(Some(reward.reward)),
-                Err(error) => error,
-            };
-            tries += 1;
-            let asked = match after_submit(&error, tries) {
-                Next::Delivered => return Delivery::Accepted(None),
-                Next::Lost | Next::TooSlow => return lost(&result.id, &error),
-                Next::GiveUp => return Delivery::Untold(error.to_string()),
-                Next::Again(asked) => asked,
-            };
-            tokio::time::sleep(pause(self.timing, tries, asked, jitter())).await;
-        }
+    async fn submit(self, id: JobId, result: &ImageSubmit) -> Delivery {
+        submitted(self.timing, id, || self.horde.submit_image(result)).await
     }
 }
 
-fn lost(id: &str, error: &Error) -> Delivery {
-    tracing::warn!(job.id = id, error = %error, "the horde had given a job up");
+/// Submits until the horde has it, wants it no more, or it will not work.
+pub(crate) async fn submitted<F>(timing: &Timing, id: JobId, submit: impl Fn() -> F) -> Delivery
+where
+    F: Future<Output = Result<Reward, Error>>,
+{
+    let mut tries = 0;
+    loop {
+        let error = match submit().await {
+            Ok(reward) => return Delivery::Accepted(Some(reward.reward)),
+            Err(error) => error,
+        };
+        tries += 1;
+        let asked = match after_submit(&error, tries) {
+            Next::Delivered => return Delivery::Accepted(None),
+            Next::Lost | Next::TooSlow => return lost(id, &error),
+            Next::GiveUp => return Delivery::Untold(error.to_string()),
+            Next::Again(asked) => asked,
+        };
+        tokio::time::sleep(pause(timing, tries, asked, jitter())).await;
+    }
+}
+
+fn lost(id: JobId, error: &Error) -> Delivery {
+    tracing::warn!(job.id = %id, error = %error, "the horde had given a job up");
     Delivery::Lost
 }

@@ -25,15 +25,25 @@ pub(crate) async fn generate(
     meter: Meter,
     held: impl Send + 'static,
 ) -> Result<Vec<Picture>, GenerateError> {
+    let made = on_a_thread(meter, held, move |meter| engine.run(task, meter)).await;
+    Ok(made.ok_or(GenerateError::Panicked)??)
+}
+
+/// Lets an engine work on a thread of its own; `None` if it panicked. `held` is as for [`generate`].
+pub(crate) async fn on_a_thread<T: Send + 'static>(
+    meter: Meter,
+    held: impl Send + 'static,
+    work: impl FnOnce(&Meter) -> T + Send + 'static,
+) -> Option<T> {
     let cancel = CancelOnDrop(meter.cancelled.clone());
     let running = tokio::task::spawn_blocking(move || {
-        let made = engine.run(task, &meter);
+        let made = work(&meter);
         drop(held);
         made
     });
-    let made = running.await.map_err(|_| GenerateError::Panicked)?;
+    let made = running.await.ok();
     drop(cancel);
-    Ok(made?)
+    made
 }
 
 /// Shows the progress of one job, and tells the engine when nobody wants it any more.

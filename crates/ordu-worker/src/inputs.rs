@@ -38,7 +38,7 @@ pub(crate) struct Inputs {
 
 /// Why a picture is missing, in the words of the protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Missing {
+pub(crate) enum Missing {
     Download,
     Parse,
 }
@@ -104,7 +104,8 @@ impl Larder {
         }
     }
 
-    async fn picture(&self, text: &str, trust: &Trust) -> Result<DynamicImage, Missing> {
+    /// One picture, by its address or as base64.
+    pub(crate) async fn picture(&self, text: &str, trust: &Trust) -> Result<DynamicImage, Missing> {
         let bytes = if text.starts_with("http") {
             self.download(text, trust).await?
         } else {

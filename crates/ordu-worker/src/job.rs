@@ -265,6 +265,15 @@ fn remarks_at(remarks: &[Metadata], place: usize, pictures: usize) -> Vec<Metada
     remarks.iter().cloned().chain(in_batch).collect()
 }
 
+/// Who hands a job back because the worker stops says so.
+pub(crate) fn drain_remark() -> Metadata {
+    Metadata {
+        kind: "information".to_owned(),
+        value: "see_ref".to_owned(),
+        reference: Some(DRAIN.to_owned()),
+    }
+}
+
 fn is_accepted(delivery: &Delivery) -> bool {
     matches!(delivery, Delivery::Accepted(_))
 }
@@ -300,12 +309,7 @@ impl Fault {
             self,
             Self::Stopping | Self::Generate(GenerateError::Engine(EngineError::Cancelled))
         );
-        let drain = || Metadata {
-            kind: "information".to_owned(),
-            value: "see_ref".to_owned(),
-            reference: Some(DRAIN.to_owned()),
-        };
-        stops.then(drain).into_iter().collect()
+        stops.then(drain_remark).into_iter().collect()
     }
 
     fn verdict(&self) -> Verdict {

@@ -6,7 +6,8 @@
 //! offer, whether to try again) it decides in pure functions.
 //!
 //! It works in several roles at once: a role (`role`) says what to offer, how to pop and how to do a
-//! job; the loop around it (`desk`) is the same for all. `dreamer` makes pictures.
+//! job; the loop around it (`desk`) is the same for all. `dreamer` makes pictures, `scribe` writes texts,
+//! `alchemist` answers forms.
 //!
 //! The way of a picture: its desk pops the job, `inputs` fetches its pictures while the job before it is being
 //! sampled, `bridge` turns its payload into a task, `generate` lets the engine do it, `encode` makes
@@ -15,6 +16,7 @@
 //!
 //! No prompt, picture or key is logged, at any level.
 
+mod alchemist;
 mod bridge;
 mod config;
 mod deliver;
@@ -32,6 +34,7 @@ mod report;
 mod retry;
 mod role;
 mod run;
+mod scribe;
 mod shutdown;
 mod status;
 

@@ -1,7 +1,8 @@
 //! What to offer in a pop: what the owner allows of what the engine can do. Pure.
 
 use ordu_api::image::ImagePop;
-use ordu_engine::Capabilities;
+use ordu_api::text::TextPop;
+use ordu_engine::{Capabilities, TextCapabilities};
 
 use crate::Config;
 
@@ -70,6 +71,74 @@ pub(crate) fn allowed_models(config: &Config, engine: &Capabilities) -> Vec<Stri
         .filter(|name| NAME_CHARS.contains(&name.chars().count()))
         .cloned()
         .collect()
+}
+
+/// The program whose agent names its engine and the way that is spoken to it.
+const CLASSIC_AGENT: &str = "AI Horde Worker";
+
+/// Between the name of a model and that of its owner.
+const BRAND: &str = "::";
+
+/// The offer of a text worker, or `None` if there is nothing to offer. `brand` is the owner's alias.
+pub(crate) fn text_offer(
+    config: &Config,
+    engine: &TextCapabilities,
+    brand: Option<&str>,
+    may_offer: impl Fn(&str) -> bool,
+) -> Option<TextPop> {
+    let mut model = model_name(&engine.model);
+    if let Some(alias) = brand {
+        model = format!("{model}{BRAND}{alias}");
+    }
+    if !NAME_CHARS.contains(&model.chars().count()) || !may_offer(&model) {
+        return None;
+    }
+    let lower = |own: u32, told: Option<u32>| i64::from(told.map_or(own, |told| own.min(told)));
+    Some(TextPop {
+        name: config.scribe_name().to_owned(),
+        priority_usernames: config.priority_usernames.clone(),
+        nsfw: config.nsfw,
+        models: vec![model],
+        bridge_agent: text_agent(&config.bridge_agent, engine),
+        threads: config.threads(),
+        require_upfront_kudos: config.require_upfront_kudos,
+        amount: 1,
+        extra_slow_worker: config.extra_slow_worker,
+        max_length: lower(config.max_length, engine.max_length),
+        max_context_length: lower(config.max_context_length, engine.max_context_length),
+        softprompts: engine.soft_prompts.clone(),
+    })
+}
+
+/// A model's name as hordes know it. A file is called by its name; without an organisation, the first
+/// `_` stands for the `/` behind it.
+fn model_name(told: &str) -> String {
+    let told = told.trim();
+    if told.starts_with("koboldcpp/") {
+        return told.to_owned();
+    }
+    let is_file = told.to_ascii_lowercase().ends_with(".gguf");
+    let name = if is_file {
+        let last = told.rsplit(['/', '\\']).next().unwrap_or(told);
+        last.get(..last.len() - ".gguf".len()).unwrap_or(last)
+    } else {
+        told.trim_matches('/')
+    };
+    if name.contains('/') {
+        name.to_owned()
+    } else {
+        name.replacen('_', "/", 1)
+    }
+}
+
+/// Hordes that judge text workers by their agent's name want to know what stands behind the classic one.
+fn text_agent(agent: &str, engine: &TextCapabilities) -> String {
+    let (name, rest) = agent.split_once(':').unwrap_or((agent, ""));
+    if name == CLASSIC_AGENT {
+        let TextCapabilities { engine, mode, .. } = engine;
+        return format!("{name}~{engine}~{mode}:{rest}");
+    }
+    agent.to_owned()
 }
 
 fn words(engine: &Capabilities) -> Vec<String> {
@@ -188,5 +257,47 @@ mod tests {
                 .iter()
                 .any(|word| word == "hires_fix" || word == "lora")
         );
+    }
+
+    fn writer(model: &str) -> TextCapabilities {
+        TextCapabilities {
+            model: model.to_owned(),
+            max_length: Some(64),
+            max_context_length: None,
+            soft_prompts: list(&["soft"]),
+            engine: "aphrodite",
+            mode: "oai",
+        }
+    }
+
+    #[test]
+    fn a_text_model_is_called_as_hordes_know_it() {
+        for (told, name) in [
+            ("org_name_v1", "org/name_v1"),
+            ("org/name_v1", "org/name_v1"),
+            ("koboldcpp/some_model", "koboldcpp/some_model"),
+            ("/models/dir/Some-Model.Q4.gguf", "Some-Model.Q4"),
+            ("plain", "plain"),
+        ] {
+            assert_eq!(model_name(told), name);
+        }
+    }
+
+    #[test]
+    fn a_text_offer_promises_no_more_than_the_engine_does() {
+        let config = Config {
+            worker_name: "w".to_owned(),
+            max_length: 100,
+            bridge_agent: "AI Horde Worker:26:x:y".to_owned(),
+            ..Config::default()
+        };
+        let offer = text_offer(&config, &writer("a/b"), Some("me#1"), |_| true).unwrap();
+        assert_eq!((offer.max_length, offer.max_context_length), (64, 1024));
+        assert_eq!(offer.models, ["a/b::me#1"]);
+        assert_eq!(offer.bridge_agent, "AI Horde Worker~aphrodite~oai:26:x:y");
+        assert_eq!(offer.softprompts, ["soft"]);
+        let ours = text_offer(&Config::default(), &writer("a/b"), None, |_| true).unwrap();
+        assert_eq!(ours.bridge_agent, Config::default().bridge_agent);
+        assert!(text_offer(&config, &writer("a/b"), None, |_| false).is_none());
     }
 }

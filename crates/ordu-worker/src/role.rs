@@ -12,6 +12,7 @@ use ordu_client::{Error, Horde};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
+use crate::deliver::Delivery;
 use crate::status::Board;
 use crate::{Shutdown, Timing};
 
@@ -119,6 +120,40 @@ pub(crate) struct End {
     pub(crate) delivered: u64,
     /// In kudos.
     pub(crate) reward: f64,
+}
+
+impl End {
+    /// Counts one part of a job whose parts are handed back one by one; the worst of them decides.
+    pub(crate) fn count(&mut self, made: Verdict, delivery: &Delivery) {
+        let verdict = match (made, delivery) {
+            (Verdict::Done, Delivery::Accepted(reward)) => {
+                self.delivered += 1;
+                self.reward += reward.unwrap_or_default();
+                Verdict::Done
+            }
+            (Verdict::Done, Delivery::Lost) => Verdict::Lost,
+            (Verdict::Done, Delivery::Untold(reason)) => Verdict::Failed(reason.clone()),
+            (Verdict::Done, Delivery::Faulted) => {
+                Verdict::Failed("a result could not be delivered".to_owned())
+            }
+            (failed, _) => failed,
+        };
+        if verdict.weight() > self.verdict.weight() {
+            self.verdict = verdict;
+        }
+    }
+}
+
+impl Verdict {
+    fn weight(&self) -> u8 {
+        match self {
+            Self::Done => 0,
+            Self::Lost => 1,
+            Self::HandedBack(_) => 2,
+            Self::Failed(_) => 3,
+            Self::ModelFailed(_) => 4,
+        }
+    }
 }
 
 /// Who is to blame.

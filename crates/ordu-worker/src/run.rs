@@ -2,16 +2,19 @@
 
 use std::sync::Arc;
 
+use futures::future::join3;
 use ordu_api::worker::WorkKind;
 use ordu_client::Horde;
-use ordu_engine::Engine;
+use ordu_engine::{AlchemyEngine, Engine, TextEngine};
 use tokio::sync::watch;
 
 use crate::Shutdown;
+use crate::alchemist::Alchemist;
 use crate::config::{Config, ConfigError};
 use crate::desk::Desk;
 use crate::dreamer::Dreamer;
 use crate::role::{Office, Role};
+use crate::scribe::Scribe;
 use crate::status::{Board, Status};
 
 /// What does the work: a role for each engine that is there.
@@ -19,13 +22,20 @@ use crate::status::{Board, Status};
 pub struct Engines {
     /// Makes pictures: the worker is a dreamer.
     pub image: Option<Arc<dyn Engine>>,
+    /// Writes texts: the worker is a scribe.
+    pub text: Option<Arc<dyn TextEngine>>,
+    /// Answer forms about pictures: the worker is an alchemist. Of several that know a form, the first
+    /// answers it.
+    pub alchemy: Vec<Arc<dyn AlchemyEngine>>,
 }
 
 impl Engines {
     /// The kinds of work that there is an engine for.
     pub fn kinds(&self) -> Vec<WorkKind> {
         let image = self.image.as_ref().map(|_| WorkKind::Image);
-        image.into_iter().collect()
+        let text = self.text.as_ref().map(|_| WorkKind::Text);
+        let alchemy = self.alchemy.first().map(|_| WorkKind::Interrogation);
+        image.into_iter().chain(text).chain(alchemy).collect()
     }
 }
 
@@ -33,6 +43,7 @@ impl<E: Engine + 'static> From<Arc<E>> for Engines {
     fn from(engine: Arc<E>) -> Self {
         Self {
             image: Some(engine),
+            ..Self::default()
         }
     }
 }
@@ -86,7 +97,24 @@ pub async fn run(
         }
         None => None,
     };
-    match at_work(dreamer).await {
+    let scribe = engines.text.map(|engine| {
+        let office = office(WorkKind::Text);
+        Desk::new(Scribe::new(&config, engine, &office), office)
+    });
+    let alchemist = if engines.alchemy.is_empty() {
+        None
+    } else {
+        let office = office(WorkKind::Interrogation);
+        let alchemist = Alchemist::new(&config, engines.alchemy, &office)?;
+        Some(Desk::new(alchemist, office))
+    };
+    let (first, second, third) = join3(
+        Box::pin(at_work(dreamer)),
+        Box::pin(at_work(scribe)),
+        Box::pin(at_work(alchemist)),
+    )
+    .await;
+    match first.or(second).or(third) {
         Some(reason) => Err(RunError::KeyRefused(reason)),
         None => Ok(status.borrow().clone()),
     }

@@ -2,3 +2,4 @@
 
 pub(crate) mod image;
 mod prompt;
+pub(crate) mod text;

@@ -6,10 +6,12 @@
     reason = "a test that cannot go on should stop there, and nobody uses a test"
 )]
 
+mod alchemist;
 mod deliver;
 mod fault;
 mod logs;
 mod pop;
+mod scribe;
 mod sources;
 mod stop;
 mod support;

@@ -43,6 +43,8 @@ pub struct Answer {
     pub status: u16,
     pub headers: Vec<(&'static str, String)>,
     pub body: Vec<u8>,
+    /// Whether more seems to come after the body, and never does.
+    pub hangs: bool,
 }
 
 impl Answer {
@@ -55,7 +57,15 @@ impl Answer {
             status,
             headers: Vec::new(),
             body,
+            hangs: false,
         }
+    }
+
+    /// The same, but more seems to come, until the other side has enough: then a `CLOSE` of the same
+    /// path is remembered.
+    pub fn hanging(mut self) -> Self {
+        self.hangs = true;
+        self
     }
 
     pub fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
@@ -80,6 +90,13 @@ pub struct TestServer {
 struct Log {
     seen: Mutex<Vec<Seen>>,
     count: watch::Sender<usize>,
+}
+
+impl Log {
+    fn push(&self, seen: Seen) {
+        self.seen.lock().unwrap().push(seen);
+        self.count.send_modify(|count| *count += 1);
+    }
 }
 
 impl TestServer {
@@ -136,10 +153,20 @@ async fn serve(mut stream: TcpStream, handler: Arc<Handler>, log: Arc<Log>) {
     let mut buffer = Vec::new();
     while let Some(seen) = read_request(&mut stream, &mut buffer).await {
         let answer = handler(&seen);
-        log.seen.lock().unwrap().push(seen);
-        log.count.send_modify(|count| *count += 1);
+        log.push(seen.clone());
         if answer.status == 0 || write_answer(&mut stream, &answer).await.is_err() {
             return;
+        }
+        if answer.hangs {
+            while stream
+                .read_buf(&mut buffer)
+                .await
+                .is_ok_and(|read| read > 0)
+            {}
+            return log.push(Seen {
+                method: "CLOSE".to_owned(),
+                ..seen
+            });
         }
     }
 }
@@ -181,10 +208,10 @@ async fn read_request(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<Se
 }
 
 async fn write_answer(stream: &mut TcpStream, answer: &Answer) -> std::io::Result<()> {
+    let length = answer.body.len() + usize::from(answer.hangs);
     let mut head = format!(
-        "HTTP/1.1 {} -\r\ncontent-length: {}\r\n",
+        "HTTP/1.1 {} -\r\ncontent-length: {length}\r\n",
         answer.status,
-        answer.body.len()
     );
     for (name, value) in &answer.headers {
         head.extend([name, ": ", value.as_str(), "\r\n"]);

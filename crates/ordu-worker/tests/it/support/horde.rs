@@ -9,6 +9,11 @@ use super::http::{Answer, Seen, TestServer};
 
 pub const POP: &str = "/api/v2/generate/pop";
 pub const SUBMIT: &str = "/api/v2/generate/submit";
+pub const TEXT_POP: &str = "/api/v2/generate/text/pop";
+pub const TEXT_SUBMIT: &str = "/api/v2/generate/text/submit";
+pub const FORM_POP: &str = "/api/v2/interrogate/pop";
+pub const FORM_SUBMIT: &str = "/api/v2/interrogate/submit";
+pub const FIND_USER: &str = "/api/v2/find_user";
 pub const PROGRESS: &str = "/api/v2/generate/progress";
 
 /// Stands for the address of the horde in jobs.
@@ -22,6 +27,8 @@ pub const SIGNATURE: &str = "X-Amz-Credential=k%2F1%2Fs3&X-Amz-Signature=0a%3D&b
 pub struct Script {
     pub pops: VecDeque<Answer>,
     pub submits: VecDeque<Answer>,
+    pub text_pops: VecDeque<Answer>,
+    pub form_pops: VecDeque<Answer>,
     pub uploads: VecDeque<Answer>,
     pub progress: Option<Answer>,
     /// Answers to `GET`, by path.
@@ -41,6 +48,16 @@ impl FakeHorde {
             .collect();
         Self::scripted(Script {
             pops,
+            ..Script::default()
+        })
+        .await
+    }
+
+    /// A horde with these texts to write.
+    pub async fn with_texts(jobs: impl IntoIterator<Item = Value>) -> Self {
+        let jobs = jobs.into_iter();
+        Self::scripted(Script {
+            text_pops: jobs.map(|job| Answer::json(200, &job)).collect(),
             ..Script::default()
         })
         .await
@@ -78,6 +95,22 @@ impl FakeHorde {
         self.bodies("POST", SUBMIT)
     }
 
+    pub fn text_pops(&self) -> Vec<Value> {
+        self.bodies("POST", TEXT_POP)
+    }
+
+    pub fn form_pops(&self) -> Vec<Value> {
+        self.bodies("POST", FORM_POP)
+    }
+
+    pub fn form_submits(&self) -> Vec<Value> {
+        self.bodies("POST", FORM_SUBMIT)
+    }
+
+    pub fn text_submits(&self) -> Vec<Value> {
+        self.bodies("POST", TEXT_SUBMIT)
+    }
+
     pub fn uploads(&self) -> Vec<Seen> {
         let puts = self.seen().into_iter();
         puts.filter(|seen| seen.method == "PUT").collect()
@@ -102,6 +135,13 @@ fn respond(script: &mut Script, seen: &Seen) -> Answer {
     } else if seen.is("POST", SUBMIT) {
         let accepted = || Answer::json(200, &json!({"reward": 10.5, "news": true}));
         script.submits.pop_front().unwrap_or_else(accepted)
+    } else if seen.is("POST", TEXT_POP) {
+        script.text_pops.pop_front().unwrap_or_else(idle)
+    } else if seen.is("POST", FORM_POP) {
+        let nothing = || Answer::json(200, &json!({"forms": null, "skipped": {}}));
+        script.form_pops.pop_front().unwrap_or_else(nothing)
+    } else if seen.is("POST", TEXT_SUBMIT) || seen.is("POST", FORM_SUBMIT) {
+        Answer::json(200, &json!({"reward": 2.5}))
     } else if seen.is("POST", PROGRESS) {
         let unknown = || Answer::json(404, &json!({"message": "no such path"}));
         script.progress.clone().unwrap_or_else(unknown)
@@ -161,6 +201,20 @@ pub fn job_with(number: usize, top: &Value, payload: &Value) -> Value {
     };
     merge(&mut job, top);
     merge(&mut job["payload"], payload);
+    job
+}
+
+/// A text to write, with these members more or other in its payload.
+pub fn text(number: usize, payload: &Value) -> Value {
+    let mut job = json!({
+        "id": id(number), "ids": [id(number)], "model": "tiny", "ttl": 150, "skipped": {},
+        "softprompt": null, "messages": [],
+        "payload": {"prompt": "Once upon", "n": 1, "max_length": 20, "max_context_length": 100},
+    });
+    job["payload"]
+        .as_object_mut()
+        .unwrap()
+        .extend(payload.as_object().unwrap().clone());
     job
 }
 

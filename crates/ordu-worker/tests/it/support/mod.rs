@@ -5,6 +5,7 @@ pub mod horde;
 #[path = "../../../../ordu-client/tests/it/support/http.rs"]
 pub mod http;
 pub mod logs;
+pub mod writer;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -55,6 +56,7 @@ pub fn config(horde: &FakeHorde) -> Config {
             retry_first: soon,
             retry_last: soon,
             report_interval: soon,
+            text_margin: Duration::ZERO,
             ..Timing::default()
         },
         ..Config::default()
