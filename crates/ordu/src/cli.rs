@@ -10,8 +10,12 @@ use clap::{Args, Parser, Subcommand};
 use ordu_server::{ModelSource, PageSource, S3Secret};
 
 mod admin;
+mod work;
+mod write;
 
 pub(crate) use admin::*;
+pub(crate) use work::*;
+pub(crate) use write::*;
 
 use crate::guard::Guard;
 use crate::identity::Identity;
@@ -48,6 +52,8 @@ pub(crate) enum Command {
     Work(Work),
     /// Ask for pictures and save them.
     Imagine(Imagine),
+    /// Ask for a text and print it.
+    Write(Write),
     /// Show the load of a horde, its models and its workers.
     Status(Status),
     /// Administer the horde of a data folder.
@@ -354,49 +360,6 @@ pub(crate) struct Client {
     /// Print JSON instead of text.
     #[arg(long)]
     pub(crate) json: bool,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct Work {
-    #[command(flatten)]
-    pub(crate) client: Client,
-
-    /// The worker's name, unique in its horde.
-    #[arg(long, env = "ORDU_NAME", default_value = "An Ordu worker")]
-    pub(crate) name: String,
-
-    /// Make pictures.
-    #[arg(long, env = "ORDU_DREAMER", value_parser = clap::builder::FalseyValueParser::new())]
-    pub(crate) dreamer: bool,
-
-    /// What does the work.
-    #[arg(long, env = "ORDU_ENGINE", default_value = "native", value_parser = ["native"])]
-    pub(crate) engine: String,
-
-    /// A model to offer; all that are there if none is named. Repeatable.
-    #[arg(long, env = "ORDU_MODEL", value_name = "NAME", value_delimiter = ',')]
-    pub(crate) model: Vec<String>,
-
-    /// A folder of models: `.safetensors` files and diffusers folders.
-    #[arg(long, env = "ORDU_MODELS_DIR", value_name = "DIR")]
-    pub(crate) models_dir: Option<PathBuf>,
-
-    /// The largest picture, in pixels.
-    #[arg(
-        long,
-        env = "ORDU_MAX_PIXELS",
-        default_value_t = 1_048_576,
-        value_name = "PIXELS"
-    )]
-    pub(crate) max_pixels: i64,
-
-    /// The largest batch.
-    #[arg(long, env = "ORDU_MAX_BATCH", default_value_t = 4, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=20))]
-    pub(crate) max_batch: u32,
-
-    /// Refuse NSFW requests.
-    #[arg(long, env = "ORDU_SFW", value_parser = clap::builder::FalseyValueParser::new())]
-    pub(crate) sfw: bool,
 }
 
 #[derive(Debug, Args)]

@@ -53,6 +53,7 @@ async fn run(command: Command) -> anyhow::Result<Exit> {
         Command::Serve(args) => commands::serve::run(args).await,
         Command::Work(args) => commands::work::run(args).await,
         Command::Imagine(args) => commands::imagine::run(args).await,
+        Command::Write(args) => commands::write::run(args).await,
         Command::Status(args) => commands::status::run(args).await,
         Command::Admin(args) => Box::pin(commands::admin::run(args)).await,
         Command::EngineHost(args) => commands::host::run(args),

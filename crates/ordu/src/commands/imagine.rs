@@ -14,6 +14,7 @@ use ordu_api::image::{
 use ordu_client::{Error, Horde, Pace};
 use serde_json::json;
 
+use super::host;
 use super::picture;
 use super::target::Target;
 use crate::cli::Imagine;
@@ -27,7 +28,7 @@ pub(crate) async fn run(args: Imagine) -> Result<Exit> {
         picture::format_of(out)?;
     }
     let request = request(&args)?;
-    let target = Target::named_or_started(&args.client).await?;
+    let target = Target::named_or_started(&args.client, || Ok(host::start(None)?.into())).await?;
     let exit = imagine(&target.horde, &request, &args).await;
     target.finish().await;
     exit

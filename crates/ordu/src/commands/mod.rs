@@ -7,8 +7,10 @@ pub(crate) mod serve;
 pub(crate) mod status;
 pub(crate) mod up;
 pub(crate) mod work;
+pub(crate) mod write;
 
 mod data;
+mod engines;
 mod picture;
 mod signals;
 mod target;

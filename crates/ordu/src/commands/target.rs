@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use ordu_api::ApiKey;
 use ordu_client::Horde;
+use ordu_worker::Engines;
 
 use super::data::DataFolder;
 use super::up::LocalHorde;
@@ -47,7 +48,11 @@ impl Target {
     }
 
     /// The same, but starts a horde for the time of the call if none is named and none answers.
-    pub(crate) async fn named_or_started(client: &Client) -> Result<Self> {
+    /// `engines` says what its worker works with.
+    pub(crate) async fn named_or_started(
+        client: &Client,
+        engines: impl FnOnce() -> Result<Engines>,
+    ) -> Result<Self> {
         if client.horde.is_some() {
             return Self::named(client);
         }
@@ -58,11 +63,12 @@ impl Target {
         if let Some(found) = found(client, &path).await? {
             return Ok(found);
         }
+        let engines = engines()?;
         eprintln!(
             "No horde answers at {DEFAULT_HORDE}: starting one for this call, in {}",
             path.display()
         );
-        let local = LocalHorde::start(&path).await?;
+        let local = LocalHorde::start(&path, engines).await?;
         let key = given_key(client).or_else(|| Some(local.admin_key()));
         Ok(Self {
             horde: connect(local.url(), key)?,

@@ -7,8 +7,10 @@ use ordu_api::ApiKey;
 use ordu_core::Kudos;
 use ordu_server::accounts::{self, NewAccount};
 use ordu_server::{Clock, Registration, Server};
+use ordu_worker::Engines;
 
 use super::data::{DataFolder, Serving};
+use super::host;
 use super::serve;
 use super::signals::Signals;
 use super::work::LocalWorker;
@@ -20,7 +22,12 @@ const ADMIN_KUDOS: Kudos = Kudos::new(1_000_000);
 
 pub(crate) async fn run(args: Up) -> Result<Exit> {
     let mut signals = Signals::listen()?;
-    let horde = LocalHorde::start_with(&args.server, !args.no_worker).await?;
+    let engines = if args.no_worker {
+        None
+    } else {
+        Some(host::start(None).context("the worker cannot start")?.into())
+    };
+    let horde = LocalHorde::start_with(&args.server, engines).await?;
     if horde.is_new {
         println!(
             "admin key: {} (kept in {}/admin.key)",
@@ -48,16 +55,16 @@ pub(crate) struct LocalHorde {
 
 impl LocalHorde {
     /// A horde on a free port, for the time of one call.
-    pub(crate) async fn start(data: &Path) -> Result<Self> {
+    pub(crate) async fn start(data: &Path, engines: Engines) -> Result<Self> {
         let options = Options::for_one_call(data);
-        let mut horde = Self::start_with(&options, true).await?;
+        let mut horde = Self::start_with(&options, Some(engines)).await?;
         if let Some(worker) = &mut horde.worker {
             worker.is_known().await;
         }
         Ok(horde)
     }
 
-    async fn start_with(options: &Options, with_worker: bool) -> Result<Self> {
+    async fn start_with(options: &Options, engines: Option<Engines>) -> Result<Self> {
         let data = DataFolder::open(&options.data)?;
         let Some(serving) = data.claim()? else {
             bail!("another horde already runs in `{}`", options.data.display());
@@ -66,10 +73,7 @@ impl LocalHorde {
         let url = server.url();
         serving.announce(&url)?;
         let (admin_key, is_new) = admin(&server, &data).await?;
-        let worker = with_worker
-            .then(|| LocalWorker::start(&url, &admin_key))
-            .transpose()
-            .context("the worker cannot start")?;
+        let worker = engines.map(|engines| LocalWorker::start(&url, &admin_key, engines));
         Ok(Self {
             server,
             worker,

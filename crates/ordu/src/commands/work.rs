@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use ordu_api::ApiKey;
-use ordu_api::worker::WorkKind;
-use ordu_worker::{Config, Level, Phase, RunError, Shutdown, Status};
+use ordu_worker::{Config, Engines, Level, Phase, RunError, Shutdown, Status};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::data::DataFolder;
+use super::engines;
 use super::signals::Signals;
 use super::target::DEFAULT_HORDE;
 use crate::cli::Work;
@@ -26,14 +26,14 @@ const LOCAL_NAME: &str = "This machine";
 
 pub(crate) async fn run(args: Work) -> Result<Exit> {
     let config = config(&args)?;
+    let engines = engines::for_work(&args)?;
     config
-        .check(&[WorkKind::Image])
+        .check(&engines.kinds())
         .context("the worker cannot start")?;
-    let engine = super::host::start(args.models_dir.as_deref())?;
     let mut signals = Signals::listen()?;
     let shutdown = Shutdown::new();
     let (status, seen) = watch::channel(Status::default());
-    let work = ordu_worker::run(config, engine.into(), shutdown.clone(), status);
+    let work = ordu_worker::run(config, engines, shutdown.clone(), status);
     tokio::pin!(work);
     let ended = loop {
         tokio::select! {
@@ -83,6 +83,7 @@ fn config(args: &Work) -> Result<Config> {
     let Some(api_key) = key else {
         bail!("a worker needs a key of its own: give `--api-key KEY`");
     };
+    let usual = Config::default();
     let pixels = u32::try_from(args.max_pixels).context("`--max-pixels` is out of range")?;
     Ok(Config {
         horde_url,
@@ -92,7 +93,15 @@ fn config(args: &Work) -> Result<Config> {
         max_power: pixels.div_ceil(PIXELS_PER_POWER),
         models_to_load: args.model.clone(),
         nsfw: !args.sfw,
-        ..Config::default()
+        max_threads: args.threads,
+        max_length: args.max_length,
+        max_context_length: args.max_context_length,
+        branded_model: !args.unbranded_model,
+        bridge_agent: args
+            .bridge_agent
+            .clone()
+            .unwrap_or(usual.bridge_agent.clone()),
+        ..usual
     })
 }
 
@@ -105,30 +114,27 @@ pub(crate) struct LocalWorker {
 
 impl LocalWorker {
     /// Starts it; it pops until it is stopped.
-    pub(crate) fn start(horde: &str, key: &ApiKey) -> Result<Self> {
+    pub(crate) fn start(horde: &str, key: &ApiKey, engines: Engines) -> Self {
         let config = Config {
             horde_url: horde.to_owned(),
             api_key: key.clone(),
             worker_name: LOCAL_NAME.to_owned(),
             max_batch: 4,
             max_power: 32,
+            max_length: 4096,
+            max_context_length: 1_048_576,
+            branded_model: false,
             ..Config::default()
         };
-        let engine = super::host::start(None)?;
         let shutdown = Shutdown::new();
         let (sender, status) = watch::channel(Status::default());
         let mut running = JoinSet::new();
-        running.spawn(ordu_worker::run(
-            config,
-            engine.into(),
-            shutdown.clone(),
-            sender,
-        ));
-        Ok(Self {
+        running.spawn(ordu_worker::run(config, engines, shutdown.clone(), sender));
+        Self {
             shutdown,
             running,
             status,
-        })
+        }
     }
 
     /// Waits until the horde knows it, as far as that goes quickly.

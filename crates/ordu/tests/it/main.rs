@@ -8,11 +8,13 @@
 mod tidy;
 
 mod admin;
+mod alchemy;
 mod commands;
 mod engine_host;
 mod horde;
 mod imagine;
 mod killed;
 mod story;
+mod write;
 
 mod program;

@@ -87,3 +87,30 @@ impl Drop for Running {
         let _ = self.child.wait();
     }
 }
+
+/// A worker that runs until it is dropped.
+pub(crate) struct Worker(Child);
+
+impl Worker {
+    /// Starts it for the horde of the folder.
+    pub(crate) fn start(folder: &Path, arguments: &[&str]) -> Self {
+        let mut command = ordu(folder);
+        command.args(["work", "--data", "data"]).args(arguments);
+        Self(command.stderr(Stdio::null()).spawn().unwrap())
+    }
+
+    /// Asks it to end and waits for its exit code.
+    pub(crate) fn terminate(mut self) -> Option<i32> {
+        let id = self.0.id().to_string();
+        Command::new("kill").args(["-TERM", &id]).status().unwrap();
+        self.0.wait().unwrap().code()
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}

@@ -1,0 +1,171 @@
+//! The arguments of `ordu work`.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use clap::Args;
+
+use super::Client;
+
+#[derive(Debug, Args)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is an option of its own"
+)]
+pub(crate) struct Work {
+    #[command(flatten)]
+    pub(crate) client: Client,
+
+    /// The worker's name, unique in its horde.
+    #[arg(long, env = "ORDU_NAME", default_value = "An Ordu worker")]
+    pub(crate) name: String,
+
+    /// Make pictures. Without any role: pictures, and texts if there is an engine for them.
+    #[arg(long, env = "ORDU_DREAMER", value_parser = clap::builder::FalseyValueParser::new())]
+    pub(crate) dreamer: bool,
+
+    /// Write texts, with the engine that `--engine` names.
+    #[arg(long, env = "ORDU_SCRIBE", value_parser = clap::builder::FalseyValueParser::new())]
+    pub(crate) scribe: bool,
+
+    /// Answer forms of alchemy: `palette` and `describe`.
+    #[arg(long, env = "ORDU_ALCHEMIST", value_parser = clap::builder::FalseyValueParser::new())]
+    pub(crate) alchemist: bool,
+
+    /// What does the work: `native`, `openai=URL`, `openai-chat=URL`, `kobold=URL`. One for pictures
+    /// and one for texts at most. Repeatable.
+    #[arg(
+        long,
+        env = "ORDU_ENGINE",
+        default_value = "native",
+        value_delimiter = ',',
+        value_name = "ENGINE"
+    )]
+    pub(crate) engine: Vec<EngineChoice>,
+
+    /// The key that the engine at a URL wants.
+    #[arg(
+        long,
+        env = "ORDU_ENGINE_KEY",
+        value_name = "KEY",
+        hide_env_values = true
+    )]
+    pub(crate) engine_key: Option<String>,
+
+    /// The longest text, in tokens; lowered to what the engine can do.
+    #[arg(long, env = "ORDU_MAX_LENGTH", default_value_t = 512, value_name = "TOKENS", value_parser = clap::value_parser!(u32).range(16..=16_384))]
+    pub(crate) max_length: u32,
+
+    /// The longest prompt and text together, in tokens; lowered to what the engine can do.
+    #[arg(long, env = "ORDU_MAX_CONTEXT_LENGTH", default_value_t = 4096, value_name = "TOKENS", value_parser = clap::value_parser!(u32).range(80..=1_048_576))]
+    pub(crate) max_context_length: u32,
+
+    /// Offer the text model without the owner's name behind it.
+    #[arg(long, env = "ORDU_UNBRANDED_MODEL", value_parser = clap::builder::FalseyValueParser::new())]
+    pub(crate) unbranded_model: bool,
+
+    /// Jobs at the same time.
+    #[arg(long, env = "ORDU_THREADS", default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=16))]
+    pub(crate) threads: u32,
+
+    /// What the worker calls itself, `name:version:contact`, for hordes that judge workers by it.
+    #[arg(long, env = "ORDU_BRIDGE_AGENT", value_name = "AGENT")]
+    pub(crate) bridge_agent: Option<String>,
+
+    /// An image model to offer; all that are there if none is named. Repeatable.
+    #[arg(long, env = "ORDU_MODEL", value_name = "NAME", value_delimiter = ',')]
+    pub(crate) model: Vec<String>,
+
+    /// A folder of models: `.safetensors` files and diffusers folders.
+    #[arg(long, env = "ORDU_MODELS_DIR", value_name = "DIR")]
+    pub(crate) models_dir: Option<PathBuf>,
+
+    /// The largest picture, in pixels.
+    #[arg(
+        long,
+        env = "ORDU_MAX_PIXELS",
+        default_value_t = 1_048_576,
+        value_name = "PIXELS"
+    )]
+    pub(crate) max_pixels: i64,
+
+    /// The largest batch.
+    #[arg(long, env = "ORDU_MAX_BATCH", default_value_t = 4, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=20))]
+    pub(crate) max_batch: u32,
+
+    /// Refuse NSFW requests.
+    #[arg(long, env = "ORDU_SFW", value_parser = clap::builder::FalseyValueParser::new())]
+    pub(crate) sfw: bool,
+}
+
+/// Something that does the work.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum EngineChoice {
+    /// Ours, for pictures.
+    Native,
+    /// A ComfyUI at this address, for pictures.
+    ComfyUi(String),
+    /// A program that speaks like OpenAI's, for texts.
+    OpenAi(String),
+    /// The same, asked in the manner of a chat.
+    OpenAiChat(String),
+    /// A program that speaks like KoboldAI, for texts.
+    Kobold(String),
+}
+
+impl EngineChoice {
+    /// Whether it makes texts.
+    pub(crate) fn writes(&self) -> bool {
+        match self {
+            Self::Native | Self::ComfyUi(_) => false,
+            Self::OpenAi(_) | Self::OpenAiChat(_) | Self::Kobold(_) => true,
+        }
+    }
+}
+
+impl FromStr for EngineChoice {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "native" {
+            return Ok(Self::Native);
+        }
+        let (name, url) = text.split_once('=').unwrap_or((text, ""));
+        let kind = match name {
+            "comfyui" => Self::ComfyUi,
+            "openai" => Self::OpenAi,
+            "openai-chat" => Self::OpenAiChat,
+            "kobold" => Self::Kobold,
+            _ => {
+                return Err(format!(
+                    "`{name}` is no engine: use `native`, `openai=URL`, `openai-chat=URL`, \
+                     `kobold=URL` or `comfyui=URL`"
+                ));
+            }
+        };
+        if !url.starts_with("http://") && !url.starts_with("https://") {
+            return Err(format!(
+                "`{name}` needs an address: write it as `{name}=http://127.0.0.1:5001`"
+            ));
+        }
+        Ok(kind(url.to_owned()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_engine_is_a_name_or_a_name_and_an_address() {
+        let read = |text: &str| text.parse::<EngineChoice>();
+        assert_eq!(read("native"), Ok(EngineChoice::Native));
+        assert_eq!(
+            read("kobold=http://x:5001?a=b"),
+            Ok(EngineChoice::Kobold("http://x:5001?a=b".to_owned()))
+        );
+        for wrong in ["", "openai", "openai=", "openai=x:1", "gpt=http://x"] {
+            assert!(read(wrong).is_err(), "{wrong}");
+        }
+    }
+}

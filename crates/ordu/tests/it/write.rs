@@ -1,0 +1,144 @@
+//! From nothing to a text, with a program that speaks as the public documentation says.
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+
+use serde_json::{Value, json};
+
+use crate::program::{Running, Worker, run, run_json, text};
+
+/// A program that goes on with "and they lived." whatever it is asked, until the test ends.
+fn program() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            std::thread::spawn(move || answer(stream.unwrap()));
+        }
+    });
+    url
+}
+
+fn answer(stream: TcpStream) {
+    let mut reader = BufReader::new(stream);
+    let mut head = Vec::new();
+    loop {
+        let mut line = String::new();
+        if reader.read_line(&mut line).unwrap_or(0) <= 2 {
+            break;
+        }
+        head.push(line);
+    }
+    let Some(first) = head.first() else {
+        return;
+    };
+    let length = head.iter().find_map(|line| {
+        let (name, value) = line.split_once(": ")?;
+        (name.eq_ignore_ascii_case("content-length")).then(|| value.trim().parse().unwrap())
+    });
+    let mut body = vec![0; length.unwrap_or(0)];
+    reader.read_exact(&mut body).unwrap();
+    let path = first.split(' ').nth(1).unwrap();
+    let (status, kind, answer) = respond(path);
+    let length = answer.len();
+    let head = format!(
+        "HTTP/1.1 {status} -\r\ncontent-type: {kind}\r\ncontent-length: {length}\r\n\
+         connection: close\r\n\r\n"
+    );
+    let mut stream = reader.into_inner();
+    // A client that has read enough may be gone.
+    let _ = stream.write_all(format!("{head}{answer}").as_bytes());
+}
+
+fn respond(path: &str) -> (u16, &'static str, String) {
+    let json = |value: Value| (200, "application/json", value.to_string());
+    match path {
+        "/v1/models" => json(json!({"data": [{"id": "org_tiny"}]})),
+        "/v1/completions" => {
+            let pieces = [" and they", " lived.\n", "\nThe end"];
+            let events = pieces.map(|piece| {
+                let event = json!({"choices": [{"text": piece, "finish_reason": null}]});
+                format!("data: {event}\n\n")
+            });
+            let body = format!("{}data: [DONE]\n\n", events.concat());
+            (200, "text/event-stream", body)
+        }
+        "/api/latest/model" => json(json!({"result": "koboldcpp/tiny"})),
+        "/api/latest/generate" => json(json!({"results": [{"text": " and they lived."}]})),
+        _ => (404, "application/json", "{}".to_owned()),
+    }
+}
+
+#[test]
+fn one_command_starts_a_horde_and_writes() {
+    let folder = tempfile::tempdir().unwrap();
+    let engine = format!("openai={}", program());
+    let arguments = [
+        "write",
+        "Once upon a time",
+        "--engine",
+        &engine,
+        "--stop",
+        "\n\n",
+        "--data",
+        "data",
+    ];
+    let output = run(folder.path(), &arguments);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert_eq!(text(&output.stdout), " and they lived.\n\n\n");
+    assert!(text(&output.stderr).contains("starting one for this call"));
+}
+
+#[test]
+fn a_scribe_serves_a_horde() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Running::start(folder.path(), &["up", "--no-worker"]);
+    for (engine, model) in [("openai", "org/tiny"), ("kobold", "koboldcpp/tiny")] {
+        let engine = format!("{engine}={}", program());
+        let worker = Worker::start(
+            folder.path(),
+            &[
+                "--scribe",
+                "--engine",
+                &engine,
+                "--unbranded-model",
+                "--name",
+                model,
+            ],
+        );
+        let answer = run_json(
+            folder.path(),
+            &[
+                "write", "Once", "--json", "--data", "data", "--model", model, "--trim",
+            ],
+        );
+        let texts = answer["texts"].as_array().unwrap();
+        assert_eq!(texts.len(), 1);
+        assert_eq!(texts[0]["text"], " and they lived.");
+        assert_eq!(
+            (&texts[0]["model"], &texts[0]["worker"]),
+            (&json!(model), &json!(model))
+        );
+        assert_eq!(worker.terminate(), Some(0));
+    }
+    assert_eq!(server.terminate(), Some(0));
+}
+
+#[test]
+fn what_is_missing_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let told = |arguments: &[&str]| {
+        let output = run(folder.path(), arguments);
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}");
+        text(&output.stderr)
+    };
+    let work = ["work", "--api-key", "0123456789abcdefghijkl"];
+    let without = told(&[&work[..], &["--scribe"]].concat());
+    assert!(without.contains("--engine openai=URL"), "{without}");
+    let comfyui = ["--engine", "comfyui=http://127.0.0.1:1"];
+    let unbuilt = told(&[&work[..], &comfyui].concat());
+    assert!(unbuilt.contains("not built yet"), "{unbuilt}");
+    // Nothing answers at the default address of a test: it names its own data folder.
+    let write = told(&["write", "Once", "--data", "data"]);
+    assert!(write.contains("needs an engine that writes"), "{write}");
+}
