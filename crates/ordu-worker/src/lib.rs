@@ -13,6 +13,7 @@
 //! No prompt, picture or key is logged, at any level.
 
 mod bridge;
+pub mod bridge_data;
 mod config;
 mod deliver;
 mod effort;
@@ -21,6 +22,7 @@ mod generate;
 mod health;
 mod inputs;
 mod job;
+pub mod manager;
 mod offer;
 mod pacing;
 mod report;

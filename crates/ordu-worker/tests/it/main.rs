@@ -7,9 +7,12 @@
 )]
 
 mod deliver;
+mod downloads;
 mod fault;
 mod logs;
+mod pantry;
 mod pop;
+mod references;
 mod sources;
 mod stop;
 mod support;
