@@ -10,8 +10,10 @@ use clap::{Args, Parser, Subcommand};
 use ordu_server::{ModelSource, PageSource, S3Secret};
 
 mod admin;
+mod models;
 
 pub(crate) use admin::*;
+pub(crate) use models::*;
 
 use crate::guard::Guard;
 use crate::identity::Identity;
@@ -397,6 +399,9 @@ pub(crate) struct Work {
     /// Refuse NSFW requests.
     #[arg(long, env = "ORDU_SFW", value_parser = clap::builder::FalseyValueParser::new())]
     pub(crate) sfw: bool,
+
+    #[command(flatten)]
+    pub(crate) stock: Stock,
 }
 
 #[derive(Debug, Args)]
@@ -514,6 +519,12 @@ pub(crate) struct Config {
 pub(crate) enum ConfigCommand {
     /// Print every option with its environment variable and default, as a TOML file.
     Print,
+    /// Check the settings of a worker, its `bridgeData.yaml`: tells everything that is wrong.
+    Check {
+        /// The file.
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+    },
 }
 
 #[cfg(test)]

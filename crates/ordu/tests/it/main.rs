@@ -13,6 +13,7 @@ mod engine_host;
 mod horde;
 mod imagine;
 mod killed;
+mod models;
 mod story;
 
 mod program;
