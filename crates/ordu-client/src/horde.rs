@@ -106,7 +106,10 @@ fn base(text: &str) -> Result<Url, Error> {
 ///
 /// A system without root certificates (a bare container) must still reach a horde by plain HTTP: there
 /// the pool trusts nobody, and only HTTPS fails.
-pub(crate) fn http_client(
+///
+/// # Errors
+/// [`Error::Setting`] if the system does not allow it to be built.
+pub fn http_client(
     adapt: impl Fn(reqwest::ClientBuilder) -> reqwest::ClientBuilder,
 ) -> Result<Client, Error> {
     // An error means that a provider is installed already, which is as good.

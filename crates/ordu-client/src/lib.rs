@@ -45,6 +45,6 @@ mod worker;
 pub use address::is_public;
 pub use error::{Error, Refusal};
 pub use fetch::{Fetcher, Trust};
-pub use horde::Horde;
+pub use horde::{Horde, http_client};
 pub use user::NewTestUser;
 pub use wait::Pace;

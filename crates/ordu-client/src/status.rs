@@ -1,6 +1,6 @@
 //! The state of the horde as a whole.
 
-use ordu_api::status::{Heartbeat, ModelStatus, Modes, Performance};
+use ordu_api::status::{Heartbeat, ModelCounts, ModelStatus, Modes, Performance};
 use ordu_api::worker::WorkKind;
 
 use crate::transport::answer;
@@ -29,6 +29,15 @@ impl Horde {
     /// Transport errors and [`Error::RateLimited`].
     pub async fn models(&self, kind: WorkKind) -> Result<Vec<ModelStatus>, Error> {
         answer(self.get_of_kind(&["status", "models"], kind)).await
+    }
+
+    /// How many pictures each model that the horde knows made lately (`GET /stats/img/models`).
+    ///
+    /// # Errors
+    /// Transport errors and [`Error::RateLimited`].
+    pub async fn image_model_stats(&self) -> Result<ModelCounts, Error> {
+        let path = ["stats", "img", "models"];
+        answer(self.get_with(&path, "model_state", "known")).await
     }
 
     /// The switches of the whole horde (`GET /status/modes`).

@@ -30,8 +30,13 @@ impl Horde {
 
     /// The same, of one kind of work.
     pub(crate) fn get_of_kind(&self, path: &[&str], kind: WorkKind) -> RequestBuilder {
+        self.get_with(path, "type", kind.name())
+    }
+
+    /// The same, with one parameter in the query.
+    pub(crate) fn get_with(&self, path: &[&str], key: &str, value: &str) -> RequestBuilder {
         let mut url = self.endpoint(path);
-        url.query_pairs_mut().append_pair("type", kind.name());
+        url.query_pairs_mut().append_pair(key, value);
         self.call_at(Method::GET, url)
     }
 

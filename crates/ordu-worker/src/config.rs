@@ -270,7 +270,8 @@ fn name_key(kind: WorkKind) -> &'static str {
     }
 }
 
-fn is_alias(text: &str) -> bool {
+/// Whether a text looks like `name#1`.
+pub(crate) fn is_alias(text: &str) -> bool {
     text.rsplit_once('#').is_some_and(|(_, number)| {
         !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit())
     })

@@ -18,6 +18,7 @@
 
 mod alchemist;
 mod bridge;
+pub mod bridge_data;
 mod config;
 mod deliver;
 mod desk;
@@ -28,6 +29,7 @@ mod generate;
 mod health;
 mod inputs;
 mod job;
+pub mod manager;
 mod offer;
 mod pacing;
 mod report;

@@ -10,10 +10,12 @@ use clap::{Args, Parser, Subcommand};
 use ordu_server::{ModelSource, PageSource, S3Secret};
 
 mod admin;
+mod models;
 mod work;
 mod write;
 
 pub(crate) use admin::*;
+pub(crate) use models::*;
 pub(crate) use work::*;
 pub(crate) use write::*;
 
@@ -477,6 +479,12 @@ pub(crate) struct Config {
 pub(crate) enum ConfigCommand {
     /// Print every option with its environment variable and default, as a TOML file.
     Print,
+    /// Check the settings of a worker, its `bridgeData.yaml`: tells everything that is wrong.
+    Check {
+        /// The file.
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+    },
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use tracing_subscriber::EnvFilter;
 
-use crate::cli::{Cli, Command};
+use crate::cli::{Cli, Command, ConfigCommand};
 use crate::exit::Exit;
 
 fn main() -> ExitCode {
@@ -57,10 +57,13 @@ async fn run(command: Command) -> anyhow::Result<Exit> {
         Command::Status(args) => commands::status::run(args).await,
         Command::Admin(args) => Box::pin(commands::admin::run(args)).await,
         Command::EngineHost(args) => commands::host::run(args),
-        Command::Config(_) => {
-            print!("{}", settings::print());
-            Ok(Exit::Done)
-        }
+        Command::Config(args) => match args.what {
+            ConfigCommand::Print => {
+                print!("{}", settings::print());
+                Ok(Exit::Done)
+            }
+            ConfigCommand::Check { file } => commands::models::check(&file),
+        },
     }
 }
 

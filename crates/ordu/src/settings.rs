@@ -176,6 +176,16 @@ fn environment(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
+/// The environment of existing workers.
+pub(crate) fn worker_environment() -> ordu_worker::bridge_data::Environment {
+    let given = std::env::vars_os();
+    ordu_worker::bridge_data::Environment::new(
+        given.filter_map(|(name, value)| {
+            Some((name.into_string().ok()?, value.into_string().ok()?))
+        }),
+    )
+}
+
 /// Every option that a file can set, with its variable and default, as a TOML file.
 pub(crate) fn print() -> String {
     let mut lines = Vec::new();

@@ -8,9 +8,12 @@
 
 mod alchemist;
 mod deliver;
+mod downloads;
 mod fault;
 mod logs;
+mod pantry;
 mod pop;
+mod references;
 mod scribe;
 mod sources;
 mod stop;

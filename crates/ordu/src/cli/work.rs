@@ -96,6 +96,9 @@ pub(crate) struct Work {
     /// Refuse NSFW requests.
     #[arg(long, env = "ORDU_SFW", value_parser = clap::builder::FalseyValueParser::new())]
     pub(crate) sfw: bool,
+
+    #[command(flatten)]
+    pub(crate) stock: super::Stock,
 }
 
 /// Something that does the work.

@@ -3,6 +3,7 @@
 pub(crate) mod admin;
 pub(crate) mod host;
 pub(crate) mod imagine;
+pub(crate) mod models;
 pub(crate) mod serve;
 pub(crate) mod status;
 pub(crate) mod up;

@@ -25,7 +25,14 @@ const KNOWN_WITHIN: Duration = Duration::from_secs(3);
 const LOCAL_NAME: &str = "This machine";
 
 pub(crate) async fn run(args: Work) -> Result<Exit> {
-    let config = config(&args)?;
+    if let Some(task) = args.stock.models {
+        return super::models::run(task, &args).await;
+    }
+    let config = if args.stock.has_settings() {
+        super::models::worker_config(&args).await?
+    } else {
+        config(&args)?
+    };
     let engines = engines::for_work(&args)?;
     config
         .check(&engines.kinds())

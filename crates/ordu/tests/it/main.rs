@@ -14,6 +14,7 @@ mod engine_host;
 mod horde;
 mod imagine;
 mod killed;
+mod models;
 mod story;
 mod write;
 

@@ -1,6 +1,7 @@
 //! A horde, an engine and a worker between them.
 
 pub mod engine;
+pub mod files;
 pub mod horde;
 #[path = "../../../../ordu-client/tests/it/support/http.rs"]
 pub mod http;

@@ -1,0 +1,351 @@
+//! What a file says beyond [`Config`](crate::Config), grouped by who needs it, with the defaults of the
+//! deployed worker.
+//!
+//! # Source
+//! `worker.md` § 1.21.
+
+use std::path::PathBuf;
+
+use ordu_api::worker::WorkKind;
+
+use crate::manager::Secret;
+
+/// What a file says beyond [`Config`](crate::Config).
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Settings {
+    /// Which kinds of work to do; the image worker if none is named.
+    pub roles: Vec<Role>,
+    /// Models, LoRAs and where they lie.
+    pub models: ModelSettings,
+    /// What to offer besides plain pictures.
+    pub features: Features,
+    /// The text worker.
+    pub scribe: Scribe,
+    /// The worker for picture tools.
+    pub alchemist: Alchemist,
+    /// How hard to work the machine.
+    pub effort: Effort,
+    /// What does the work.
+    pub backend: Backend,
+    /// What to tell whoever watches.
+    pub console: Console,
+}
+
+impl Settings {
+    /// The kinds of work, as the protocol calls them.
+    pub fn kinds(&self) -> Vec<WorkKind> {
+        if self.roles.is_empty() {
+            return vec![WorkKind::Image];
+        }
+        let kind = |role: &Role| match role {
+            Role::Dreamer => WorkKind::Image,
+            Role::Scribe => WorkKind::Text,
+            Role::Alchemist => WorkKind::Interrogation,
+        };
+        self.roles.iter().map(kind).collect()
+    }
+}
+
+/// A kind of work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Role {
+    /// Pictures.
+    Dreamer,
+    /// Texts.
+    Scribe,
+    /// Picture tools.
+    Alchemist,
+}
+
+/// Models, LoRAs and where they lie.
+#[derive(Debug, Clone, PartialEq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a switch of its owner's"
+)]
+pub struct ModelSettings {
+    /// Roots of the model store, the first of which comes first.
+    pub cache_home: Vec<PathBuf>,
+    /// Further roots, which are only read.
+    pub extra_folders: Vec<PathBuf>,
+    /// Scratch.
+    pub temp_dir: PathBuf,
+    /// Whether meta instructions may mean large models.
+    pub load_large_models: bool,
+    /// Models that no reference knows.
+    pub custom_models: Vec<CustomModel>,
+    /// How likely a pop offers only what is loaded, 0 to 1.
+    pub model_stickiness: f64,
+    /// Whether to follow the longest queues.
+    pub dynamic_models: bool,
+    /// How many models follow them.
+    pub number_of_dynamic_models: u32,
+    /// How many models may be fetched for that.
+    pub max_models_to_download: u32,
+    /// What LoRAs that jobs bring may take, in bytes.
+    pub lora_cache_bytes: u64,
+    /// What must stay free on the disk, in bytes.
+    pub min_disk_free: u64,
+    /// LoRAs that are fetched at the same time.
+    pub lora_connections: u32,
+    /// Whether LoRA files that no index knows are removed.
+    pub purge_loras_on_download: bool,
+    /// The token for CivitAI.
+    pub civitai_api_token: Option<Secret>,
+    /// Bytes per second over all transfers.
+    pub bandwidth_limit: Option<u64>,
+    /// Connections to one file.
+    pub download_connections: u32,
+    /// Whether nothing may be fetched.
+    pub offline: bool,
+    /// A prefix for addresses at GitHub.
+    pub github_proxy: Option<String>,
+    /// The primary service of the model reference.
+    pub reference_url: Option<String>,
+}
+
+impl Default for ModelSettings {
+    fn default() -> Self {
+        Self {
+            cache_home: vec![PathBuf::from("./models/")],
+            extra_folders: Vec::new(),
+            temp_dir: PathBuf::from("./tmp/"),
+            load_large_models: false,
+            custom_models: Vec::new(),
+            model_stickiness: 0.0,
+            dynamic_models: false,
+            number_of_dynamic_models: 0,
+            max_models_to_download: 10,
+            lora_cache_bytes: 10 << 30,
+            min_disk_free: 1 << 30,
+            lora_connections: 4,
+            purge_loras_on_download: false,
+            civitai_api_token: None,
+            bandwidth_limit: None,
+            download_connections: 8,
+            offline: false,
+            github_proxy: None,
+            reference_url: None,
+        }
+    }
+}
+
+/// A model that no reference knows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CustomModel {
+    /// Its name in the horde.
+    pub name: String,
+    /// Its family.
+    pub baseline: String,
+    /// Where it is.
+    pub file: PathBuf,
+}
+
+/// What to offer besides plain pictures.
+#[derive(Debug, Clone, Default, PartialEq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a switch of its owner's"
+)]
+pub struct Features {
+    /// Upscalers and their like.
+    pub allow_post_processing: bool,
+    /// Control networks.
+    pub allow_controlnet: bool,
+    /// Control networks of SDXL.
+    pub allow_sdxl_controlnet: bool,
+    /// LoRAs.
+    pub allow_lora: bool,
+    /// Replace NSFW results although the worker serves NSFW requests.
+    pub censor_nsfw: bool,
+    /// Words of the prompt that have NSFW results replaced.
+    pub censorlist: Vec<String>,
+    /// Judge pictures on the accelerator.
+    pub safety_on_gpu: bool,
+    /// `embedded` or `remote`.
+    pub safety: Option<String>,
+}
+
+/// The text worker.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Scribe {
+    /// Its name.
+    pub name: Option<String>,
+    /// Where the backend is.
+    pub kai_url: String,
+    /// The most tokens that are written.
+    pub max_length: u32,
+    /// The most tokens of a prompt.
+    pub max_context_length: u32,
+    /// Whether to put the owner's alias behind the model's name.
+    pub branded_model: bool,
+    /// Whether the backend speaks OpenAI's API instead of Kobold's.
+    pub openai_api: bool,
+    /// The word for the backend in the agent.
+    pub backend_engine: Option<String>,
+}
+
+impl Default for Scribe {
+    fn default() -> Self {
+        Self {
+            name: None,
+            kai_url: "http://localhost:5000".to_owned(),
+            max_length: 80,
+            max_context_length: 1024,
+            branded_model: true,
+            openai_api: false,
+            backend_engine: None,
+        }
+    }
+}
+
+/// The worker for picture tools.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Alchemist {
+    /// Its name.
+    pub name: Option<String>,
+    /// The forms to offer, with `_`.
+    pub forms: Vec<String>,
+}
+
+impl Default for Alchemist {
+    fn default() -> Self {
+        let forms = ["caption", "nsfw", "interrogation", "post_process"];
+        Self {
+            name: None,
+            forms: forms.map(str::to_owned).to_vec(),
+        }
+    }
+}
+
+/// How hard to work the machine.
+#[derive(Debug, Clone, PartialEq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a switch of its owner's"
+)]
+pub struct Effort {
+    /// Pop much ahead.
+    pub high_performance_mode: bool,
+    /// Pop somewhat ahead.
+    pub moderate_performance_mode: bool,
+    /// Keep models in memory.
+    pub high_memory_mode: bool,
+    /// Keep everything on the card.
+    pub very_high_memory_mode: bool,
+    /// Free the card between jobs.
+    pub unload_models_from_vram_often: bool,
+    /// Load several models at once.
+    pub very_fast_disk_mode: bool,
+    /// Start the next job during post-processing.
+    pub post_process_job_overlap: bool,
+    /// What must stay free of memory; none means by itself.
+    pub ram_to_leave_free: Option<Amount>,
+    /// What must stay free of the card's memory; none means by itself.
+    pub vram_to_leave_free: Option<Amount>,
+    /// What the worker may take of the card's memory, in MB.
+    pub vram_budget_mb: Option<u64>,
+    /// What the worker may take of memory, in MB.
+    pub ram_budget_mb: Option<u64>,
+    /// Before all is considered stuck, in seconds.
+    pub process_timeout: u64,
+    /// For loading a model, in seconds.
+    pub preload_timeout: u64,
+    /// For fetching add-ons, in seconds.
+    pub download_timeout: u64,
+    /// For post-processing, in seconds.
+    pub post_process_timeout: u64,
+    /// Between two steps, in seconds.
+    pub inference_step_timeout: u64,
+    /// Stop instead of going on after faults.
+    pub exit_on_unhandled_faults: bool,
+}
+
+impl Default for Effort {
+    fn default() -> Self {
+        Self {
+            high_performance_mode: false,
+            moderate_performance_mode: false,
+            high_memory_mode: false,
+            very_high_memory_mode: false,
+            unload_models_from_vram_often: true,
+            very_fast_disk_mode: false,
+            post_process_job_overlap: false,
+            ram_to_leave_free: None,
+            vram_to_leave_free: None,
+            vram_budget_mb: None,
+            ram_budget_mb: None,
+            process_timeout: 300,
+            preload_timeout: 80,
+            download_timeout: 121,
+            post_process_timeout: 60,
+            inference_step_timeout: 15,
+            exit_on_unhandled_faults: false,
+        }
+    }
+}
+
+/// An amount of memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Amount {
+    /// Of what there is, in percent.
+    Percent(u8),
+    /// In MB.
+    Megabytes(u64),
+}
+
+/// What does the work.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Backend {
+    /// `embedded`, `comfyui`, `sdapi` or `openai`.
+    pub kind: Option<String>,
+    /// Where it is.
+    pub url: Option<String>,
+    /// The key for it.
+    pub api_key: Option<Secret>,
+    /// The accelerators to use; all if none is named.
+    pub devices: Vec<String>,
+}
+
+/// What to tell whoever watches.
+#[derive(Debug, Clone, PartialEq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a switch of its owner's"
+)]
+pub struct Console {
+    /// Between two reports, in seconds; never if 0.
+    pub stats_output_frequency: u64,
+    /// No full-screen view.
+    pub disable_terminal_ui: bool,
+    /// No words about speed.
+    pub suppress_speed_warnings: bool,
+    /// Submits and reports only.
+    pub limited_console_messages: bool,
+    /// End maintenance at the start.
+    pub remove_maintenance_on_init: bool,
+    /// Before a word about missing jobs.
+    pub minutes_allowed_without_jobs: u64,
+    /// Write down what jobs were like.
+    pub capture_kudos_training_data: bool,
+    /// Where to.
+    pub kudos_training_data_file: Option<PathBuf>,
+    /// Where to answer questions about the worker.
+    pub status_bind: Option<String>,
+}
+
+impl Default for Console {
+    fn default() -> Self {
+        Self {
+            stats_output_frequency: 30,
+            disable_terminal_ui: false,
+            suppress_speed_warnings: false,
+            limited_console_messages: false,
+            remove_maintenance_on_init: false,
+            minutes_allowed_without_jobs: 30,
+            capture_kudos_training_data: false,
+            kudos_training_data_file: None,
+            status_bind: None,
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! Which helpers a worker needs besides its models: only those of the features that it offers. Pure.
+//!
+//! # Source
+//! `worker.md` § 3.5, 3.6, 4.
+
+use super::record::{Category, Record};
+use crate::bridge_data::Features;
+
+/// The documents whose models these features need.
+pub fn supplies(features: &Features) -> Vec<Category> {
+    let mut needed = Vec::new();
+    // Pictures are judged by whoever makes them, unless somebody else does it.
+    if features.safety.as_deref() != Some("remote") {
+        needed.extend([Category::Clip, Category::SafetyChecker]);
+    }
+    if features.allow_controlnet {
+        needed.extend([Category::Controlnet, Category::ControlnetAnnotator]);
+    }
+    if features.allow_post_processing {
+        needed.extend([Category::Esrgan, Category::Gfpgan, Category::Codeformer]);
+    }
+    if features.allow_sdxl_controlnet {
+        needed.push(Category::Miscellaneous);
+    }
+    needed
+}
+
+/// Whether these features need a model of one of their documents.
+pub fn is_needed(record: &Record, features: &Features) -> bool {
+    let is_sdxl = || {
+        let kind = record.kind.as_deref().unwrap_or_default().to_lowercase();
+        kind.ends_with("_xl") || kind.contains("sdxl")
+    };
+    match record.category {
+        Category::Controlnet => features.allow_sdxl_controlnet || !is_sdxl(),
+        _ => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::manager::record::parse;
+
+    #[test]
+    fn helpers_are_those_of_the_features() {
+        let mut features = Features::default();
+        assert_eq!(
+            supplies(&features),
+            [Category::Clip, Category::SafetyChecker]
+        );
+        features.safety = Some("remote".to_owned());
+        assert_eq!(supplies(&features), []);
+        features.allow_post_processing = true;
+        features.allow_controlnet = true;
+        assert_eq!(supplies(&features).len(), 5);
+        features.allow_sdxl_controlnet = true;
+        assert_eq!(supplies(&features).last(), Some(&Category::Miscellaneous));
+    }
+
+    #[test]
+    fn control_networks_of_sdxl_are_needed_only_where_they_are_offered() {
+        let document = br#"{"a": {"type": "control_qr"}, "b": {"type": "control_qr_xl"}}"#;
+        let reference = parse(Category::Controlnet, document).unwrap();
+        let needed = |allowed| {
+            let features = Features {
+                allow_sdxl_controlnet: allowed,
+                ..Features::default()
+            };
+            let records = reference.records.values();
+            records
+                .filter(|record| is_needed(record, &features))
+                .count()
+        };
+        assert_eq!((needed(false), needed(true)), (1, 2));
+    }
+}

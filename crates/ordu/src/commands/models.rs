@@ -1,0 +1,433 @@
+//! `ordu work --models`: look after the models of a worker.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result, anyhow, bail};
+use indicatif::{HumanBytes, HumanDuration, ProgressBar, ProgressStyle};
+use ordu_api::ApiKey;
+use ordu_client::Horde;
+use ordu_worker::bridge_data::{BridgeData, ConfigFile};
+use ordu_worker::manager::{
+    Category, Circumstances, DownloadOptions, Downloads, Fetched, Folder, Large, ModelFile,
+    Presence, Record, Reference, ReferenceSources, References, Selection, Store, TransferProgress,
+    Wanted, Web, has_instructions, is_needed, needs_usage, select, supplies, verify,
+};
+use ordu_worker::{Config, ConfigError};
+use serde_json::{Value, json};
+use tokio::sync::watch;
+
+use crate::cli::{StockTask, Work};
+use crate::exit::Exit;
+use crate::settings;
+
+/// How a client names itself that asks which models are used most.
+const AGENT: &str = concat!("ordu:", env!("CARGO_PKG_VERSION"), ":models");
+
+/// Does what `--models` asks for.
+pub(crate) async fn run(task: StockTask, args: &Work) -> Result<Exit> {
+    let data = bridge_data(args)?;
+    let shelf = Shelf::open(args, &data).await?;
+    let wanted = shelf.wanted(task, args, &data).await?;
+    let (report, exit) = match task {
+        StockTask::List => (shelf.list(&wanted), Exit::Done),
+        StockTask::Fetch => shelf.fetch(&wanted, args).await?,
+        StockTask::Verify => shelf.verify(&wanted).await?,
+        StockTask::Remove => (shelf.remove(&wanted)?, Exit::Done),
+    };
+    if args.client.json {
+        println!("{}", serde_json::to_string_pretty(&report)?);
+    } else {
+        print_table(&report);
+    }
+    Ok(exit)
+}
+
+/// The settings of an existing worker, or those of an empty file; the environment counts in both.
+pub(crate) fn bridge_data(args: &Work) -> Result<BridgeData> {
+    let environment = settings::worker_environment();
+    let data = match &args.stock.bridge_data {
+        Some(path) => ConfigFile::new(path.clone(), environment).load(),
+        None if args.stock.load_config_from_env_vars => BridgeData::from_environment(&environment),
+        None => BridgeData::parse(Path::new("none.yaml"), "", &environment),
+    };
+    let data = data.map_err(|wrong| all_that_is_wrong(&wrong))?;
+    for warning in &data.warnings {
+        eprintln!("Note: {warning}");
+    }
+    Ok(data)
+}
+
+/// `ordu config check`: whether a worker could start with a file.
+pub(crate) fn check(file: &Path) -> Result<Exit> {
+    let file = ConfigFile::new(file.to_owned(), settings::worker_environment());
+    let data = file.load().map_err(|wrong| all_that_is_wrong(&wrong))?;
+    for warning in &data.warnings {
+        eprintln!("Note: {warning}");
+    }
+    data.config
+        .check(&data.settings.kinds())
+        .map_err(|wrong| all_that_is_wrong(&wrong))?;
+    println!("A worker can start with these settings");
+    Ok(Exit::Done)
+}
+
+fn all_that_is_wrong(wrong: &ConfigError) -> anyhow::Error {
+    anyhow!("the settings are wrong:\n  {}", wrong.0.join("\n  "))
+}
+
+/// The settings of a worker by its file. What the command line says of horde and key counts more.
+pub(crate) async fn worker_config(args: &Work) -> Result<Config> {
+    let data = bridge_data(args)?;
+    let mut config = data.config.clone();
+    if let Some(horde) = &args.client.horde {
+        config.horde_url.clone_from(horde);
+    }
+    if let Some(key) = &args.client.api_key {
+        config.api_key = ApiKey::new(key.clone());
+    }
+    let (load, skip) = (&data.config.models_to_load, &data.config.models_to_skip);
+    if has_instructions(load) || has_instructions(skip) {
+        let shelf = Shelf::open(args, &data).await?;
+        let selection = shelf.select((load, skip), args, &data).await?;
+        for note in &selection.notes {
+            eprintln!("Note: {note}");
+        }
+        // A name that no reference knows may still be one of the engine's.
+        config.models_to_load = selection.models.into_iter().collect();
+        config.models_to_load.extend(selection.unknown);
+    }
+    let custom = data.settings.models.custom_models.iter();
+    config
+        .models_to_load
+        .extend(custom.map(|model| model.name.clone()));
+    Ok(config)
+}
+
+/// The models of this machine and what is known about models.
+struct Shelf {
+    store: Store,
+    references: References,
+    reference: Arc<Reference>,
+    downloads: Downloads,
+}
+
+impl Shelf {
+    async fn open(args: &Work, data: &BridgeData) -> Result<Self> {
+        let models = &data.settings.models;
+        let homes: &[PathBuf] = match args.stock.cache_home.as_slice() {
+            [] => &models.cache_home,
+            given => given,
+        };
+        let store = Store::open(homes, &models.extra_folders).map_err(|reason| anyhow!(reason))?;
+        let mut web = Web::new()?;
+        if let Some(token) = &models.civitai_api_token {
+            web = web.with_token("civitai.com", token);
+        }
+        let folder = store.folder(Folder::Reference);
+        let references = References::new(web.clone(), sources(args, data)?, folder);
+        let (reference, _) = references.get(Category::ImageGeneration).await?;
+        let options = DownloadOptions {
+            connections: u64::from(models.download_connections),
+            rate: models.bandwidth_limit,
+            keep_free: models.min_disk_free,
+            offline: models.offline,
+            ..DownloadOptions::default()
+        };
+        Ok(Self {
+            store,
+            references,
+            reference,
+            downloads: Downloads::new(web, options),
+        })
+    }
+
+    /// The models that the command is about.
+    async fn wanted(&self, task: StockTask, args: &Work, data: &BridgeData) -> Result<Vec<Record>> {
+        let records = self.reference.records.values();
+        let named = &args.stock.names;
+        let entries = match task {
+            _ if !named.is_empty() => named,
+            StockTask::List => return Ok(records.cloned().collect()),
+            StockTask::Verify => {
+                let here = |record: &&Record| self.store.presence(record) != Presence::Missing;
+                return Ok(records.filter(here).cloned().collect());
+            }
+            StockTask::Fetch if args.stock.has_settings() => &data.config.models_to_load,
+            StockTask::Fetch | StockTask::Remove => {
+                bail!("name the models, such as `ordu work --models fetch \"top 2\"`")
+            }
+        };
+        let skip: &[String] = if named.is_empty() {
+            &data.config.models_to_skip
+        } else {
+            &[]
+        };
+        let selection = self.select((entries, skip), args, data).await?;
+        for note in &selection.notes {
+            eprintln!("Note: {note}");
+        }
+        if !selection.unknown.is_empty() {
+            bail!(
+                "nobody knows the models `{}`",
+                selection.unknown.join("`, `")
+            );
+        }
+        let names = selection.models.iter();
+        let mut wanted: Vec<_> = names
+            .filter_map(|name| self.reference.records.get(name))
+            .cloned()
+            .collect();
+        if named.is_empty() {
+            wanted.append(&mut self.supplies(data).await);
+        }
+        Ok(wanted)
+    }
+
+    /// The helpers that the features of a worker need, as far as they are known.
+    async fn supplies(&self, data: &BridgeData) -> Vec<Record> {
+        let features = &data.settings.features;
+        let mut needed = Vec::new();
+        for category in supplies(features) {
+            match self.references.get(category).await {
+                Ok((reference, _)) => {
+                    let records = reference.records.values();
+                    needed.extend(records.filter(|r| is_needed(r, features)).cloned());
+                }
+                Err(error) => eprintln!("Note: {error}"),
+            }
+        }
+        needed
+    }
+
+    /// What entries to load and to skip mean now.
+    async fn select(
+        &self,
+        (load, skip): (&[String], &[String]),
+        args: &Work,
+        data: &BridgeData,
+    ) -> Result<Selection> {
+        let usage = if needs_usage(load) || needs_usage(skip) {
+            let horde = args.client.horde.as_deref();
+            let horde = horde.unwrap_or(&data.config.horde_url);
+            let horde = Horde::new(horde, ApiKey::anonymous(), AGENT)?;
+            let counts = horde.image_model_stats().await;
+            Some(
+                counts
+                    .context("the horde does not say which models are used most")?
+                    .month,
+            )
+        } else {
+            None
+        };
+        let large = if data.settings.models.load_large_models {
+            Large::Allowed
+        } else {
+            Large::LeftOut
+        };
+        let world = Circumstances {
+            reference: &self.reference,
+            usage: usage.as_ref(),
+            card_mb: data.settings.effort.vram_budget_mb,
+            large,
+        };
+        Ok(select(load, skip, &world))
+    }
+
+    fn list(&self, wanted: &[Record]) -> Value {
+        let rows = wanted.iter().map(|record| {
+            json!({
+                "name": record.name,
+                "baseline": record.family.as_str(),
+                "state": self.store.presence(record).as_str(),
+                "bytes": record.size(),
+                "nsfw": record.nsfw,
+            })
+        });
+        rows.collect()
+    }
+
+    async fn fetch(&self, wanted: &[Record], args: &Work) -> Result<(Value, Exit)> {
+        let missing = |record: &Record| -> Vec<ModelFile> {
+            let files = record.files.iter();
+            let absent = files.filter(|file| self.store.find(file.folder, &file.name).is_none());
+            absent.cloned().collect()
+        };
+        let files: Vec<_> = wanted.iter().flat_map(missing).collect();
+        let known: u64 = files.iter().filter_map(|file| file.bytes).sum();
+        let unknown = files.iter().filter(|file| file.bytes.is_none()).count();
+        let more = match unknown {
+            0 => String::new(),
+            count => format!(" and {count} of unknown size"),
+        };
+        eprintln!(
+            "{} models, {} files to fetch: {}{more}, into `{}`",
+            wanted.len(),
+            files.len(),
+            HumanBytes(known),
+            self.store.home().display()
+        );
+        let mut rows = Vec::new();
+        let mut exit = Exit::Done;
+        for record in wanted {
+            let (state, reason) = if args.stock.plan {
+                (self.store.presence(record).as_str(), None)
+            } else {
+                match self.fetch_model(record).await {
+                    Ok(Fetched::Now) => ("fetched", None),
+                    Ok(Fetched::AlreadyThere) => ("present", None),
+                    Err(error) => {
+                        exit = Exit::Failed;
+                        ("failed", Some(format!("{error:#}")))
+                    }
+                }
+            };
+            let bytes: Option<u64> = missing(record).iter().map(|file| file.bytes).sum();
+            rows.push(json!({
+                "name": record.name, "state": state, "missing_bytes": bytes, "reason": reason
+            }));
+        }
+        Ok((Value::Array(rows), exit))
+    }
+
+    /// Fetches the files of a model that are not here or not right.
+    async fn fetch_model(&self, record: &Record) -> Result<Fetched> {
+        if record.files.is_empty() {
+            bail!("its record names no files");
+        }
+        let mut fetched = Fetched::AlreadyThere;
+        for file in &record.files {
+            let target = self.store.place(file.folder, &file.name);
+            let elsewhere = self.store.find(file.folder, &file.name);
+            if elsewhere.is_some_and(|found| found != target) {
+                continue;
+            }
+            let Some(wanted) = Wanted::of(file, target) else {
+                bail!("its record does not say where `{}` can be had", file.name);
+            };
+            if self.fetch_file(&wanted, &file.name).await? == Fetched::Now {
+                fetched = Fetched::Now;
+            }
+        }
+        Ok(fetched)
+    }
+
+    async fn fetch_file(&self, wanted: &Wanted, name: &str) -> Result<Fetched> {
+        let (progress, mut told) = watch::channel(TransferProgress::default());
+        let bar = ProgressBar::no_length().with_message(name.to_owned());
+        bar.set_style(ProgressStyle::with_template(
+            "{msg} {bar:30} {bytes}/{total_bytes} {prefix}",
+        )?);
+        let fetch = self.downloads.fetch(wanted, &progress);
+        tokio::pin!(fetch);
+        let ended = loop {
+            tokio::select! {
+                ended = &mut fetch => break ended,
+                changed = told.changed() => {
+                    if changed.is_ok() {
+                        show(&bar, *told.borrow_and_update());
+                    }
+                }
+            }
+        };
+        bar.finish_and_clear();
+        Ok(ended?)
+    }
+
+    async fn verify(&self, wanted: &[Record]) -> Result<(Value, Exit)> {
+        let mut rows = Vec::new();
+        let mut exit = Exit::Done;
+        for record in wanted {
+            for file in &record.files {
+                let state = match self.store.find(file.folder, &file.name) {
+                    None => "missing",
+                    Some(path) => {
+                        let file = file.clone();
+                        let right = tokio::task::spawn_blocking(move || verify(&file, &path));
+                        match right.await?.with_context(|| format!("`{}`", record.name))? {
+                            Some(true) => "right",
+                            Some(false) => "wrong",
+                            None => "unchecked",
+                        }
+                    }
+                };
+                if matches!(state, "missing" | "wrong") {
+                    exit = Exit::Failed;
+                }
+                rows.push(json!({"name": record.name, "file": file.name, "state": state}));
+            }
+        }
+        Ok((Value::Array(rows), exit))
+    }
+
+    fn remove(&self, wanted: &[Record]) -> Result<Value> {
+        let mut rows = Vec::new();
+        for record in wanted {
+            let kept = self.reference.records.values().filter(|other| {
+                let going = wanted.iter().any(|gone| gone.name == other.name);
+                !going && self.store.presence(other) == Presence::Present
+            });
+            let freed = self.store.remove(record, kept);
+            let freed = freed.with_context(|| format!("`{}` could not be removed", record.name))?;
+            rows.push(json!({"name": record.name, "state": "removed", "freed_bytes": freed}));
+        }
+        Ok(Value::Array(rows))
+    }
+}
+
+/// Where the reference of models comes from.
+fn sources(args: &Work, data: &BridgeData) -> Result<ReferenceSources> {
+    let models = &data.settings.models;
+    let mut sources = ReferenceSources {
+        offline: models.offline,
+        ..ReferenceSources::default()
+    };
+    if let Some(url) = &models.reference_url {
+        let url = url
+            .parse()
+            .context("the address of the model reference is wrong")?;
+        sources.primary = Some(url);
+    }
+    if let Some(url) = &args.stock.reference_url {
+        sources.primary = Some(url.clone());
+    }
+    if let Some(prefix) = &models.github_proxy {
+        for source in [&mut sources.images, &mut sources.texts] {
+            if let Some(url) = source {
+                let proxied = format!("{prefix}{url}").parse();
+                *source = Some(proxied.context("`GITHUB_PROXY_URL_BASE` is no address")?);
+            }
+        }
+    }
+    Ok(sources)
+}
+
+fn show(bar: &ProgressBar, progress: TransferProgress) {
+    if let Some(total) = progress.total {
+        bar.set_length(total);
+    }
+    bar.set_position(progress.bytes);
+    let eta = progress.eta.map(|eta| format!(", {}", HumanDuration(eta)));
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a float cast saturates, and a speed is positive"
+    )]
+    let speed = HumanBytes(progress.speed as u64);
+    bar.set_prefix(format!("{speed}/s{}", eta.unwrap_or_default()));
+}
+
+/// One line for each row: its texts, and its sizes as people read them.
+fn print_table(rows: &Value) {
+    for row in rows.as_array().into_iter().flatten() {
+        let members = row.as_object().into_iter().flatten();
+        let cells = members.filter_map(|(key, value)| match value {
+            Value::String(text) => Some(text.clone()),
+            Value::Number(_) if key.ends_with("bytes") => {
+                Some(HumanBytes(value.as_u64().unwrap_or_default()).to_string())
+            }
+            _ => None,
+        });
+        println!("{}", cells.collect::<Vec<_>>().join("\t"));
+    }
+}
