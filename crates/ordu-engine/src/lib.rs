@@ -1,10 +1,11 @@
 //! Models and tensors: turns a task into pictures.
 //!
 //! One trait, [`Engine`], and what goes through it: an [`ImageTask`] in, [`Picture`]s out,
-//! [`Step`]s in between. [`NativeEngine`] is the implementation that needs nothing but this crate.
+//! [`Step`]s in between. [`NativeEngine`] is the implementation that needs nothing but this crate;
+//! those of [`remote`] let another program do the work. [`plan`] decides what both have to decide.
 //!
-//! This crate knows tensors, model files and images. It knows no network, no queue, no user and no
-//! currency, and it never decides what a request may ask for: it takes numbers as they are given
+//! This crate knows tensors, model files and images. It knows no queue, no user and no currency, no
+//! network outside [`remote`], and it never decides what a request may ask for: it takes numbers as they are given
 //! and refuses only what cannot be computed.
 //!
 //! # Example
@@ -39,15 +40,28 @@ pub mod gates;
 mod host;
 mod models;
 pub mod native;
+pub mod plan;
+pub mod remote;
+
 mod sampler;
 mod task;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 
-pub use engine::{Capabilities, Engine, Held, Holdings, Limits, Place, ProgressSink, Quiet, Step};
+pub use engine::{
+    Capabilities, Engine, Feature, Held, Holdings, Limits, Place, ProgressSink, Quiet, Step,
+};
 pub use error::EngineError;
 pub use host::{HostTiming, HostedEngine, serve};
 pub use models::{Baseline, Fit, ModelInfo, Origin, Prediction};
 pub use native::{NativeEngine, NativeOptions};
+pub use plan::control::ControlType;
+pub use plan::post::PostProcessor;
+pub use plan::qr::QrSpec;
 pub use sampler::{Sampler, Schedule};
-pub use task::{ImageTask, Mode, NoiseSource, Picture, Source};
+
+pub use remote::comfyui::{ComfyEngine, ComfyOptions};
+pub use task::{
+    Control, Embedding, EmbeddingPlace, Hires, ImageTask, Lora, Mode, NoiseSource, Picture,
+    RemixImage, Source, Workflow,
+};
