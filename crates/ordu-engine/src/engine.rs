@@ -1,8 +1,12 @@
 //! The trait that every engine implements, and what an engine says about itself.
 
+use std::collections::BTreeSet;
+
 use image::RgbImage;
 use serde::{Deserialize, Serialize};
 
+use crate::plan::control::ControlType;
+use crate::plan::post::PostProcessor;
 use crate::{EngineError, ImageTask, ModelInfo, Picture, Sampler};
 
 /// Something that turns tasks into pictures.
@@ -79,13 +83,65 @@ pub struct Capabilities {
     pub samplers: Vec<Sampler>,
     /// What a task may ask for at most.
     pub limits: Limits,
+    /// What a task may ask for besides a plain picture.
+    pub features: BTreeSet<Feature>,
+    /// Which control types run.
+    pub controls: BTreeSet<ControlType>,
+    /// Which post-processors run.
+    pub post_processors: BTreeSet<PostProcessor>,
 }
 
 impl Capabilities {
+    /// Those of an engine that can do nothing at this moment.
+    #[must_use]
+    pub fn nothing(limits: Limits) -> Self {
+        Self {
+            models: Vec::new(),
+            samplers: Vec::new(),
+            limits,
+            features: BTreeSet::new(),
+            controls: BTreeSet::new(),
+            post_processors: BTreeSet::new(),
+        }
+    }
+
     /// The model of this name, compared exactly.
     pub fn model(&self, name: &str) -> Option<&ModelInfo> {
         self.models.iter().find(|model| model.name == name)
     }
+}
+
+/// Something beyond a plain picture that an engine may be able to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Feature {
+    /// Starting from a picture.
+    Img2Img,
+    /// In- and outpainting.
+    Inpainting,
+    /// Pictures that repeat without a seam.
+    Tiling,
+    /// Reading an earlier layer of the text encoder.
+    ClipSkip,
+    /// A second, larger pass.
+    HiresFix,
+    /// Steering Stable Diffusion 1.x by a source.
+    ControlNet,
+    /// Returning the map that would steer, without a model.
+    ControlMap,
+    /// Changes to the weights.
+    Lora,
+    /// Learned words.
+    TextualInversion,
+    /// QR codes with Stable Diffusion 1.x.
+    QrCode,
+    /// QR codes with Stable Diffusion XL.
+    QrCodeXl,
+    /// Transparent backgrounds.
+    Transparent,
+    /// Stable Cascade in two passes.
+    CascadeTwoPass,
+    /// Mixing several pictures.
+    Remix,
 }
 
 /// The borders of a task. Beyond them [`Engine::run`] answers [`EngineError::BadTask`].

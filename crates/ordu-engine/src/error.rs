@@ -58,6 +58,24 @@ pub enum EngineError {
         reason: String,
     },
 
+    /// Wait until the other program is there again, or start it.
+    #[error("{backend} cannot be reached: {reason}")]
+    Unreachable {
+        /// Which program, where.
+        backend: String,
+        /// What was tried and what came of it.
+        reason: String,
+    },
+
+    /// Look at the other program: it refused or failed the task, or answered nonsense.
+    #[error("{backend} failed: {reason}")]
+    Backend {
+        /// Which program, where.
+        backend: String,
+        /// What it said, or what is wrong with its answer.
+        reason: String,
+    },
+
     /// Nothing: the caller asked for it.
     #[error("cancelled")]
     Cancelled,

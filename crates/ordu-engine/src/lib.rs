@@ -1,7 +1,8 @@
 //! Models and tensors: turns a task into pictures.
 //!
 //! One trait, [`Engine`], and what goes through it: an [`ImageTask`] in, [`Picture`]s out,
-//! [`Step`]s in between. [`NativeEngine`] is the implementation that needs nothing but this crate.
+//! [`Step`]s in between. [`NativeEngine`] is the implementation that needs nothing but this crate;
+//! those of [`remote`] let another program do the work. [`plan`] decides what both have to decide.
 //!
 //! Texts have a trait of their own, [`TextEngine`]. `remote` holds the engines that are other
 //! programs; nothing outside of it knows a network.
@@ -43,6 +44,7 @@ pub mod gates;
 mod host;
 mod models;
 pub mod native;
+pub mod plan;
 pub mod remote;
 mod sampler;
 mod task;
@@ -51,11 +53,20 @@ pub mod testing;
 mod text;
 
 pub use alchemy::{AlchemyEngine, Answer, NativeAlchemy};
-pub use engine::{Capabilities, Engine, Held, Holdings, Limits, Place, ProgressSink, Quiet, Step};
+pub use engine::{
+    Capabilities, Engine, Feature, Held, Holdings, Limits, Place, ProgressSink, Quiet, Step,
+};
 pub use error::EngineError;
 pub use host::{HostTiming, HostedEngine, serve};
 pub use models::{Baseline, Fit, ModelInfo, Origin, Prediction};
 pub use native::{NativeEngine, NativeOptions};
+pub use plan::control::ControlType;
+pub use plan::post::PostProcessor;
+pub use plan::qr::QrSpec;
+pub use remote::comfyui::{ComfyEngine, ComfyOptions};
 pub use sampler::{Sampler, Schedule};
-pub use task::{ImageTask, Mode, NoiseSource, Picture, Source};
+pub use task::{
+    Control, Embedding, EmbeddingPlace, Hires, ImageTask, Lora, Mode, NoiseSource, Picture,
+    RemixImage, Source, Workflow,
+};
 pub use text::{Finish, Format, Sampling, Text, TextCapabilities, TextEngine, TextError, TextTask};

@@ -32,6 +32,20 @@ pub enum Baseline {
     StableDiffusion1,
     /// Stable Diffusion 2.x: 1024 wide text context.
     StableDiffusion2,
+    /// Stable Diffusion XL: two text encoders.
+    StableDiffusionXl,
+    /// Stable Cascade: two diffusion models after each other.
+    StableCascade,
+    /// Flux 1 without further distinction.
+    Flux1,
+    /// Flux 1 Schnell: distilled to few steps, no guidance.
+    FluxSchnell,
+    /// Flux 1 Dev.
+    FluxDev,
+    /// Qwen-Image.
+    QwenImage,
+    /// Z-Image Turbo.
+    ZImageTurbo,
     /// The same classes of networks in other sizes, as `ordu-tiny`.
     Custom,
 }
@@ -42,8 +56,40 @@ impl Baseline {
         match self {
             Self::StableDiffusion1 => "stable_diffusion_1",
             Self::StableDiffusion2 => "stable_diffusion_2",
+            Self::StableDiffusionXl => "stable_diffusion_xl",
+            Self::StableCascade => "stable_cascade",
+            Self::Flux1 => "flux_1",
+            Self::FluxSchnell => "flux_schnell",
+            Self::FluxDev => "flux_dev",
+            Self::QwenImage => "qwen_image",
+            Self::ZImageTurbo => "z_image_turbo",
             Self::Custom => "custom",
         }
+    }
+
+    /// The family of a public name; names unknown are [`Baseline::Custom`].
+    #[must_use]
+    pub fn from_name(name: &str) -> Self {
+        match name {
+            "stable_diffusion_1" => Self::StableDiffusion1,
+            "stable_diffusion_2" | "stable_diffusion_2_512" | "stable_diffusion_2_768" => {
+                Self::StableDiffusion2
+            }
+            "stable_diffusion_xl" => Self::StableDiffusionXl,
+            "stable_cascade" => Self::StableCascade,
+            "flux_1" => Self::Flux1,
+            "flux_schnell" => Self::FluxSchnell,
+            "flux_dev" => Self::FluxDev,
+            "qwen_image" => Self::QwenImage,
+            "z_image_turbo" => Self::ZImageTurbo,
+            _ => Self::Custom,
+        }
+    }
+
+    /// Whether it is one of the Flux models.
+    #[must_use]
+    pub fn is_flux(self) -> bool {
+        matches!(self, Self::Flux1 | Self::FluxSchnell | Self::FluxDev)
     }
 }
 
@@ -81,4 +127,6 @@ pub enum Origin {
     File(PathBuf),
     /// A folder in the layout of diffusers.
     Folder(PathBuf),
+    /// Files of another program, by the names they have there.
+    Remote(Vec<String>),
 }

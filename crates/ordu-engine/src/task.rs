@@ -3,6 +3,9 @@
 use image::{DynamicImage, GrayImage};
 use serde::{Deserialize, Serialize};
 
+use crate::plan::control::ControlType;
+use crate::plan::post::PostProcessor;
+use crate::plan::qr::QrSpec;
 use crate::{Sampler, Schedule};
 
 /// One job: `batch` pictures of one prompt.
@@ -40,6 +43,22 @@ pub struct ImageTask {
     pub noise: NoiseSource,
     /// From noise alone, or from a picture.
     pub mode: Mode,
+    /// Draws small first, then refines at the size asked for.
+    pub hires: Option<Hires>,
+    /// Steers by what the source shows; means nothing without a source.
+    pub control: Option<Control>,
+    /// Changes to the weights, in their order.
+    pub loras: Vec<Lora>,
+    /// Learned words.
+    pub embeddings: Vec<Embedding>,
+    /// Makes the background transparent.
+    pub transparent: bool,
+    /// A pipeline of its own, instead of the one that the rest asks for.
+    pub workflow: Option<Workflow>,
+    /// What to do with finished pictures; [`crate::plan::post::ordered`] says in which order.
+    pub post: Vec<PostProcessor>,
+    /// How true face fixers stay to the picture, 0 (strongest) to 1; `None` is 0.5.
+    pub face_strength: Option<f32>,
 }
 
 impl ImageTask {
@@ -62,6 +81,22 @@ impl ImageTask {
             tiling: false,
             noise: NoiseSource::Philox,
             mode: Mode::Txt2Img,
+            hires: None,
+            control: None,
+            loras: Vec::new(),
+            embeddings: Vec::new(),
+            transparent: false,
+            workflow: None,
+            post: Vec::new(),
+            face_strength: None,
+        }
+    }
+
+    /// The picture it starts from.
+    pub fn source(&self) -> Option<&Source> {
+        match &self.mode {
+            Mode::Txt2Img | Mode::Remix(_) => None,
+            Mode::Img2Img(source) | Mode::Inpaint(source) | Mode::Outpaint(source) => Some(source),
         }
     }
 }
@@ -82,6 +117,78 @@ pub enum Mode {
     /// The same as [`Mode::Inpaint`]; the source has been placed on a larger, transparent or masked
     /// canvas by the caller.
     Outpaint(Source),
+    /// Mixes what the pictures show, 1 to 6 of them.
+    Remix(Vec<RemixImage>),
+}
+
+/// One picture of a mix.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RemixImage {
+    /// Seen by the model's vision tower, cropped to a square.
+    #[serde(with = "crate::host::pixels")]
+    pub image: DynamicImage,
+    /// How much it counts; 1 is usual, below 0 pushes away.
+    pub strength: f32,
+}
+
+/// How to refine.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Hires {
+    /// Of the second pass, 0.01 to 1. `None`: that of the source, or 0.65.
+    pub denoising_strength: Option<f32>,
+}
+
+/// How a source steers.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Control {
+    /// What of the source is looked at.
+    pub kind: ControlType,
+    /// The source is such a map already.
+    pub image_is_control: bool,
+    /// The map is the picture asked for; nothing is drawn.
+    pub return_map: bool,
+    /// 0.01 to 3; 1 is usual.
+    pub strength: f32,
+}
+
+/// A change to the weights.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Lora {
+    /// Name of its file in the folder for LoRAs.
+    pub file: String,
+    /// How much of it goes into the diffusion model.
+    pub model: f32,
+    /// How much of it goes into the text encoder.
+    pub clip: f32,
+}
+
+/// A learned word.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Embedding {
+    /// Name of its file in the folder for embeddings, without extension.
+    pub name: String,
+    /// 1 is usual.
+    pub strength: f32,
+    /// Where it is put by itself; `None` if the prompt names it already.
+    pub place: Option<EmbeddingPlace>,
+}
+
+/// One of the two prompts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum EmbeddingPlace {
+    /// In front of what to draw.
+    Prompt,
+    /// Behind what to keep away from.
+    Negative,
+}
+
+/// A pipeline of its own.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Workflow {
+    /// A picture that scans as a QR code.
+    QrCode(QrSpec),
+    /// The source, larger, with detail invented.
+    CreativeUpscale,
 }
 
 /// The picture a task starts from.
@@ -129,4 +236,45 @@ pub struct Picture {
     pub image: DynamicImage,
     /// The seed of the task; all pictures of a batch share it and differ by their place in it.
     pub seed: u64,
+    /// Whether the QR code that it was to be can be read; `None` if it was to be none.
+    pub scans: Option<bool>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_task_with_everything_goes_to_another_process_and_comes_back() {
+        let image = DynamicImage::new_rgba8(2, 3);
+        let task = ImageTask {
+            hires: Some(Hires::default()),
+            control: Some(Control {
+                kind: ControlType::Hough,
+                image_is_control: true,
+                return_map: false,
+                strength: 0.5,
+            }),
+            loras: vec![Lora {
+                file: "a".to_owned(),
+                model: 1.0,
+                clip: -1.0,
+            }],
+            embeddings: vec![Embedding {
+                name: "b".to_owned(),
+                strength: 1.0,
+                place: Some(EmbeddingPlace::Negative),
+            }],
+            workflow: Some(Workflow::QrCode(QrSpec::new("c"))),
+            post: vec![PostProcessor::StripBackground],
+            face_strength: Some(0.1),
+            mode: Mode::Remix(vec![RemixImage {
+                image,
+                strength: 2.0,
+            }]),
+            ..ImageTask::new("m", "x")
+        };
+        let bytes = postcard::to_extend(&task, Vec::new()).unwrap();
+        assert_eq!(postcard::from_bytes::<ImageTask>(&bytes).unwrap(), task);
+    }
 }

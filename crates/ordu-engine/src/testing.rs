@@ -1,10 +1,12 @@
 //! An engine without a model, for tests: draws a pattern from the seed in no time.
 
+use std::collections::BTreeSet;
+
 use image::{DynamicImage, Rgb, RgbImage};
 
 use crate::{
-    Baseline, Capabilities, Engine, EngineError, Fit, Holdings, ImageTask, Limits, ModelInfo,
-    Origin, Picture, Prediction, ProgressSink, Sampler, Step,
+    Baseline, Capabilities, Engine, EngineError, Feature, Fit, Holdings, ImageTask, Limits,
+    ModelInfo, Origin, Picture, Prediction, ProgressSink, Sampler, Step,
 };
 
 /// Draws a deterministic pattern: same task, same pixels; another seed, prompt or place in the
@@ -39,6 +41,15 @@ impl Engine for TestEngine {
                 max_batch: 20,
                 max_steps: 500,
             },
+            features: [
+                Feature::Img2Img,
+                Feature::Inpainting,
+                Feature::Tiling,
+                Feature::ClipSkip,
+            ]
+            .into(),
+            controls: BTreeSet::new(),
+            post_processors: BTreeSet::new(),
         }
     }
 
@@ -113,6 +124,7 @@ fn draw(task: &ImageTask, index: u32) -> Picture {
     Picture {
         image: DynamicImage::ImageRgb8(image),
         seed: task.seed,
+        scans: None,
     }
 }
 

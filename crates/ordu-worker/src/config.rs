@@ -65,6 +65,14 @@ pub struct Config {
     pub allow_img2img: bool,
     /// Whether to take inpainting and outpainting.
     pub allow_painting: bool,
+    /// Whether to enlarge pictures, mend faces and strip backgrounds, as far as the engine can.
+    pub allow_post_processing: bool,
+    /// Whether to draw by what a source shows.
+    pub allow_controlnet: bool,
+    /// The same with Stable Diffusion XL, QR codes included. Needs `allow_controlnet`.
+    pub allow_sdxl_controlnet: bool,
+    /// Whether to fetch and use `LoRA`s.
+    pub allow_lora: bool,
     /// Whether to serve requests from unsafe addresses. `allow_unsafe_ipaddr` on the wire.
     pub allow_unsafe_ip: bool,
     /// Whether to serve only requesters who can pay.
@@ -109,6 +117,10 @@ impl Default for Config {
             blacklist: Vec::new(),
             allow_img2img: true,
             allow_painting: true,
+            allow_post_processing: true,
+            allow_controlnet: false,
+            allow_sdxl_controlnet: false,
+            allow_lora: false,
             allow_unsafe_ip: true,
             require_upfront_kudos: false,
             extra_slow_worker: false,

@@ -31,8 +31,6 @@ const MAX_TRIES: u32 = 5;
 #[derive(Debug, Default)]
 pub(crate) struct Inputs {
     pub(crate) sources: Sources,
-    /// How many of the further pictures could be had.
-    pub(crate) extras: usize,
     pub(crate) remarks: Vec<Metadata>,
 }
 
@@ -69,20 +67,21 @@ impl Larder {
     /// Everything that came with a job.
     pub(crate) async fn gather(&self, job: &ImageJob) -> Inputs {
         let trust = self.trust_for(job);
-        let extras = job.extra_source_images.iter().flatten();
-        let (source, mask, extras) = join3(
+        let extras = || job.extra_source_images.iter().flatten();
+        let (source, mask, fetched) = join3(
             self.optional(job.source_image.as_deref(), &trust),
             self.optional(job.source_mask.as_deref(), &trust),
-            join_all(extras.map(|extra| self.picture(&extra.image, &trust))),
+            join_all(extras().map(|extra| self.picture(&extra.image, &trust))),
         )
         .await;
         let mut inputs = Inputs::default();
         inputs.sources.source = inputs.kept(source, "source_image", None);
         let mask = inputs.kept(mask, "source_mask", None);
         inputs.sources.mask = mask.map(|mask| mask.to_luma8());
-        for (index, extra) in extras.into_iter().enumerate() {
-            let kept = inputs.kept(extra.map(Some), "extra_source_images", Some(index));
-            inputs.extras += usize::from(kept.is_some());
+        for (index, (fetched, extra)) in fetched.into_iter().zip(extras()).enumerate() {
+            let kept = inputs.kept(fetched.map(Some), "extra_source_images", Some(index));
+            let kept = kept.map(|picture| (picture, extra.strength));
+            inputs.sources.extras.extend(kept);
         }
         inputs
     }

@@ -20,8 +20,8 @@ use crate::role::{End, Order, Verdict};
 use crate::status::{Board, Stage};
 use crate::{Level, Shutdown, Timing};
 
-/// Remarks that one submit may carry, besides the place in its batch.
-const MAX_REMARKS: usize = 49;
+/// Remarks that one submit may carry, besides the place in its batch and whether it scans.
+const MAX_REMARKS: usize = 48;
 
 /// What all jobs of a worker share.
 pub(crate) struct Workshop {
@@ -119,11 +119,8 @@ impl Workshop {
             fault = self.halted(attempt.give_up, Level::Hurry) => return Err(fault),
             ready = self.prepare(job, id) => ready,
         };
-        let Inputs {
-            sources,
-            extras,
-            remarks,
-        } = inputs;
+        let Inputs { sources, remarks } = inputs;
+        let extras = sources.extras.len();
         let asked = bridge::image::seed(job.payload.seed.as_deref());
         let seed = asked.unwrap_or_else(|| getrandom::u32().unwrap_or_default().into());
         let task = bridge::image::task(job, sources, seed, attempt.limits);
@@ -225,9 +222,10 @@ impl Workshop {
             horde: &self.horde,
             timing: &self.timing,
         };
-        let Some(Picture { image, seed }) = picture else {
+        let Some(Picture { image, seed, scans }) = picture else {
             return courier.fault(id, remarks).await;
         };
+        let remarks = remarks.into_iter().chain(scans.map(scan_remark)).collect();
         let encoded = tokio::task::spawn_blocking(move || webp(image)).await;
         let Ok(Ok(picture)) = encoded else {
             tracing::error!(job.id = %id, "a picture could not be encoded");
@@ -243,6 +241,20 @@ impl Workshop {
                 remarks,
             })
             .await
+    }
+}
+
+/// Whether a scanner could read what the picture was to say.
+fn scan_remark(scans: bool) -> Metadata {
+    let found = if scans {
+        "qr_code_scans"
+    } else {
+        "qr_code_unreadable"
+    };
+    Metadata {
+        kind: "information".to_owned(),
+        value: "see_ref".to_owned(),
+        reference: Some(found.to_owned()),
     }
 }
 

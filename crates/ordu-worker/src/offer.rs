@@ -2,21 +2,12 @@
 
 use ordu_api::image::ImagePop;
 use ordu_api::text::TextPop;
-use ordu_engine::{Capabilities, TextCapabilities};
+use ordu_engine::{Capabilities, Feature, TextCapabilities};
 
 use crate::Config;
 
-/// What every image engine can do, by the words of the protocol. A feature that an [`ordu_engine::ImageTask`]
-/// cannot express is not among them.
-const FEATURES: &[&str] = &[
-    "img2img",
-    "inpainting",
-    "karras",
-    "r2",
-    "r2_source",
-    "tiling",
-    "clip_skip",
-];
+/// What every image engine can do, by the words of the protocol.
+const ALWAYS: &[&str] = &["karras", "r2", "r2_source"];
 
 /// Models that one pop may name.
 const MAX_MODELS: usize = 300;
@@ -38,6 +29,7 @@ pub(crate) fn image_offer(
         return None;
     }
     let max_pixels = config.max_pixels().min(engine.limits.max_pixels);
+    let can = Allowed::of(config, engine);
     Some(ImagePop {
         name: config.dreamer_name().to_owned(),
         priority_usernames: config.priority_usernames.clone(),
@@ -53,12 +45,12 @@ pub(crate) fn image_offer(
         allow_img2img: config.allow_img2img,
         allow_painting: config.allow_painting,
         allow_unsafe_ipaddr: config.allow_unsafe_ip,
-        allow_post_processing: false,
-        allow_controlnet: false,
-        allow_sdxl_controlnet: false,
-        allow_lora: false,
+        allow_post_processing: can.post_processing,
+        allow_controlnet: can.controlnet,
+        allow_sdxl_controlnet: can.sdxl_controlnet,
+        allow_lora: can.lora,
         limit_max_steps: config.limit_max_steps,
-        capabilities: Some(words(engine)),
+        capabilities: Some(words(engine, can)),
     })
 }
 
@@ -141,12 +133,78 @@ fn text_agent(agent: &str, engine: &TextCapabilities) -> String {
     agent.to_owned()
 }
 
-fn words(engine: &Capabilities) -> Vec<String> {
+/// What the owner allows and the engine can, of what has a switch.
+#[derive(Clone, Copy)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a switch on the wire"
+)]
+struct Allowed {
+    post_processing: bool,
+    controlnet: bool,
+    sdxl_controlnet: bool,
+    lora: bool,
+}
+
+impl Allowed {
+    fn of(config: &Config, engine: &Capabilities) -> Self {
+        let has = |feature| engine.features.contains(&feature);
+        // A hint is a source image.
+        let controls = config.allow_controlnet && config.allow_img2img;
+        let steers = has(Feature::ControlNet) || has(Feature::QrCode);
+        Self {
+            post_processing: config.allow_post_processing && !engine.post_processors.is_empty(),
+            controlnet: controls && steers,
+            sdxl_controlnet: controls && config.allow_sdxl_controlnet && has(Feature::QrCodeXl),
+            lora: config.allow_lora && has(Feature::Lora),
+        }
+    }
+
+    fn feature(self, feature: Feature) -> bool {
+        match feature {
+            Feature::ControlNet | Feature::ControlMap | Feature::QrCode => self.controlnet,
+            Feature::QrCodeXl => self.sdxl_controlnet,
+            Feature::Lora => self.lora,
+            _ => true,
+        }
+    }
+}
+
+/// A feature in the words of the protocol.
+fn feature_words(feature: Feature) -> &'static [&'static str] {
+    match feature {
+        Feature::Img2Img => &["img2img"],
+        Feature::Inpainting => &["inpainting"],
+        Feature::Tiling => &["tiling"],
+        Feature::ClipSkip => &["clip_skip"],
+        Feature::HiresFix => &["hires_fix"],
+        Feature::ControlNet => &["controlnet", "image_is_control"],
+        Feature::ControlMap => &["return_control_map"],
+        Feature::Lora => &["lora", "lora_versions"],
+        Feature::TextualInversion => &["textual_inversion"],
+        Feature::QrCode => &["qr_code", "extra_texts", "workflow"],
+        // The switch for Stable Diffusion XL says the rest.
+        Feature::QrCodeXl => &[],
+        Feature::Transparent => &["layer_diffuse"],
+        Feature::CascadeTwoPass => &["stable_cascade_2pass"],
+        Feature::Remix => &["extra_source_images"],
+    }
+}
+
+fn words(engine: &Capabilities, can: Allowed) -> Vec<String> {
+    let features = engine.features.iter();
+    let features = features.filter(|feature| can.feature(**feature));
+    let features = features
+        .flat_map(|feature| feature_words(*feature))
+        .copied();
     let samplers = engine.samplers.iter().map(|sampler| sampler.name());
-    FEATURES
-        .iter()
-        .copied()
-        .chain(samplers)
+    let post = engine.post_processors.iter().map(|step| step.name());
+    let post = std::iter::once("post-processing").chain(post);
+    let has_flux = engine.models.iter().any(|model| model.baseline.is_flux());
+    let words = ALWAYS.iter().copied().chain(features).chain(samplers);
+    words
+        .chain(post.filter(|_| can.post_processing))
+        .chain(has_flux.then_some("flux"))
         .map(str::to_owned)
         .collect()
 }
@@ -299,5 +357,76 @@ mod tests {
         let ours = text_offer(&Config::default(), &writer("a/b"), None, |_| true).unwrap();
         assert_eq!(ours.bridge_agent, Config::default().bridge_agent);
         assert!(text_offer(&config, &writer("a/b"), None, |_| false).is_none());
+    }
+
+    #[test]
+    fn what_the_engine_can_is_offered_as_far_as_the_owner_allows() {
+        use ordu_engine::PostProcessor;
+        let mut engine = engine(&["one"]);
+        let all = [
+            Feature::HiresFix,
+            Feature::ControlNet,
+            Feature::ControlMap,
+            Feature::Lora,
+            Feature::QrCode,
+            Feature::QrCodeXl,
+            Feature::Remix,
+            Feature::Transparent,
+        ];
+        engine.features.extend(all);
+        engine.post_processors = [PostProcessor::CodeFormers].into();
+        let switches = |config: &Config| {
+            let offer = image_offer(config, &engine, |_| true).unwrap();
+            let switches = [
+                offer.allow_post_processing,
+                offer.allow_controlnet,
+                offer.allow_sdxl_controlnet,
+                offer.allow_lora,
+            ];
+            (switches, offer.capabilities.unwrap())
+        };
+        let careful = Config {
+            allow_post_processing: false,
+            ..Config::default()
+        };
+        let (offered, words) = switches(&careful);
+        assert_eq!(offered, [false; 4]);
+        for word in [
+            "controlnet",
+            "lora",
+            "qr_code",
+            "CodeFormers",
+            "post-processing",
+        ] {
+            assert!(!words.iter().any(|known| known == word), "{word}");
+        }
+        let generous = Config {
+            allow_controlnet: true,
+            allow_sdxl_controlnet: true,
+            allow_lora: true,
+            ..Config::default()
+        };
+        let (offered, words) = switches(&generous);
+        assert_eq!(offered, [true; 4]);
+        for word in [
+            "hires_fix",
+            "controlnet",
+            "image_is_control",
+            "return_control_map",
+            "lora",
+            "lora_versions",
+            "qr_code",
+            "extra_source_images",
+            "layer_diffuse",
+            "post-processing",
+            "CodeFormers",
+        ] {
+            assert!(words.iter().any(|known| known == word), "{word}");
+        }
+        let without_sources = Config {
+            allow_img2img: false,
+            ..generous
+        };
+        assert_eq!(switches(&without_sources).0, [true, false, false, true]);
     }
 }

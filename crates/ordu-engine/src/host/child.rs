@@ -456,15 +456,11 @@ impl Watch {
 }
 
 fn nothing() -> Capabilities {
-    Capabilities {
-        models: Vec::new(),
-        samplers: Vec::new(),
-        limits: Limits {
-            max_pixels: 0,
-            max_batch: 0,
-            max_steps: 0,
-        },
-    }
+    Capabilities::nothing(Limits {
+        max_pixels: 0,
+        max_batch: 0,
+        max_steps: 0,
+    })
 }
 
 /// A panic of one caller leaves nothing half-done behind these locks.

@@ -13,6 +13,7 @@ pub mod sampling;
 pub mod sd;
 pub mod weights;
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -22,8 +23,8 @@ use image::RgbImage;
 use self::registry::Registry;
 use self::sd::StableDiffusion;
 use crate::{
-    Capabilities, Engine, EngineError, Held, Holdings, ImageTask, Limits, Picture, Place,
-    ProgressSink, Sampler,
+    Capabilities, Engine, EngineError, Feature, Held, Holdings, ImageTask, Limits, Mode, Picture,
+    Place, ProgressSink, Sampler,
 };
 
 /// How to open a [`NativeEngine`].
@@ -60,6 +61,13 @@ struct Loaded {
     model: StableDiffusion,
     bytes: u64,
 }
+
+const FEATURES: [Feature; 4] = [
+    Feature::Img2Img,
+    Feature::Inpainting,
+    Feature::Tiling,
+    Feature::ClipSkip,
+];
 
 /// Above these a CPU is busy for hours and memory for pixels runs out.
 const LIMITS: Limits = Limits {
@@ -152,6 +160,9 @@ impl Engine for NativeEngine {
             models: self.registry.infos().to_vec(),
             samplers: Sampler::implemented().collect(),
             limits: LIMITS,
+            features: FEATURES.into_iter().collect(),
+            controls: BTreeSet::new(),
+            post_processors: BTreeSet::new(),
         }
     }
 
@@ -203,5 +214,23 @@ fn check(task: &ImageTask) -> Result<(), EngineError> {
     if !task.cfg_scale.is_finite() {
         return bad(format!("a guidance of {}", task.cfg_scale));
     }
-    Ok(())
+    match unknown_wish(task) {
+        Some(wish) => bad(format!("the native engine has no {wish}")),
+        None => Ok(()),
+    }
+}
+
+/// The first thing a task asks for that is not among [`FEATURES`].
+fn unknown_wish(task: &ImageTask) -> Option<&'static str> {
+    let wishes = [
+        (task.workflow.is_some(), "workflows"),
+        (task.hires.is_some(), "second pass"),
+        (task.control.is_some(), "control by a source"),
+        (!task.loras.is_empty(), "LoRAs"),
+        (!task.embeddings.is_empty(), "textual inversions"),
+        (task.transparent, "transparency"),
+        (!task.post.is_empty(), "post-processors"),
+        (matches!(task.mode, Mode::Remix(_)), "mixing of pictures"),
+    ];
+    wishes.into_iter().find(|wish| wish.0).map(|wish| wish.1)
 }

@@ -55,6 +55,7 @@ pub(super) fn run(
         pictures.push(Picture {
             image,
             seed: task.seed,
+            scans: None,
         });
     }
     Ok(pictures)
@@ -191,7 +192,7 @@ fn fills(mode: &Mode) -> bool {
 
 fn source_of(mode: &Mode) -> Option<&Source> {
     match mode {
-        Mode::Txt2Img => None,
+        Mode::Txt2Img | Mode::Remix(_) => None,
         Mode::Img2Img(source) | Mode::Inpaint(source) | Mode::Outpaint(source) => Some(source),
     }
 }

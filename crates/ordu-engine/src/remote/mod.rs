@@ -1,6 +1,7 @@
 //! Engines that are other programs, reached over the network. Only the modules below this one know
 //! how to get there.
 
+pub mod comfyui;
 pub mod kobold;
 pub mod openai;
 

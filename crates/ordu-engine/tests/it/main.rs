@@ -9,6 +9,7 @@
     reason = "UNet, PyTorch and their like are names in prose"
 )]
 
+mod comfyui;
 mod data;
 mod parity;
 mod single_file;

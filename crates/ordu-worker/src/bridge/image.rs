@@ -1,14 +1,17 @@
 //! An image job as a task of the engine.
 //!
-//! Nothing is refused here: numbers are clamped, unknown names replaced, and what the engine has no
-//! word for is left out.
+//! Nothing is refused here: numbers are clamped, unknown names replaced or left out. Whether an engine
+//! can do what is asked is its own business; a horde asks only for what was offered.
 //!
 //! # Source
-//! `worker.md` § 2.1 to 2.7.
+//! `worker.md` § 2.1 to 2.13.
 
 use image::{DynamicImage, GrayImage};
 use ordu_api::image::{ImageJob, ImagePayload, SourceProcessing};
-use ordu_engine::{ImageTask, Limits, Mode, NoiseSource, Sampler, Schedule, Source};
+use ordu_engine::{
+    Control, ControlType, Embedding, Hires, ImageTask, Limits, Lora, Mode, NoiseSource,
+    PostProcessor, QrSpec, RemixImage, Sampler, Schedule, Source, Workflow,
+};
 
 use super::prompt;
 
@@ -23,18 +26,44 @@ const CFG_SCALE: std::ops::RangeInclusive<f64> = 1.0..=100.0;
 const DENOISING_STRENGTH: std::ops::RangeInclusive<f64> = 0.01..=1.0;
 const CLIP_SKIP: std::ops::RangeInclusive<u32> = 1..=20;
 
-/// The pictures that came with a job, as far as they could be had.
+const EXTRA_STRENGTH: std::ops::RangeInclusive<f64> = -5.0..=5.0;
+const FACE_STRENGTH: std::ops::RangeInclusive<f64> = 0.0..=1.0;
+
+/// `LoRA`s and learned words of one job.
+const MAX_LORAS: usize = 5;
+const MAX_EMBEDDINGS: usize = 20;
+
+/// How strongly a source steers; the protocol has no word for it.
+const CONTROL_STRENGTH: f32 = 1.0;
+
+/// What came with a job, as far as it could be had.
 #[derive(Debug, Default)]
 pub(crate) struct Sources {
     pub(crate) source: Option<DynamicImage>,
     pub(crate) mask: Option<GrayImage>,
+    /// Further pictures and how much each counts, in their order.
+    pub(crate) extras: Vec<(DynamicImage, f64)>,
+    /// `LoRA`s that lie where the engine finds them.
+    pub(crate) loras: Vec<Lora>,
+    /// Learned words that lie where the engine finds them.
+    pub(crate) embeddings: Vec<Embedding>,
+    /// Words that wake the `LoRA`s, in their order.
+    pub(crate) triggers: Vec<String>,
 }
 
 /// The task of a job: one picture per id, from this seed.
-pub(crate) fn task(job: &ImageJob, sources: Sources, seed: u64, limits: Limits) -> ImageTask {
+pub(crate) fn task(job: &ImageJob, mut sources: Sources, seed: u64, limits: Limits) -> ImageTask {
     let payload = &job.payload;
     let written = payload.prompt.as_deref().unwrap_or_default();
-    let (prompt, negative_prompt) = prompt::split(written, seed);
+    let (mut prompt, negative_prompt) = prompt::split(written, seed);
+    for trigger in &sources.triggers {
+        prompt = format!("{trigger}, {prompt}");
+    }
+    let mut loras = std::mem::take(&mut sources.loras);
+    loras.truncate(MAX_LORAS);
+    let mut embeddings = std::mem::take(&mut sources.embeddings);
+    embeddings.truncate(MAX_EMBEDDINGS);
+    let post = payload.post_processing.iter();
     ImageTask {
         model: job.model.clone().unwrap_or_default(),
         prompt,
@@ -51,6 +80,48 @@ pub(crate) fn task(job: &ImageJob, sources: Sources, seed: u64, limits: Limits) 
         tiling: payload.tiling,
         noise: NoiseSource::default(),
         mode: mode(job.source_processing, payload, sources),
+        hires: payload.hires_fix.then(|| hires(payload)),
+        control: control(payload),
+        loras,
+        embeddings,
+        transparent: payload.transparent,
+        workflow: workflow(payload),
+        post: post
+            .filter_map(|name| PostProcessor::from_name(name))
+            .collect(),
+        face_strength: payload
+            .facefixer_strength
+            .map(|strength| single(clamped(&FACE_STRENGTH, strength))),
+    }
+}
+
+fn hires(payload: &ImagePayload) -> Hires {
+    let strength = payload.hires_fix_denoising_strength;
+    Hires {
+        denoising_strength: strength.map(|strength| single(clamped(&DENOISING_STRENGTH, strength))),
+    }
+}
+
+/// Steering by something that nobody knows is no steering.
+fn control(payload: &ImagePayload) -> Option<Control> {
+    Some(Control {
+        kind: ControlType::from_name(payload.control_type.as_deref()?)?,
+        image_is_control: payload.image_is_control,
+        return_map: payload.return_control_map,
+        strength: CONTROL_STRENGTH,
+    })
+}
+
+fn workflow(payload: &ImagePayload) -> Option<Workflow> {
+    match payload.workflow.as_deref()? {
+        "qr_code" => {
+            let texts = payload.extra_texts.iter();
+            let texts = texts
+                .filter_map(|extra| Some((extra.reference.as_deref()?, extra.text.as_deref()?)));
+            Some(Workflow::QrCode(QrSpec::from_texts(texts)))
+        }
+        "creative_upscale" => Some(Workflow::CreativeUpscale),
+        _ => None,
     }
 }
 
@@ -66,10 +137,24 @@ fn mode(processing: SourceProcessing, payload: &ImagePayload, sources: Sources) 
         denoising_strength: single(clamped(&DENOISING_STRENGTH, strength)),
     };
     match processing {
-        SourceProcessing::Img2Img | SourceProcessing::Remix => Mode::Img2Img(source),
+        SourceProcessing::Remix => Mode::Remix(remix(source.image, sources.extras)),
+        SourceProcessing::Img2Img => Mode::Img2Img(source),
         SourceProcessing::Inpainting => Mode::Inpaint(source),
         SourceProcessing::Outpainting => Mode::Outpaint(source),
     }
+}
+
+/// The source counts fully, the others as they are said to.
+fn remix(source: DynamicImage, extras: Vec<(DynamicImage, f64)>) -> Vec<RemixImage> {
+    let first = RemixImage {
+        image: source,
+        strength: 1.0,
+    };
+    let further = extras.into_iter().map(|(image, strength)| RemixImage {
+        image,
+        strength: single(clamped(&EXTRA_STRENGTH, strength)),
+    });
+    std::iter::once(first).chain(further).collect()
 }
 
 /// The seed of a payload; `None` if the worker has to choose one.

@@ -43,6 +43,7 @@ const KEPT_IN: &[(&str, &[&str])] = &[
     ("sqlx", &["ordu-store"]),
     ("axum", &["ordu-server"]),
     ("candle-core", &["ordu-engine"]),
+    ("tokio-tungstenite", &["ordu-engine"]),
     ("clap", &["ordu"]),
 ];
 

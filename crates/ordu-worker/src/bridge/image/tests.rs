@@ -124,6 +124,11 @@ fn with_source(processing: SourceProcessing, strength: Option<f64>) -> Mode {
     let sources = Sources {
         source: Some(DynamicImage::new_rgb8(8, 8)),
         mask: Some(GrayImage::new(8, 8)),
+        extras: vec![
+            (DynamicImage::new_rgb8(8, 8), 0.5),
+            (DynamicImage::new_rgb8(8, 8), f64::INFINITY),
+        ],
+        ..Sources::default()
     };
     task(&job, sources, 0, LIMITS).mode
 }
@@ -132,7 +137,11 @@ fn with_source(processing: SourceProcessing, strength: Option<f64>) -> Mode {
 fn the_processing_chooses_the_mode() {
     use SourceProcessing::{Img2Img, Inpainting, Outpainting, Remix};
     assert!(matches!(with_source(Img2Img, None), Mode::Img2Img(_)));
-    assert!(matches!(with_source(Remix, None), Mode::Img2Img(_)));
+    let Mode::Remix(pictures) = with_source(Remix, None) else {
+        panic!("no remix");
+    };
+    let strengths: Vec<f32> = pictures.iter().map(|picture| picture.strength).collect();
+    assert_eq!(strengths, [1.0, 0.5, 5.0]);
     assert!(matches!(with_source(Inpainting, None), Mode::Inpaint(_)));
     assert!(matches!(with_source(Outpainting, None), Mode::Outpaint(_)));
 }
@@ -158,4 +167,83 @@ fn strength_counts_with_a_source_only() {
         ..ImagePayload::default()
     });
     assert_eq!(without.mode, Mode::Txt2Img);
+}
+
+#[test]
+fn everything_that_can_be_asked_for_arrives() {
+    let text = |reference: &str, text: &str| ordu_api::image::ExtraText {
+        text: Some(text.to_owned()),
+        reference: Some(reference.to_owned()),
+    };
+    let task = convert(ImagePayload {
+        hires_fix: true,
+        hires_fix_denoising_strength: Some(0.3),
+        control_type: Some("hough".to_owned()),
+        image_is_control: true,
+        transparent: true,
+        workflow: Some("qr_code".to_owned()),
+        extra_texts: vec![text("qr_code", "example.com"), text("protocol", "http")],
+        post_processing: vec![
+            "GFPGAN".to_owned(),
+            "no such".to_owned(),
+            "NMKD_Siax".to_owned(),
+        ],
+        facefixer_strength: Some(7.0),
+        ..ImagePayload::default()
+    });
+    assert_eq!(
+        task.hires,
+        Some(Hires {
+            denoising_strength: Some(0.3)
+        })
+    );
+    let control = Control {
+        kind: ControlType::Hough,
+        image_is_control: true,
+        return_map: false,
+        strength: 1.0,
+    };
+    assert_eq!(task.control, Some(control));
+    assert!(task.transparent);
+    assert_eq!(
+        task.workflow,
+        Some(Workflow::QrCode(QrSpec::new("http://example.com")))
+    );
+    assert_eq!(task.post, [PostProcessor::Gfpgan, PostProcessor::NmkdSiax]);
+    assert_eq!(task.face_strength, Some(1.0));
+}
+
+#[test]
+fn names_that_nobody_knows_mean_nothing() {
+    let task = convert(ImagePayload {
+        control_type: Some("telepathy".to_owned()),
+        workflow: Some("magic".to_owned()),
+        post_processing: vec!["sharpen".to_owned()],
+        ..ImagePayload::default()
+    });
+    assert_eq!(
+        (task.control, task.workflow, task.post.len()),
+        (None, None, 0)
+    );
+}
+
+#[test]
+fn add_ons_are_taken_as_they_lie_there() {
+    let lora = |file: usize| Lora {
+        file: format!("{file}.safetensors"),
+        model: 1.0,
+        clip: 1.0,
+    };
+    let sources = Sources {
+        loras: (0..9).map(lora).collect(),
+        triggers: vec!["one".to_owned(), "two".to_owned()],
+        ..Sources::default()
+    };
+    let payload = ImagePayload {
+        prompt: Some("a cat".to_owned()),
+        ..ImagePayload::default()
+    };
+    let task = task(&job(payload), sources, 7, LIMITS);
+    assert_eq!(task.prompt, "two, one, a cat");
+    assert_eq!(task.loras.len(), 5);
 }

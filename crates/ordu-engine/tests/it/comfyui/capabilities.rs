@@ -1,0 +1,182 @@
+//! Only what nodes and files prove is offered.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use ordu_engine::remote::comfyui::{ComfyEngine, ComfyOptions};
+use ordu_engine::{
+    Baseline, Capabilities, ControlType, Engine, Feature, ImageTask, Lora, PostProcessor, Sampler,
+};
+use serde_json::json;
+
+use super::{Stage, options, stock};
+
+fn names(capabilities: &Capabilities) -> Vec<&str> {
+    capabilities
+        .models
+        .iter()
+        .map(|model| model.name.as_str())
+        .collect()
+}
+
+#[test]
+fn models_are_those_whose_files_are_there() {
+    let stage = Stage::new();
+    let capabilities = stage.engine.capabilities();
+    let expected = [
+        "sd15", "inpaint", "sd2", "sdxl", "cascade", "flux", "qwen", "z", "custom", "somebody",
+    ];
+    assert_eq!(names(&capabilities), expected);
+    let unlisted = capabilities.model("somebody").unwrap();
+    assert_eq!(unlisted.baseline, Baseline::StableDiffusionXl);
+    let about = stage.engine.about();
+    assert_eq!((about.version.as_str(), about.vram), ("0.3.60", 1 << 30));
+}
+
+#[test]
+fn a_full_comfyui_can_do_everything() {
+    let capabilities = Stage::new().engine.capabilities();
+    assert_eq!(
+        capabilities.features.len(),
+        14,
+        "{:?}",
+        capabilities.features
+    );
+    assert_eq!(capabilities.samplers, Sampler::all().collect::<Vec<_>>());
+    assert_eq!(capabilities.controls, ControlType::all().collect());
+    assert_eq!(capabilities.post_processors, PostProcessor::all().collect());
+}
+
+#[test]
+fn what_has_no_node_or_file_is_not_offered() {
+    let mut info = stock::full();
+    for class in [
+        "SeamlessTile",
+        "LayeredDiffusionApply",
+        "Image Remove Background (rembg)",
+        "M-LSDPreprocessor",
+    ] {
+        info.as_object_mut().unwrap().remove(class);
+    }
+    for class in ["ControlNetLoader", "DiffControlNetLoader"] {
+        let listed = &mut info[class]["input"]["required"]["control_net_name"][0];
+        listed
+            .as_array_mut()
+            .unwrap()
+            .retain(|file| !file.as_str().unwrap().contains("sdxl"));
+    }
+    info["KSampler"]["input"]["required"]["sampler_name"][0] = json!(["euler", "ddim"]);
+    let capabilities = Stage::with(info).engine.capabilities();
+    let missing = [
+        Feature::Tiling,
+        Feature::Transparent,
+        Feature::QrCodeXl,
+        Feature::ControlNet,
+        Feature::ControlMap,
+    ];
+    for feature in missing {
+        assert!(!capabilities.features.contains(&feature), "{feature:?}");
+    }
+    assert!(capabilities.features.contains(&Feature::QrCode));
+    assert!(!capabilities.controls.contains(&ControlType::Hough));
+    assert!(capabilities.controls.contains(&ControlType::Canny));
+    assert!(
+        !capabilities
+            .post_processors
+            .contains(&PostProcessor::StripBackground)
+    );
+    assert_eq!(capabilities.samplers, [Sampler::Euler, Sampler::Ddim]);
+}
+
+#[test]
+fn without_files_there_is_nothing_to_offer() {
+    let capabilities = Stage::with(stock::recorded()).engine.capabilities();
+    assert_eq!(capabilities.models, []);
+    assert_eq!(capabilities.controls, BTreeSet::new());
+    assert_eq!(capabilities.post_processors, BTreeSet::new());
+    for odd in [json!({}), json!([]), json!({"KSampler": 1})] {
+        assert_eq!(Stage::with(odd).engine.capabilities().models, []);
+    }
+}
+
+#[test]
+fn canny_runs_on_the_core_node_if_it_has_to() {
+    let mut info = stock::full();
+    info.as_object_mut()
+        .unwrap()
+        .remove("CannyEdgePreprocessor");
+    let stage = Stage::with(info);
+    assert!(
+        stage
+            .engine
+            .capabilities()
+            .controls
+            .contains(&ControlType::Canny)
+    );
+}
+
+#[test]
+fn a_dead_comfyui_offers_nothing_and_comes_back() {
+    let stage = Stage::new();
+    let engine = ComfyEngine::open(
+        &stage.comfy.url(),
+        stage.runtime.handle().clone(),
+        ComfyOptions {
+            probe_interval: Duration::ZERO,
+            ..options()
+        },
+    )
+    .unwrap();
+    assert_eq!(names(&engine.capabilities()).len(), 10);
+    stage.comfy.set_dead(true);
+    assert_eq!(engine.capabilities().models, []);
+    stage.comfy.set_dead(false);
+    // It is left alone for a millisecond.
+    while engine.capabilities().models.is_empty() {}
+}
+
+#[test]
+fn a_dead_comfyui_is_left_alone_for_a_while() {
+    let stage = Stage::new();
+    let options = ComfyOptions {
+        retry_first: Duration::from_hours(1),
+        retry_last: Duration::from_hours(1),
+        ..options()
+    };
+    stage.comfy.set_dead(true);
+    let handle = stage.runtime.handle().clone();
+    let engine = ComfyEngine::open(&stage.comfy.url(), handle, options).unwrap();
+    assert_eq!(engine.capabilities().models, []);
+    stage.comfy.set_dead(false);
+    let error = engine
+        .run(ImageTask::new("sd15", "x"), &ordu_engine::Quiet)
+        .unwrap_err();
+    assert!(error.to_string().contains("tried again soon"), "{error}");
+}
+
+#[test]
+fn addresses_that_are_none_are_refused() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    for address in ["", "127.0.0.1:8188", "ftp://x", "http://", "\0"] {
+        let opened = ComfyEngine::open(address, runtime.handle().clone(), ComfyOptions::default());
+        assert!(opened.is_err(), "{address}");
+    }
+}
+
+#[test]
+fn a_lora_that_was_just_fetched_is_found() {
+    let stage = Stage::new();
+    assert!(!stage.engine.capabilities().models.is_empty());
+    let mut info = stock::full();
+    info["LoraLoader"]["input"]["required"]["lora_name"][0] = json!(["new_7.safetensors"]);
+    stage.comfy.set_info(info);
+    let mut task = ImageTask::new("sd15", "x");
+    task.loras = vec![Lora {
+        file: "new_7.safetensors".to_owned(),
+        model: 1.0,
+        clip: 1.0,
+    }];
+    stage.run(task).unwrap();
+    let graph = stage.comfy.state().graphs.pop().unwrap().to_string();
+    assert!(graph.contains("new_7.safetensors"), "{graph}");
+}
