@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, bail};
 use ordu_engine::remote::RemoteOptions;
 use ordu_engine::remote::kobold::KoboldEngine;
 use ordu_engine::remote::openai::{OpenAiEngine, OpenAiMode};
-use ordu_engine::{NativeAlchemy, TextEngine};
+use ordu_engine::{ComfyEngine, ComfyOptions, NativeAlchemy, TextEngine};
 use ordu_worker::Engines;
 use tokio::runtime::Handle;
 
@@ -31,8 +31,11 @@ pub(crate) fn for_work(args: &Work) -> Result<Engines> {
     let mut engines = Engines::default();
     if args.dreamer || unspecified {
         engines.image = Some(match painter {
-            None | Some(EngineChoice::Native) => host::start(args.models_dir.as_deref())?,
-            Some(_) => bail!("`--engine comfyui=URL` is not built yet: use `native`"),
+            Some(EngineChoice::ComfyUi(url)) => {
+                let engine = ComfyEngine::open(url, Handle::current(), ComfyOptions::default());
+                Arc::new(engine.context("`--engine` is unusable")?)
+            }
+            _ => host::start(args.models_dir.as_deref())?,
         });
     }
     if args.scribe && writer.is_none() {

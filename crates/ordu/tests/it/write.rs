@@ -135,9 +135,9 @@ fn what_is_missing_is_told() {
     let work = ["work", "--api-key", "0123456789abcdefghijkl"];
     let without = told(&[&work[..], &["--scribe"]].concat());
     assert!(without.contains("--engine openai=URL"), "{without}");
-    let comfyui = ["--engine", "comfyui=http://127.0.0.1:1"];
-    let unbuilt = told(&[&work[..], &comfyui].concat());
-    assert!(unbuilt.contains("not built yet"), "{unbuilt}");
+    let comfyui = ["--engine", "comfyui=http://["];
+    let unusable = told(&[&work[..], &comfyui].concat());
+    assert!(unusable.contains("`--engine` is unusable"), "{unusable}");
     // Nothing answers at the default address of a test: it names its own data folder.
     let write = told(&["write", "Once", "--data", "data"]);
     assert!(write.contains("needs an engine that writes"), "{write}");
