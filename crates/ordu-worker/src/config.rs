@@ -71,7 +71,7 @@ pub struct Config {
     pub allow_controlnet: bool,
     /// The same with Stable Diffusion XL, QR codes included. Needs `allow_controlnet`.
     pub allow_sdxl_controlnet: bool,
-    /// Whether to fetch and use `LoRA`s.
+    /// Whether to fetch and use `LoRA`s. Not served yet: it is read and ignored, with a warning.
     pub allow_lora: bool,
     /// Whether to serve requests from unsafe addresses. `allow_unsafe_ipaddr` on the wire.
     pub allow_unsafe_ip: bool,

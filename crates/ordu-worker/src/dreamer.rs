@@ -80,6 +80,9 @@ impl Role for Dreamer {
         };
         let offered = allowed_models(&self.config, &engine);
         tracing::info!(models = offered.len(), "the image worker starts");
+        if self.config.allow_lora {
+            tracing::warn!("LoRAs are not served yet: `allow_lora` is ignored");
+        }
         for model in &self.config.models_to_load {
             if engine.model(model).is_none() {
                 tracing::warn!(model, "the engine has no model of this name");

@@ -48,7 +48,7 @@ pub(crate) fn image_offer(
         allow_post_processing: can.post_processing,
         allow_controlnet: can.controlnet,
         allow_sdxl_controlnet: can.sdxl_controlnet,
-        allow_lora: can.lora,
+        allow_lora: false,
         limit_max_steps: config.limit_max_steps,
         capabilities: Some(words(engine, can)),
     })
@@ -135,15 +135,10 @@ fn text_agent(agent: &str, engine: &TextCapabilities) -> String {
 
 /// What the owner allows and the engine can, of what has a switch.
 #[derive(Clone, Copy)]
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "each is a switch on the wire"
-)]
 struct Allowed {
     post_processing: bool,
     controlnet: bool,
     sdxl_controlnet: bool,
-    lora: bool,
 }
 
 impl Allowed {
@@ -156,7 +151,6 @@ impl Allowed {
             post_processing: config.allow_post_processing && !engine.post_processors.is_empty(),
             controlnet: controls && steers,
             sdxl_controlnet: controls && config.allow_sdxl_controlnet && has(Feature::QrCodeXl),
-            lora: config.allow_lora && has(Feature::Lora),
         }
     }
 
@@ -164,7 +158,8 @@ impl Allowed {
         match feature {
             Feature::ControlNet | Feature::ControlMap | Feature::QrCode => self.controlnet,
             Feature::QrCodeXl => self.sdxl_controlnet,
-            Feature::Lora => self.lora,
+            // Nobody brings the files of a job to the engine yet.
+            Feature::Lora | Feature::TextualInversion => false,
             _ => true,
         }
     }
@@ -407,14 +402,12 @@ mod tests {
             ..Config::default()
         };
         let (offered, words) = switches(&generous);
-        assert_eq!(offered, [true; 4]);
+        assert_eq!(offered, [true, true, true, false]);
         for word in [
             "hires_fix",
             "controlnet",
             "image_is_control",
             "return_control_map",
-            "lora",
-            "lora_versions",
             "qr_code",
             "extra_source_images",
             "layer_diffuse",
@@ -427,6 +420,6 @@ mod tests {
             allow_img2img: false,
             ..generous
         };
-        assert_eq!(switches(&without_sources).0, [true, false, false, true]);
+        assert_eq!(switches(&without_sources).0, [true, false, false, false]);
     }
 }

@@ -1,3 +1,5 @@
+//! QR codes: symbols, places and rasters.
+
 use super::*;
 
 fn placed(text: &str, width: u32, height: u32) -> Symbol {
