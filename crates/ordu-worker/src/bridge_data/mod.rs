@@ -52,6 +52,7 @@ impl Default for BridgeData {
             horde_url: "https://aihorde.net/api/".to_owned(),
             models_to_load: vec!["top 2".to_owned()],
             allow_painting: false,
+            allow_post_processing: false,
             ..Config::default()
         };
         Self {
@@ -115,6 +116,30 @@ impl BridgeData {
         }
     }
 
+    /// What the worker's loop heeds, where it looks for it; and what nobody heeds yet.
+    fn serve(&mut self) {
+        let Settings {
+            features,
+            scribe,
+            alchemist,
+            ..
+        } = &self.settings;
+        self.config.allow_post_processing = features.allow_post_processing;
+        self.config.allow_controlnet = features.allow_controlnet;
+        self.config.allow_sdxl_controlnet = features.allow_sdxl_controlnet;
+        self.config.allow_lora = features.allow_lora;
+        self.config.scribe_name.clone_from(&scribe.name);
+        self.config.max_length = scribe.max_length;
+        self.config.max_context_length = scribe.max_context_length;
+        self.config.branded_model = scribe.branded_model;
+        self.config.alchemist_name.clone_from(&alchemist.name);
+        if features.censor_nsfw || !features.censorlist.is_empty() {
+            let blind = "`censor_nsfw` and `censorlist` have no effect yet: nothing looks at pictures; `nsfw: \
+                         false` keeps such requests away";
+            self.warnings.push(blind.to_owned());
+        }
+    }
+
     /// What keys mean for each other, and what they may not mean together.
     fn reconcile(&mut self, wrong: &mut Vec<String>) {
         let features = &mut self.settings.features;
@@ -131,6 +156,7 @@ impl BridgeData {
             self.warnings
                 .push("`allow_controlnet` needs `allow_img2img`, and is off without it".to_owned());
         }
+        self.serve();
         let effort = &mut self.settings.effort;
         effort.high_memory_mode |= effort.very_high_memory_mode;
         if effort.high_performance_mode {

@@ -35,6 +35,8 @@ fn a_whole_file_of_the_deployed_worker_is_read() {
         Path::new("C:/models/mine.safetensors")
     );
     assert!(settings.features.allow_lora && settings.features.allow_controlnet);
+    assert!(data.config.allow_lora && data.config.allow_controlnet);
+    assert_eq!(data.config.max_context_length, 4096);
     assert_eq!(
         settings.effort.vram_to_leave_free, None,
         "the dummy means nothing"
