@@ -24,6 +24,12 @@ use crate::error::{Error, Result};
 /// How long a statement waits for another process that writes to the same file.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// Between two tries where SQLite does not wait by itself.
+const BUSY_PAUSE: Duration = Duration::from_millis(5);
+
+/// The result code of a database that another connection holds.
+const SQLITE_BUSY: &str = "5";
+
 /// How long an operation waits for a free connection.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(4);
 
@@ -501,7 +507,7 @@ async fn open_sqlite(url: &DatabaseUrl, options: &Options) -> Result<Databases> 
             .idle_timeout(None)
             .max_lifetime(None)
     };
-    let writer = pool(1).connect_with(connect.clone()).await?;
+    let writer = patiently(|| pool(1).connect_with(connect.clone())).await?;
     let (reader, anchor) = if url.is_memory() {
         // Connections to one memory database block each other by table: all share the writer.
         (writer.clone(), Some(pool(1).connect_with(connect).await?))
@@ -513,6 +519,26 @@ async fn open_sqlite(url: &DatabaseUrl, options: &Options) -> Result<Databases> 
         reader,
         anchor,
     })
+}
+
+/// Of two that make a file at once, one meets the other's change of the journal mode, for which
+/// SQLite itself does not wait.
+async fn patiently<T, F>(mut open: impl FnMut() -> F) -> std::result::Result<T, sqlx::Error>
+where
+    F: Future<Output = std::result::Result<T, sqlx::Error>>,
+{
+    let until = tokio::time::Instant::now() + BUSY_TIMEOUT;
+    loop {
+        match open().await {
+            Err(sqlx::Error::Database(error))
+                if error.code().as_deref() == Some(SQLITE_BUSY)
+                    && tokio::time::Instant::now() < until =>
+            {
+                tokio::time::sleep(BUSY_PAUSE).await;
+            }
+            opened => return opened,
+        }
+    }
 }
 
 async fn open_postgres(url: &DatabaseUrl, options: &Options) -> Result<Databases> {

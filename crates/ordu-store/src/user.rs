@@ -235,11 +235,12 @@ const LIST_GRANTS: &str = select_users!(
     LIMIT $2"
 );
 
+// Whatever conflicts: of two nodes that start at once, one may meet the other in either index.
 const ENSURE_ANONYMOUS: &str = "
     INSERT INTO users
         (id, username, subject, concurrency, public_workers, created, last_active)
     VALUES (0, 'Anonymous', $1, $2, TRUE, $3, $3)
-    ON CONFLICT (id) DO NOTHING";
+    ON CONFLICT DO NOTHING";
 
 const NEXT_ID: &str = "
     UPDATE sequences

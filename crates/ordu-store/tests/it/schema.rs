@@ -29,8 +29,15 @@ async fn a_newer_schema_is_refused(database: &Database) {
 }
 
 async fn opening_twice_at_once_is_fine(database: &Database) {
-    let (one, two) = tokio::join!(database.open(), database.open());
-    for store in [one, two] {
+    let stores = tokio::join!(
+        database.open(),
+        database.open(),
+        database.open(),
+        database.open(),
+        database.open(),
+        database.open(),
+    );
+    for store in <[Store; 6]>::from(stores) {
         assert!(store.find_user(UserId::ANONYMOUS).await.unwrap().is_some());
         store.ping().await.unwrap();
     }
