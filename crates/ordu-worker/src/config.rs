@@ -59,6 +59,10 @@ pub struct Config {
     pub models_to_skip: Vec<String>,
     /// Whether to serve NSFW requests.
     pub nsfw: bool,
+    /// Whether pictures that turn out to be for adults are withheld even where `nsfw` is served.
+    pub censor_nsfw: bool,
+    /// Words of prompts whose pictures are withheld if they turn out to be for adults.
+    pub censorlist: Vec<String>,
     /// Words whose prompts are not served. Compared in lower case, anywhere in the prompt.
     pub blacklist: Vec<String>,
     /// Whether to take source images.
@@ -114,6 +118,8 @@ impl Default for Config {
             models_to_load: Vec::new(),
             models_to_skip: Vec::new(),
             nsfw: true,
+            censor_nsfw: false,
+            censorlist: Vec::new(),
             blacklist: Vec::new(),
             allow_img2img: true,
             allow_painting: true,

@@ -24,6 +24,7 @@ pub(crate) struct Parcel {
     /// Where to put it; without an address it travels inside the submit.
     pub(crate) upload: Option<String>,
     pub(crate) picture: Bytes,
+    pub(crate) state: SubmitState,
     pub(crate) seed: i64,
     pub(crate) remarks: Vec<Metadata>,
 }
@@ -55,6 +56,7 @@ impl Courier<'_> {
             id,
             upload,
             picture,
+            state,
             seed,
             remarks,
         } = parcel;
@@ -71,7 +73,7 @@ impl Courier<'_> {
         let result = ImageSubmit {
             id: id.to_string(),
             generation,
-            state: SubmitState::Ok,
+            state,
             seed,
             gen_metadata: remarks,
         };

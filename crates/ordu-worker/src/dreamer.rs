@@ -6,7 +6,7 @@ use std::time::Duration;
 use ordu_api::image::{ImageJob, ImagePop};
 use ordu_api::worker::WorkKind;
 use ordu_client::{Error, Fetcher, Trust};
-use ordu_engine::{Capabilities, Engine, Limits};
+use ordu_engine::{Capabilities, Engine, Limits, Origin};
 use tokio::sync::Semaphore;
 
 use crate::Config;
@@ -16,6 +16,7 @@ use crate::job::{Workshop, work};
 use crate::offer::{allowed_models, image_offer};
 use crate::report::Reports;
 use crate::role::{Answer, End, Office, Order, Role, Room, Ticket};
+use crate::safety::{Classifier, Rules, Safety};
 
 /// Makes pictures.
 pub(crate) struct Dreamer {
@@ -27,10 +28,17 @@ impl Dreamer {
     pub(crate) fn new(
         config: &Config,
         engine: Arc<dyn Engine>,
+        classifier: Option<Arc<dyn Classifier>>,
         office: &Office,
     ) -> Result<Self, Error> {
+        let rules = Rules {
+            sfw: !config.nsfw,
+            censor_nsfw: config.censor_nsfw,
+            censorlist: words(&config.censorlist),
+        };
         let shop = Workshop {
             larder: larder(config, office)?,
+            safety: Safety::new(classifier, rules),
             horde: office.horde.clone(),
             engine,
             threads: Arc::new(Semaphore::new(config.threads() as usize)),
@@ -44,6 +52,18 @@ impl Dreamer {
             config: config.clone(),
             shop: Arc::new(shop),
         })
+    }
+}
+
+impl Dreamer {
+    /// Whether nobody looks at pictures that might show anything. The models that are part of this
+    /// program draw nothing that needs to be looked at.
+    fn is_blind(&self, engine: &Capabilities, models: &[String]) -> bool {
+        let is_ours = |name: &String| {
+            let model = engine.model(name);
+            model.is_some_and(|model| model.origin == Origin::Bundled)
+        };
+        !self.shop.safety.looks() && !models.iter().all(is_ours)
     }
 }
 
@@ -83,6 +103,11 @@ impl Role for Dreamer {
         if self.config.allow_lora {
             tracing::warn!("LoRAs are not served yet: `allow_lora` is ignored");
         }
+        if self.config.nsfw && self.is_blind(&engine, &offered) {
+            tracing::warn!(
+                "no classifier looks at the pictures: only requests without adult content are taken"
+            );
+        }
         for model in &self.config.models_to_load {
             if engine.model(model).is_none() {
                 tracing::warn!(model, "the engine has no model of this name");
@@ -99,7 +124,11 @@ impl Role for Dreamer {
     }
 
     fn offer(&self, ability: &Capabilities, may_offer: &dyn Fn(&str) -> bool) -> Option<ImagePop> {
-        image_offer(&self.config, ability, may_offer)
+        let mut offer = image_offer(&self.config, ability, may_offer)?;
+        if self.is_blind(ability, &offer.models) {
+            offer.nsfw = false;
+        }
+        Some(offer)
     }
 
     fn models(offer: &ImagePop) -> &[String] {

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use ordu_api::JobId;
 use ordu_engine::{Engine, EngineError, ImageTask, Picture, ProgressSink, Step};
+use tokio::time::Instant;
 
 use crate::status::{Board, Stage};
 
@@ -17,15 +18,24 @@ pub(crate) enum GenerateError {
     Panicked,
 }
 
-/// Runs a task. `held` is dropped when the engine is done with it, which may be later than this future
-/// ends: dropped, it tells the engine to stop, and the engine does so after its present step.
+/// Runs a task, and once more if its engine's process dies before `again_until`. `held` is dropped when
+/// the engine is done with it, which may be later than this future ends: dropped, it tells the engine to
+/// stop, and the engine does so after its present step.
 pub(crate) async fn generate(
     engine: Arc<dyn Engine>,
     task: ImageTask,
     meter: Meter,
+    again_until: Instant,
     held: impl Send + 'static,
 ) -> Result<Vec<Picture>, GenerateError> {
-    let made = on_a_thread(meter, held, move |meter| engine.run(task, meter)).await;
+    let run = move |meter: &Meter| match engine.run(task.clone(), meter) {
+        Err(EngineError::Crashed { reason }) if Instant::now() < again_until => {
+            tracing::warn!(reason, "the engine died; the job is tried once more");
+            engine.run(task, meter)
+        }
+        made => made,
+    };
+    let made = on_a_thread(meter, held, run).await;
     Ok(made.ok_or(GenerateError::Panicked)??)
 }
 

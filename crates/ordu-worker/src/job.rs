@@ -12,11 +12,11 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::bridge;
 use crate::deliver::{Courier, Delivery, Parcel};
-use crate::encode::webp;
 use crate::generate::{GenerateError, Meter, generate};
 use crate::inputs::{Inputs, Larder};
 use crate::report::Reports;
 use crate::role::{End, Order, Verdict};
+use crate::safety::{self, Safety};
 use crate::status::{Board, Stage};
 use crate::{Level, Shutdown, Timing};
 
@@ -30,6 +30,7 @@ pub(crate) struct Workshop {
     /// One permit per job that may be sampled at the same time.
     pub(crate) threads: Arc<Semaphore>,
     pub(crate) larder: Larder,
+    pub(crate) safety: Safety,
     pub(crate) reports: Reports,
     pub(crate) board: Arc<Board>,
     pub(crate) shutdown: Shutdown,
@@ -70,6 +71,7 @@ pub(crate) async fn work(shop: Arc<Workshop>, order: Order<(ImageJob, Limits)>) 
     let give_up = popped + ttl.saturating_sub(shop.timing.deadline_margin);
     let attempt = Attempt {
         limits,
+        again_until: popped + ttl / 2,
         give_up,
         slot,
     };
@@ -100,6 +102,8 @@ pub(crate) async fn work(shop: Arc<Workshop>, order: Order<(ImageJob, Limits)>) 
 /// What one attempt at a job may use.
 struct Attempt {
     limits: Limits,
+    /// A crash of the engine before costs nothing but time.
+    again_until: Instant,
     give_up: Instant,
     slot: OwnedSemaphorePermit,
 }
@@ -134,7 +138,9 @@ impl Workshop {
         let pictures = tokio::select! {
             biased;
             fault = self.halted(attempt.give_up, Level::Abort) => return Err(fault),
-            made = generate(self.engine.clone(), task, meter, (thread, attempt.slot)) => made?,
+            made = generate(
+                self.engine.clone(), task, meter, attempt.again_until, (thread, attempt.slot),
+            ) => made?,
             never = self.reports.keep_reporting(&self.horde, &self.board, id, &self.timing) => match never {},
         };
         Ok(Made {
@@ -186,7 +192,13 @@ impl Workshop {
         let parts = job.ids.iter().enumerate().map(|(place, id)| {
             let picture = pictures.next();
             let remarks = remarks_at(&remarks, place, job.ids.len());
-            self.hand_back_one(*id, picture, upload_address(job, place), remarks)
+            self.hand_back_one(Part {
+                id: *id,
+                job,
+                picture,
+                upload: upload_address(job, place),
+                remarks,
+            })
         });
         // A fault is told even if the time is up already.
         let end = end.max(Instant::now() + self.timing.abort);
@@ -211,37 +223,49 @@ impl Workshop {
         tokio::time::sleep(self.timing.abort).await;
     }
 
-    async fn hand_back_one(
-        &self,
-        id: JobId,
-        picture: Option<Picture>,
-        upload: Option<String>,
-        remarks: Vec<Metadata>,
-    ) -> Delivery {
+    async fn hand_back_one(&self, part: Part<'_>) -> Delivery {
         let courier = Courier {
             horde: &self.horde,
             timing: &self.timing,
         };
-        let Some(Picture { image, seed, scans }) = picture else {
+        let Part { id, remarks, .. } = part;
+        let Some(Picture { image, seed, scans }) = part.picture else {
             return courier.fault(id, remarks).await;
         };
-        let remarks = remarks.into_iter().chain(scans.map(scan_remark)).collect();
-        let encoded = tokio::task::spawn_blocking(move || webp(image)).await;
-        let Ok(Ok(picture)) = encoded else {
-            tracing::error!(job.id = %id, "a picture could not be encoded");
-            return courier.fault(id, remarks).await;
+        let about = safety::Job {
+            prompt: part.job.payload.prompt.as_deref().unwrap_or_default(),
+            model: part.job.model.as_deref().unwrap_or_default(),
+            censors: part.job.payload.use_nsfw_censor == Some(true),
         };
+        let passed = match self.safety.pass(image, about).await {
+            Ok(passed) => passed,
+            Err(kept) => {
+                tracing::error!(job.id = %id, error = %kept, "a picture is kept back");
+                return courier.fault(id, remarks).await;
+            }
+        };
+        let more = scans.map(scan_remark).into_iter().chain(passed.remark);
         let seed = i64::try_from(seed).unwrap_or(i64::MAX);
         courier
             .deliver(Parcel {
                 id,
-                upload,
-                picture,
+                upload: part.upload,
+                picture: passed.picture,
+                state: passed.state,
                 seed,
-                remarks,
+                remarks: remarks.into_iter().chain(more).collect(),
             })
             .await
     }
+}
+
+/// One picture of a job, or its absence, on its way back.
+struct Part<'a> {
+    id: JobId,
+    job: &'a ImageJob,
+    picture: Option<Picture>,
+    upload: Option<String>,
+    remarks: Vec<Metadata>,
 }
 
 /// Whether a scanner could read what the picture was to say.

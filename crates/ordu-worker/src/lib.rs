@@ -36,11 +36,13 @@ mod report;
 mod retry;
 mod role;
 mod run;
+mod safety;
 mod scribe;
 mod shutdown;
 mod status;
 
 pub use config::{Config, ConfigError, Timing};
 pub use run::{Engines, RunError, run};
+pub use safety::{Classifier, ClassifierError, Judgement, RemoteClassifier, View};
 pub use shutdown::{Level, Shutdown};
 pub use status::{JobStatus, Phase, Stage, Status};

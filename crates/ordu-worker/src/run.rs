@@ -14,6 +14,7 @@ use crate::config::{Config, ConfigError};
 use crate::desk::Desk;
 use crate::dreamer::Dreamer;
 use crate::role::{Office, Role};
+use crate::safety::Classifier;
 use crate::scribe::Scribe;
 use crate::status::{Board, Status};
 
@@ -27,6 +28,9 @@ pub struct Engines {
     /// Answer forms about pictures: the worker is an alchemist. Of several that know a form, the first
     /// answers it.
     pub alchemy: Vec<Arc<dyn AlchemyEngine>>,
+    /// Looks at each picture before it leaves. Without one, and with models beside
+    /// the bundled ones, the dreamer takes only requests without adult content.
+    pub safety: Option<Arc<dyn Classifier>>,
 }
 
 impl Engines {
@@ -93,7 +97,10 @@ pub async fn run(
     let dreamer = match engines.image {
         Some(engine) => {
             let office = office(WorkKind::Image);
-            Some(Desk::new(Dreamer::new(&config, engine, &office)?, office))
+            Some(Desk::new(
+                Dreamer::new(&config, engine, engines.safety, &office)?,
+                office,
+            ))
         }
         None => None,
     };

@@ -139,8 +139,8 @@ const DREAMER: &[Key] = keys! {
     custom_models Other("a list of `name`, `baseline`, `filepath`") |to, value| custom_models(to, value);
     model_stickiness Share |to, share| to.settings.models.model_stickiness = share;
     nsfw Flag |to, on| to.config.nsfw = on;
-    censor_nsfw Flag |to, on| to.settings.features.censor_nsfw = on;
-    censorlist Texts |to, words| to.settings.features.censorlist = words;
+    censor_nsfw Flag |to, on| to.config.censor_nsfw = on;
+    censorlist Texts |to, words| to.config.censorlist = words;
     blacklist Texts |to, words| to.config.blacklist = words;
     allow_img2img Flag |to, on| to.config.allow_img2img = on;
     allow_painting Flag |to, on| to.config.allow_painting = on;

@@ -116,7 +116,7 @@ impl BridgeData {
         }
     }
 
-    /// What the worker's loop heeds, where it looks for it; and what nobody heeds yet.
+    /// What the worker's loop heeds, where it looks for it.
     fn serve(&mut self) {
         let Settings {
             features,
@@ -133,11 +133,6 @@ impl BridgeData {
         self.config.max_context_length = scribe.max_context_length;
         self.config.branded_model = scribe.branded_model;
         self.config.alchemist_name.clone_from(&alchemist.name);
-        if features.censor_nsfw || !features.censorlist.is_empty() {
-            let blind = "`censor_nsfw` and `censorlist` have no effect yet: nothing looks at pictures; `nsfw: \
-                         false` keeps such requests away";
-            self.warnings.push(blind.to_owned());
-        }
     }
 
     /// What keys mean for each other, and what they may not mean together.

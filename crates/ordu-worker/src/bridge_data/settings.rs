@@ -156,10 +156,6 @@ pub struct Features {
     pub allow_sdxl_controlnet: bool,
     /// LoRAs.
     pub allow_lora: bool,
-    /// Replace NSFW results although the worker serves NSFW requests.
-    pub censor_nsfw: bool,
-    /// Words of the prompt that have NSFW results replaced.
-    pub censorlist: Vec<String>,
     /// Judge pictures on the accelerator.
     pub safety_on_gpu: bool,
     /// `embedded` or `remote`.

@@ -14,6 +14,7 @@ mod logs;
 mod pantry;
 mod pop;
 mod references;
+mod safety;
 mod scribe;
 mod sources;
 mod stop;

@@ -97,6 +97,13 @@ pub(crate) struct Work {
     #[arg(long, env = "ORDU_SFW", value_parser = clap::builder::FalseyValueParser::new())]
     pub(crate) sfw: bool,
 
+    /// The address of a classifier that looks at each picture: it is sent
+    /// `{"image": WebP in base64, "prompt", "model"}` and answers `{"nsfw": BOOL, "csam": BOOL}`.
+    /// Without one, and with models beside the bundled one, only requests without adult content are
+    /// taken.
+    #[arg(long, env = "ORDU_SAFETY", value_name = "URL", hide_env_values = true)]
+    pub(crate) safety: Option<String>,
+
     #[command(flatten)]
     pub(crate) stock: super::Stock,
 }

@@ -7,7 +7,7 @@ use ordu_engine::remote::RemoteOptions;
 use ordu_engine::remote::kobold::KoboldEngine;
 use ordu_engine::remote::openai::{OpenAiEngine, OpenAiMode};
 use ordu_engine::{ComfyEngine, ComfyOptions, NativeAlchemy, TextEngine};
-use ordu_worker::Engines;
+use ordu_worker::{Engines, RemoteClassifier};
 use tokio::runtime::Handle;
 
 use super::host;
@@ -48,6 +48,15 @@ pub(crate) fn for_work(args: &Work) -> Result<Engines> {
     }
     if args.alchemist {
         engines.alchemy.push(Arc::new(NativeAlchemy));
+    }
+    if let Some(url) = &args.safety {
+        let classifier = RemoteClassifier::new(url).context("`--safety` is unusable")?;
+        engines.safety = Some(Arc::new(classifier));
+    } else if engines.image.is_some() && !args.sfw {
+        eprintln!(
+            "Note: no classifier looks at the pictures (`--safety URL`): with models beside the \
+             bundled one, only requests without adult content are taken"
+        );
     }
     Ok(engines)
 }

@@ -1,14 +1,23 @@
 //! The engine in a process of its own: what it makes, and what is left when it dies.
 
+use std::collections::BTreeSet;
 use std::process::Command;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use image::{DynamicImage, GrayImage, Luma, Rgb, RgbImage};
+use ordu_api::ApiKey;
+use ordu_api::image::{ImageParams, ImageRequest};
+use ordu_client::{Horde, Pace};
 use ordu_engine::{
     Engine as _, EngineError, HostTiming, HostedEngine, ImageTask, Mode, NativeEngine,
     NativeOptions, Picture, ProgressSink, Quiet, Source, Step,
 };
+use ordu_worker::{Config, Engines, Level, Shutdown, Stage, Status, Timing};
+use tokio::sync::watch;
+
+use crate::program::{Running, run_json};
 
 /// Waits that end soon where the defaults are long.
 const HASTY: HostTiming = HostTiming {
@@ -182,4 +191,132 @@ fn what_is_no_engine_is_told() {
             "{program}: {refused:?}"
         );
     }
+}
+
+/// How often the engine is killed unless `ORDU_ENGINE_KILLS=N` says otherwise.
+const KILLS: u64 = 5;
+
+/// Kills the engine once in each job, while it is being sampled.
+async fn kill_in_each_job(engine: &HostedEngine, mut status: watch::Receiver<Status>) -> u64 {
+    let mut killed = BTreeSet::new();
+    while status.changed().await.is_ok() {
+        let seen = status.borrow_and_update().clone();
+        for job in &seen.jobs {
+            let is_sampled = matches!(job.stage, Stage::Sampling { step: 2.., .. });
+            if is_sampled && killed.insert(job.id) {
+                signal(engine, "-KILL");
+            }
+        }
+    }
+    killed.len() as u64
+}
+
+/// Memory of this process that is not swapped out, in KiB.
+fn resident_kib() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:"));
+    let number = line.unwrap().split_whitespace().nth(1);
+    number.unwrap().parse().unwrap()
+}
+
+/// Asks for pictures, twenty at a time, and waits for all of them.
+async fn ask_for(horde: &Horde, pictures: u64) -> u64 {
+    let mut finished = 0;
+    let mut left = pictures;
+    while left > 0 {
+        let n = left.min(20);
+        let request = ImageRequest {
+            prompt: "a red circle on blue".to_owned(),
+            models: vec!["ordu-tiny".to_owned()],
+            params: ImageParams {
+                width: Some(64),
+                height: Some(64),
+                steps: Some(12),
+                n: Some(u32::try_from(n).unwrap()),
+                ..ImageParams::default()
+            },
+            ..ImageRequest::default()
+        };
+        let accepted = horde.async_image(&request).await.unwrap();
+        let done = horde.wait_for(accepted.id, &Pace::default(), |_| {}).await;
+        finished += u64::from(done.unwrap().finished);
+        left -= n;
+    }
+    finished
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a setting of the test, not of the program"
+)]
+fn kills() -> u64 {
+    std::env::var("ORDU_ENGINE_KILLS").map_or(KILLS, |text| text.parse().unwrap())
+}
+
+#[test]
+fn jobs_survive_the_death_of_their_engine() {
+    let kills = kills();
+    let folder = tempfile::tempdir().unwrap();
+    let server = Running::start(folder.path(), &["serve", "--no-rate-limits"]);
+    let add = [
+        "admin",
+        "user",
+        "add",
+        "--name",
+        "ada",
+        "--trusted",
+        "--kudos",
+        "90000",
+    ];
+    let owner = run_json(
+        folder.path(),
+        &[&add[..], &["--data", "data", "--json"]].concat(),
+    );
+    let key = ApiKey::new(owner["api_key"].as_str().unwrap());
+    let horde = Horde::new(&server.url, key.clone(), "test:1:x").unwrap();
+    let config = Config {
+        horde_url: server.url.clone(),
+        api_key: key,
+        worker_name: "mortal".to_owned(),
+        max_power: 8,
+        timing: Timing {
+            pop_interval: Duration::from_millis(10),
+            failure_pause: Duration::from_millis(10),
+            ..Timing::default()
+        },
+        ..Config::default()
+    };
+    let engine = Arc::new(start());
+    let (sender, seen) = watch::channel(Status::default());
+    let shutdown = Shutdown::new();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let (finished, killed, last) = runtime.block_on(async {
+        let running = ordu_worker::run(
+            config,
+            Engines::from(Arc::clone(&engine)),
+            shutdown.clone(),
+            sender,
+        );
+        let asking = async {
+            let first = ask_for(&horde, 1).await;
+            let early = resident_kib();
+            let finished = first + ask_for(&horde, kills - 1).await;
+            assert!(
+                resident_kib() < early + 16_384,
+                "the worker grew from {early} KiB"
+            );
+            shutdown.raise(Level::Drain);
+            finished
+        };
+        let (finished, killed, last) =
+            tokio::join!(asking, kill_in_each_job(&engine, seen), running);
+        (finished, killed, last.unwrap())
+    });
+    println!(
+        "{killed} kills: {finished} pictures, {} jobs done, {} faulted",
+        last.done, last.faulted
+    );
+    assert_eq!((finished, killed), (kills, kills));
+    assert_eq!((last.done, last.faulted), (kills, 0));
+    assert_eq!(server.terminate(), Some(0));
 }

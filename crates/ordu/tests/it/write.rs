@@ -138,6 +138,9 @@ fn what_is_missing_is_told() {
     let comfyui = ["--engine", "comfyui=http://["];
     let unusable = told(&[&work[..], &comfyui].concat());
     assert!(unusable.contains("`--engine` is unusable"), "{unusable}");
+    let nowhere = ["--safety", "ftp://127.0.0.1:1"];
+    let unsafe_ = told(&[&work[..], &nowhere].concat());
+    assert!(unsafe_.contains("`--safety` is unusable"), "{unsafe_}");
     // Nothing answers at the default address of a test: it names its own data folder.
     let write = told(&["write", "Once", "--data", "data"]);
     assert!(write.contains("needs an engine that writes"), "{write}");

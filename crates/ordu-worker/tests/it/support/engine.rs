@@ -5,7 +5,7 @@ use std::sync::Mutex;
 
 use ordu_engine::testing::TestEngine;
 use ordu_engine::{
-    Capabilities, Engine, EngineError, Holdings, ImageTask, Picture, ProgressSink, Step,
+    Capabilities, Engine, EngineError, Holdings, ImageTask, Origin, Picture, ProgressSink, Step,
 };
 use tokio::sync::watch;
 
@@ -29,6 +29,7 @@ pub struct Scripted {
     tasks: Mutex<Vec<ImageTask>>,
     started: watch::Sender<usize>,
     released: watch::Sender<usize>,
+    is_foreign: bool,
 }
 
 impl Scripted {
@@ -43,6 +44,15 @@ impl Scripted {
             tasks: Mutex::default(),
             started: watch::Sender::new(0),
             released: watch::Sender::new(0),
+            is_foreign: false,
+        }
+    }
+
+    /// The same, with models from somewhere else, which could draw anything.
+    pub fn foreign(self) -> Self {
+        Self {
+            is_foreign: true,
+            ..self
         }
     }
 
@@ -90,7 +100,13 @@ impl Scripted {
 
 impl Engine for Scripted {
     fn capabilities(&self) -> Capabilities {
-        self.inner.capabilities()
+        let mut capabilities = self.inner.capabilities();
+        if self.is_foreign {
+            for model in &mut capabilities.models {
+                model.origin = Origin::File(model.name.clone().into());
+            }
+        }
+        capabilities
     }
 
     fn run(

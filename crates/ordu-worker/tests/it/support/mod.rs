@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ordu_api::ApiKey;
-use ordu_worker::{Config, RunError, Shutdown, Status, Timing};
+use ordu_worker::{Classifier, Config, Engines, RunError, Shutdown, Status, Timing};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -71,17 +71,26 @@ impl Rig {
     }
 
     pub fn start_with(horde: FakeHorde, engine: Scripted, config: Config) -> Self {
+        Self::start_guarded(horde, engine, config, None)
+    }
+
+    /// With somebody who looks at the pictures.
+    pub fn start_guarded(
+        horde: FakeHorde,
+        engine: Scripted,
+        config: Config,
+        safety: Option<Arc<dyn Classifier>>,
+    ) -> Self {
         logs::record();
         let engine = Arc::new(engine);
+        let engines = Engines {
+            safety,
+            ..engine.clone().into()
+        };
         let shutdown = Shutdown::new();
         let (sender, status) = watch::channel(Status::default());
         let mut worker = JoinSet::new();
-        worker.spawn(ordu_worker::run(
-            config,
-            engine.clone().into(),
-            shutdown.clone(),
-            sender,
-        ));
+        worker.spawn(ordu_worker::run(config, engines, shutdown.clone(), sender));
         Self {
             horde,
             engine,
