@@ -11,6 +11,7 @@ pub mod pixels;
 mod registry;
 pub mod sampling;
 pub mod sd;
+pub mod upscale;
 pub mod weights;
 
 use std::collections::BTreeSet;
@@ -22,6 +23,8 @@ use image::RgbImage;
 
 use self::registry::Registry;
 use self::sd::StableDiffusion;
+use self::upscale::Upscalers;
+use crate::plan::post::{PostProcessor, ordered};
 use crate::{
     Capabilities, Engine, EngineError, Feature, Held, Holdings, ImageTask, Limits, Mode, Picture,
     Place, ProgressSink, Sampler,
@@ -30,7 +33,9 @@ use crate::{
 /// How to open a [`NativeEngine`].
 #[derive(Clone, Debug)]
 pub struct NativeOptions {
-    /// A folder with models beside the bundled one: `.safetensors` files and diffusers folders.
+    /// A folder with models beside the bundled one: `.safetensors` files and diffusers folders. Files
+    /// that are named like an upscaler of the protocol, such as `RealESRGAN_x4plus.safetensors`, are
+    /// upscalers.
     pub models: Option<PathBuf>,
     /// Weights that may lie in memory, in bytes. One model is always held, however large.
     pub memory: u64,
@@ -49,6 +54,7 @@ impl Default for NativeOptions {
 #[derive(Debug)]
 pub struct NativeEngine {
     registry: Registry,
+    upscalers: Upscalers,
     memory: u64,
     /// Most recently used first.
     loaded: Mutex<Vec<Arc<Loaded>>>,
@@ -84,8 +90,15 @@ impl NativeEngine {
     /// [`EngineError::Io`] if the models folder cannot be listed. A single bad model does not keep
     /// the engine from opening: see [`NativeEngine::problems`].
     pub fn open(options: &NativeOptions) -> Result<Self, EngineError> {
+        let mut registry = Registry::open(options.models.as_deref())?;
+        let mut upscalers = options
+            .models
+            .as_deref()
+            .map_or_else(Upscalers::default, Upscalers::open);
+        registry.complain(upscalers.take_problems());
         Ok(Self {
-            registry: Registry::open(options.models.as_deref())?,
+            registry,
+            upscalers,
             memory: options.memory,
             loaded: Mutex::default(),
             loading: Mutex::default(),
@@ -149,6 +162,31 @@ impl NativeEngine {
     }
 }
 
+impl NativeEngine {
+    /// What is done with a finished picture. A step that fails leaves the picture as it was.
+    ///
+    /// # Errors
+    ///
+    /// [`EngineError::Cancelled`].
+    fn finish(
+        &self,
+        steps: &[PostProcessor],
+        picture: &mut Picture,
+        progress: &dyn ProgressSink,
+    ) -> Result<(), EngineError> {
+        for step in ordered(steps) {
+            match self.upscalers.run(step, &picture.image, progress) {
+                Ok(image) => picture.image = image,
+                Err(EngineError::Cancelled) => return Err(EngineError::Cancelled),
+                Err(error) => {
+                    tracing::warn!(step = step.name(), %error, "a picture is left as it was");
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
 /// A panic elsewhere does not make a list of models wrong.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -162,7 +200,7 @@ impl Engine for NativeEngine {
             limits: LIMITS,
             features: FEATURES.into_iter().collect(),
             controls: BTreeSet::new(),
-            post_processors: BTreeSet::new(),
+            post_processors: self.upscalers.available().collect(),
         }
     }
 
@@ -172,8 +210,18 @@ impl Engine for NativeEngine {
         progress: &dyn ProgressSink,
     ) -> Result<Vec<Picture>, EngineError> {
         check(&task)?;
+        let here: BTreeSet<PostProcessor> = self.upscalers.available().collect();
+        if let Some(step) = task.post.iter().find(|step| !here.contains(step)) {
+            let reason = format!("the native engine has no {}", step.name());
+            return Err(EngineError::bad_task(reason));
+        }
         let held = self.model(&task.model)?;
-        pipeline::run(&held.model, &task, progress)
+        let mut pictures = pipeline::run(&held.model, &task, progress)?;
+        drop(held);
+        for picture in &mut pictures {
+            self.finish(&task.post, picture, progress)?;
+        }
+        Ok(pictures)
     }
 
     fn holdings(&self) -> Holdings {
@@ -183,8 +231,13 @@ impl Engine for NativeEngine {
             bytes: held.bytes,
             place: Place::Ram,
         };
+        let upscaler = self.upscalers.held().map(|(step, bytes)| Held {
+            model: step.name().to_owned(),
+            bytes,
+            place: Place::Ram,
+        });
         Holdings {
-            models: loaded.iter().map(held).collect(),
+            models: loaded.iter().map(held).chain(upscaler).collect(),
         }
     }
 }
@@ -229,7 +282,6 @@ fn unknown_wish(task: &ImageTask) -> Option<&'static str> {
         (!task.loras.is_empty(), "LoRAs"),
         (!task.embeddings.is_empty(), "textual inversions"),
         (task.transparent, "transparency"),
-        (!task.post.is_empty(), "post-processors"),
         (matches!(task.mode, Mode::Remix(_)), "mixing of pictures"),
     ];
     wishes.into_iter().find(|wish| wish.0).map(|wish| wish.1)

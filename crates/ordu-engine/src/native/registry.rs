@@ -81,6 +81,11 @@ impl Registry {
         &self.infos
     }
 
+    /// Notes what is wrong with other files of the folder.
+    pub(super) fn complain(&mut self, problems: Vec<EngineError>) {
+        self.problems.extend(problems);
+    }
+
     pub(super) fn problems(&self) -> &[EngineError] {
         &self.problems
     }

@@ -14,3 +14,4 @@ mod data;
 mod parity;
 mod single_file;
 mod tiny;
+mod upscale;

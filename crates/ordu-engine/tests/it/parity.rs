@@ -24,6 +24,7 @@ fn parity_table() {
     trajectories();
     zero_terminal();
     whole_model();
+    crate::upscale::parity();
     print_table();
 }
 

@@ -1,0 +1,174 @@
+//! Pictures made larger: which upscalers there are, and running one over a picture in tiles.
+//!
+//! ```text
+//! file ─► canonical names ─► Rrdb
+//! picture ─► colours, alpha ─► tiles ─► Rrdb ─► seams blended ─► picture × scale
+//! ```
+//!
+//! # Source
+//! `worker.md` § 2.13.
+
+mod names;
+mod rrdb;
+mod tiles;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use candle_core::Device;
+use image::{DynamicImage, GrayImage, Luma, Rgb, RgbImage, Rgba, RgbaImage};
+
+pub use rrdb::Rrdb;
+
+use super::weights::{TensorFile, Weights};
+use crate::plan::post::{PostKind, PostProcessor};
+use crate::{EngineError, ProgressSink};
+
+/// The longest side of a picture that can be handed on: more does not fit into a WebP.
+const MAX_SIDE: u32 = 16_383;
+
+/// The upscalers that lie in a folder. One is held in memory, the last that was used.
+#[derive(Debug, Default)]
+pub struct Upscalers {
+    files: BTreeMap<PostProcessor, Weights>,
+    problems: Vec<EngineError>,
+    held: Mutex<Option<(PostProcessor, Arc<Rrdb>)>>,
+}
+
+impl Upscalers {
+    /// Looks for the file of each upscaler of the protocol, such as `RealESRGAN_x4plus.safetensors`.
+    /// Reads headers, loads nothing. What cannot be used is among [`Upscalers::problems`].
+    pub fn open(folder: &Path) -> Self {
+        let mut upscalers = Self::default();
+        for step in PostProcessor::all() {
+            let PostKind::Upscaler(scale) = step.kind() else {
+                continue;
+            };
+            let path = folder.join(step.file_stem()).with_extension("safetensors");
+            if !path.is_file() {
+                continue;
+            }
+            match inspect(&path, scale) {
+                Ok(weights) => {
+                    upscalers.files.insert(step, weights);
+                }
+                Err(problem) => upscalers.problems.push(problem),
+            }
+        }
+        upscalers
+    }
+
+    /// Why files that are named like an upscaler are none.
+    pub fn take_problems(&mut self) -> Vec<EngineError> {
+        std::mem::take(&mut self.problems)
+    }
+
+    /// What can be done.
+    pub fn available(&self) -> impl Iterator<Item = PostProcessor> {
+        self.files.keys().copied()
+    }
+
+    /// What lies in memory, and how large its file is.
+    pub fn held(&self) -> Option<(PostProcessor, u64)> {
+        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let (step, _) = held.as_ref()?;
+        Some((*step, self.files.get(step)?.bytes()))
+    }
+
+    /// Makes a picture larger by the factor of an upscaler. `progress` is asked after each block of
+    /// the network whether to go on.
+    ///
+    /// # Errors
+    ///
+    /// [`EngineError::BadTask`] if the upscaler is not there or the result would be too large,
+    /// [`EngineError::Cancelled`], or what is wrong with the file.
+    pub fn run(
+        &self,
+        step: PostProcessor,
+        picture: &DynamicImage,
+        progress: &dyn ProgressSink,
+    ) -> Result<DynamicImage, EngineError> {
+        let network = self.load(step)?;
+        let (width, height) = (picture.width(), picture.height());
+        let longest = u64::from(width.max(height)) * network.scale() as u64;
+        if width.min(height) == 0 || longest > u64::from(MAX_SIDE) {
+            return Err(EngineError::bad_task(format!(
+                "{width}x{height} pixels times {} are beyond {MAX_SIDE} on a side",
+                network.scale()
+            )));
+        }
+        let go_on = || {
+            if progress.cancelled() {
+                return Err(EngineError::Cancelled);
+            }
+            Ok(())
+        };
+        let enlarge = |picture: &RgbImage| tiles::enlarge(picture, &network, &go_on);
+        if !picture.color().has_alpha() {
+            return Ok(DynamicImage::ImageRgb8(enlarge(&picture.to_rgb8())?));
+        }
+        let (colours, alpha) = split(&picture.to_rgba8());
+        let opaque = alpha.pixels().all(|pixel| pixel.0 == [255]);
+        let colours = enlarge(&colours)?;
+        let alpha = if opaque {
+            GrayImage::from_pixel(colours.width(), colours.height(), Luma([255]))
+        } else {
+            DynamicImage::ImageRgb8(enlarge(&DynamicImage::ImageLuma8(alpha).to_rgb8())?).to_luma8()
+        };
+        Ok(DynamicImage::ImageRgba8(join(&colours, &alpha)))
+    }
+
+    fn load(&self, step: PostProcessor) -> Result<Arc<Rrdb>, EngineError> {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((at_hand, network)) = held.as_ref()
+            && *at_hand == step
+        {
+            return Ok(Arc::clone(network));
+        }
+        let weights = self.files.get(&step).ok_or_else(|| {
+            EngineError::bad_task(format!("the native engine has no {}", step.name()))
+        })?;
+        *held = None;
+        let network = Arc::new(Rrdb::new(step.name(), weights, &Device::Cpu)?);
+        *held = Some((step, Arc::clone(&network)));
+        Ok(network)
+    }
+}
+
+/// The tensors of a file, if they are those of a network that enlarges by `scale`.
+fn inspect(path: &Path, scale: u32) -> Result<Weights, EngineError> {
+    let file = TensorFile::open(path)?;
+    let refuse = |reason: String| EngineError::bad_model(path.display().to_string(), reason);
+    let Some(weights) = names::canonical(&file) else {
+        return Err(refuse(
+            "it is no network of the ESRGAN family, the only upscalers that are built in"
+                .to_owned(),
+        ));
+    };
+    let found = rrdb::scale_of(&weights).map_err(refuse)?;
+    if found != scale as usize {
+        return Err(refuse(format!(
+            "it enlarges by {found}, its name promises {scale}"
+        )));
+    }
+    Ok(weights)
+}
+
+fn split(picture: &RgbaImage) -> (RgbImage, GrayImage) {
+    let colours = RgbImage::from_fn(picture.width(), picture.height(), |x, y| {
+        let [red, green, blue, _] = picture.get_pixel(x, y).0;
+        Rgb([red, green, blue])
+    });
+    let alpha = GrayImage::from_fn(picture.width(), picture.height(), |x, y| {
+        Luma([picture.get_pixel(x, y).0[3]])
+    });
+    (colours, alpha)
+}
+
+fn join(colours: &RgbImage, alpha: &GrayImage) -> RgbaImage {
+    RgbaImage::from_fn(colours.width(), colours.height(), |x, y| {
+        let [red, green, blue] = colours.get_pixel(x, y).0;
+        Rgba([red, green, blue, alpha.get_pixel(x, y).0[0]])
+    })
+}
