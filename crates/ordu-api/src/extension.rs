@@ -6,8 +6,12 @@
 
 /// Extensions and their versions. A version grows when old clients would be wrong.
 pub const EXTENSIONS: &[(&str, &str)] = &[
-    // `POST /generate/progress`.
-    ("progress", "1"),
+    // `POST /generate/progress`, with previews and texts.
+    ("progress", "2"),
+    // `GET /generate/events/{id}`.
+    ("events", "1"),
+    // `Prefer: wait=N` on pop, check and status.
+    ("prefer-wait", "1"),
     // `Idempotency-Key` on requests.
     ("idempotency-key", "1"),
     // `webhook-id`, `webhook-timestamp`, `webhook-signature`; `GET /webhooks/secret`.

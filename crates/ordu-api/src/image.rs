@@ -14,12 +14,11 @@ mod job;
 
 pub(crate) use fields::PARAMS as PARAM_FIELDS;
 pub use fields::{
-    CONTROL_TYPES, METADATA_TYPES, METADATA_VALUES, POP_SCHEMA, POST_PROCESSORS, PROGRESS_SCHEMA,
-    REQUEST_SCHEMA, SAMPLERS, SUBMIT_SCHEMA, SUBMIT_STATES,
+    CONTROL_TYPES, METADATA_TYPES, METADATA_VALUES, POP_SCHEMA, POST_PROCESSORS, REQUEST_SCHEMA,
+    SAMPLERS, SUBMIT_SCHEMA, SUBMIT_STATES,
 };
 pub use job::{
-    DRAIN, ImageJob, ImagePayload, ImagePop, ImageSubmit, JobProgress, Metadata, Reward,
-    SubmitState, UPLOADED,
+    DRAIN, ImageJob, ImagePayload, ImagePop, ImageSubmit, Metadata, Reward, SubmitState, UPLOADED,
 };
 
 /// What a client asks for at `POST /generate/async`.

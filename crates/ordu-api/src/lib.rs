@@ -15,6 +15,7 @@ pub mod alchemy;
 pub mod audit;
 pub mod collection;
 pub mod document;
+pub mod event;
 pub mod extension;
 pub mod filter;
 pub mod image;

@@ -21,6 +21,7 @@ pub struct Horde {
     pub(crate) key: HeaderValue,
     pub(crate) agent: HeaderValue,
     pub(crate) mask: Option<HeaderValue>,
+    pub(crate) wait: Option<Duration>,
 }
 
 impl Horde {
@@ -45,12 +46,24 @@ impl Horde {
             key: key_header,
             agent: header("client_agent", client_agent)?,
             mask: None,
+            wait: None,
         })
     }
 
     /// The address of the API, ending in `/api/v2`.
     pub fn base_url(&self) -> &Url {
         &self.base
+    }
+
+    /// The same horde, asked to answer pops, checks and statuses only when there is something to say
+    /// (`Prefer: wait=N`), or after so many seconds, 60 at most. Hordes that do not know it answer at
+    /// once.
+    #[must_use]
+    pub fn patient(&self, wait: Duration) -> Self {
+        Self {
+            wait: Some(wait),
+            ..self.clone()
+        }
     }
 
     /// The same horde, asked for these members only (`X-Fields`, such as `done,finished`).

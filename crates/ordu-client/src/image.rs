@@ -2,13 +2,13 @@
 
 use ordu_api::RequestId;
 use ordu_api::image::{
-    AcceptedRequest, DryRun, ImageJob, ImagePop, ImageRequest, ImageSubmit, JobProgress, Progress,
+    AcceptedRequest, DryRun, ImageJob, ImagePop, ImageRequest, ImageSubmit, Progress,
     RequestStatus, Reward,
 };
 use reqwest::Method;
 use serde_json::Value;
 
-use crate::transport::{answer, send, succeeded};
+use crate::transport::answer;
 use crate::{Error, Horde, lenient};
 
 /// What a client does.
@@ -75,16 +75,6 @@ impl Horde {
     pub async fn pop_image(&self, offer: &ImagePop) -> Result<ImageJob, Error> {
         let body: Value = answer(self.post(&["generate", "pop"], offer)).await?;
         lenient::image_job(body).map_err(Error::malformed)
-    }
-
-    /// Tells how far a job is (`POST /generate/progress`), for whoever waits for it. Hordes other than
-    /// this project's do not know it.
-    ///
-    /// # Errors
-    /// [`Error::Refused`]: 404 or 405 from a horde that does not know it.
-    pub async fn report_progress(&self, progress: &JobProgress) -> Result<(), Error> {
-        succeeded(send(self.post(&["generate", "progress"], progress)).await?).await?;
-        Ok(())
     }
 
     /// Hands a job back, finished or given up (`POST /generate/submit`).

@@ -3,7 +3,7 @@
 //! [`Horde`] is a horde as one key holder sees it: one method per operation, wire types from
 //! [`ordu_api`]. [`Fetcher`] reads pictures from addresses that strangers chose. This crate knows
 //! HTTP and the protocol; it knows no rules, no engine and no files, and it never retries by itself
-//! except in [`Horde::wait_for`]: what to do about an [`Error`] is the caller's business.
+//! except in [`Horde::wait_for`] and [`Horde::follow`]: what to do about an [`Error`] is the caller's business.
 //!
 //! # Example
 //!
@@ -30,11 +30,13 @@
 mod address;
 mod alchemy;
 mod error;
+mod event;
 mod fetch;
 mod files;
 mod horde;
 mod image;
 mod lenient;
+mod sse;
 mod status;
 mod text;
 mod transport;
@@ -44,6 +46,7 @@ mod worker;
 
 pub use address::is_public;
 pub use error::{Error, Refusal};
+pub use event::{Events, Extensions};
 pub use fetch::{Fetcher, Trust};
 pub use horde::{Horde, http_client};
 pub use user::NewTestUser;

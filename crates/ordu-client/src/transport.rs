@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use crate::{Error, Horde, Refusal};
 
 /// How long a call may take, from the first byte sent to the last byte read.
-const CALL_TIMEOUT: Duration = Duration::from_secs(30);
+pub(crate) const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The largest answer that is read: 20 pictures as base64, generously.
 const MAX_ANSWER_BYTES: usize = 256 << 20;
@@ -52,13 +52,27 @@ impl Horde {
         let call = self
             .http
             .request(method, url)
-            .timeout(CALL_TIMEOUT)
+            .timeout(CALL_TIMEOUT + self.wait.unwrap_or_default())
             .header("apikey", self.key.clone())
             .header("Client-Agent", self.agent.clone());
+        let call = match self.wait {
+            Some(wait) => call.header("Prefer", format!("wait={}", wait.as_secs())),
+            None => call,
+        };
         match &self.mask {
             Some(mask) => call.header("X-Fields", mask.clone()),
             None => call,
         }
+    }
+
+    /// A call to what is not part of the API: it gets no key.
+    pub(crate) fn get_of_site(&self, path: &str) -> RequestBuilder {
+        let mut url = self.base.clone();
+        let site = url.path().strip_suffix(ordu_api::BASE_PATH);
+        let path = format!("{}{path}", site.unwrap_or_default());
+        url.set_path(&path);
+        let call = self.http.get(url).timeout(CALL_TIMEOUT);
+        call.header("Client-Agent", self.agent.clone())
     }
 
     fn endpoint(&self, path: &[&str]) -> Url {

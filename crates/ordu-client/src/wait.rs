@@ -43,7 +43,7 @@ impl Pace {
     }
 
     /// The time to the next look after the `failures`th failure in a row; `None` to give up.
-    fn after_failure(&self, failures: u32, error: &Error) -> Option<Duration> {
+    pub(crate) fn after_failure(&self, failures: u32, error: &Error) -> Option<Duration> {
         if !error.is_passing() || failures > self.patience {
             return None;
         }

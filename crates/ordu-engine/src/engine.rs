@@ -50,6 +50,15 @@ pub trait ProgressSink {
     fn wants_preview(&self) -> bool {
         false
     }
+
+    /// Asked after each token of a text; `true` has [`Self::text`] told.
+    fn wants_text(&self) -> bool {
+        false
+    }
+
+    /// The whole text so far, as far as it is certain: what comes later only adds to it, unless the
+    /// engine begins anew.
+    fn text(&self, _so_far: &str) {}
 }
 
 /// A [`ProgressSink`] that wants to know nothing and never stops the work.

@@ -135,6 +135,16 @@ const CLOSERS: &[char] = &['"', '\'', '*', ')', '”', '’', '»', '`'];
 impl Format {
     /// The text as it was asked for.
     pub fn apply(self, prompt: &str, text: &str) -> String {
+        self.shaped(prompt, text, whole_sentences)
+    }
+
+    /// The part of a text that is certain while more is still being written: what [`Self::apply`]
+    /// makes of the whole text begins with it.
+    pub fn so_far(self, prompt: &str, text: &str) -> String {
+        self.shaped(prompt, text, |text| last_sentence(text).unwrap_or(0))
+    }
+
+    fn shaped(self, prompt: &str, text: &str, sentences: impl Fn(&str) -> usize) -> String {
         let mut text = text.to_owned();
         let asked = |flag: Option<bool>| flag == Some(true);
         if asked(self.single_line) {
@@ -142,7 +152,7 @@ impl Format {
             text.truncate(text.find('\n').unwrap_or(text.len()));
         }
         if asked(self.trim_incomplete) {
-            text.truncate(whole_sentences(&text));
+            text.truncate(sentences(&text));
         }
         if asked(self.remove_blank_lines) {
             let mut end_of_line = false;
@@ -170,16 +180,17 @@ impl Format {
 
 /// Where the last whole sentence ends, in bytes; everything if there is none.
 fn whole_sentences(text: &str) -> usize {
-    let Some((at, end)) = text
+    last_sentence(text).unwrap_or(text.len())
+}
+
+fn last_sentence(text: &str) -> Option<usize> {
+    let (at, end) = text
         .char_indices()
-        .rfind(|(_, character)| ENDS.contains(character))
-    else {
-        return text.len();
-    };
+        .rfind(|(_, character)| ENDS.contains(character))?;
     let after = at + end.len_utf8();
     let rest = text.get(after..).unwrap_or_default();
     let closed = rest.trim_start_matches(CLOSERS);
-    after + rest.len() - closed.len()
+    Some(after + rest.len() - closed.len())
 }
 
 /// A text that was written.
@@ -274,6 +285,33 @@ mod tests {
             ("", ""),
         ] {
             assert_eq!(format.apply("p", text), expected);
+        }
+    }
+
+    #[test]
+    fn what_is_certain_stays_whatever_comes() {
+        let text = "\nIt #was. \"Yes.\"\n\r\n\nNo 3.14 end! And th";
+        let ends: Vec<usize> = text.char_indices().map(|(at, _)| at).collect();
+        for switches in 0..32_u8 {
+            let on = |bit: u8| Some(switches >> bit & 1 == 1);
+            let format = Format {
+                add_space: on(0),
+                remove_blank_lines: on(1),
+                remove_special: on(2),
+                trim_incomplete: on(3),
+                single_line: on(4),
+            };
+            for end in ends.iter().chain([&text.len()]) {
+                let whole = format.apply("p", &text[..*end]);
+                let parts = ends.iter().filter(|part| *part <= end);
+                for part in parts {
+                    let certain = format.so_far("p", &text[..*part]);
+                    assert!(
+                        whole.starts_with(&certain),
+                        "{format:?} {certain:?} {whole:?}"
+                    );
+                }
+            }
         }
     }
 

@@ -1,6 +1,7 @@
 //! The long-lived parts of a server, handed to every handler.
 
 use std::future::Future;
+use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
@@ -10,6 +11,7 @@ use ordu_api::status::Modes;
 use ordu_core::horde::Horde;
 use ordu_store::Store;
 use rand_chacha::ChaCha12Rng;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::accounts::{Account, Accounts};
@@ -26,6 +28,7 @@ use crate::messages::Messages;
 use crate::openapi::Descriptions;
 use crate::passkeys::Passkeys;
 use crate::pictures::Pictures;
+use crate::push::Push;
 use crate::rankings::Rankings;
 use crate::ratings::Ratings;
 use crate::registry::Registry;
@@ -64,6 +67,7 @@ pub(crate) struct App {
     pub(crate) registry: Registry,
     pub(crate) worker_edits: WorkerEdits,
     pub(crate) watch: Watch,
+    pub(crate) push: Push,
     pub(crate) reservations: Reservations,
     pub(crate) repeats: Repeats,
     pub(crate) styles: Styles,
@@ -75,6 +79,8 @@ pub(crate) struct App {
     pub(crate) live: Mutex<Live>,
     /// What must be completed although nobody waits for the answer any more.
     pub(crate) tracker: TaskTracker,
+    /// Cancelled when the server is about to end: nobody waits any longer.
+    pub(crate) closing: CancellationToken,
     pub(crate) node: HeaderValue,
     /// How clients reach this server, without a slash at the end.
     pub(crate) url: String,
@@ -92,11 +98,42 @@ pub(crate) struct Live {
     pub(crate) dice: ChaCha12Rng,
 }
 
+/// The live horde in somebody's hands. Who lets go of it makes known what happened.
+pub(crate) struct Held<'a> {
+    live: MutexGuard<'a, Live>,
+    app: &'a App,
+}
+
+impl Deref for Held<'_> {
+    type Target = Live;
+
+    fn deref(&self) -> &Live {
+        &self.live
+    }
+}
+
+impl DerefMut for Held<'_> {
+    fn deref_mut(&mut self) -> &mut Live {
+        &mut self.live
+    }
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        let changes = self.live.horde.take_changes();
+        if !changes.is_empty() {
+            let App { push, clock, .. } = self.app;
+            push.note(&mut self.live.horde, &changes, clock);
+        }
+    }
+}
+
 impl App {
     /// The live horde. Never held across an `.await`.
-    pub(crate) fn live(&self) -> MutexGuard<'_, Live> {
+    pub(crate) fn live(&self) -> Held<'_> {
         // A panic in the core leaves whole events behind, never half of one.
-        self.live.lock().unwrap_or_else(PoisonError::into_inner)
+        let live = self.live.lock().unwrap_or_else(PoisonError::into_inner);
+        Held { live, app: self }
     }
 
     /// Runs `work` to its end although the client may hang up meanwhile.

@@ -20,6 +20,12 @@ use crate::secret::Secret;
 /// How long a client may take by default.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
+/// The longest that a client may wait for an answer by default.
+pub const LONGEST_WAIT: Duration = Duration::from_secs(60);
+
+/// How often a stream shows by default that it is alive.
+pub const KEEP_ALIVE: Duration = Duration::from_secs(15);
+
 /// How a server is set up.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -33,8 +39,13 @@ pub struct Config {
     pub public_url: Option<Url>,
     /// Peers whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<IpAddr>,
-    /// How long a client may take for the head of a request, and before its body must keep pace.
+    /// How long a client may take for the head of a request, before its body must keep pace, and
+    /// without reading any of an answer.
     pub patience: Duration,
+    /// The longest that a client may wait for an answer that it asked to wait for.
+    pub longest_wait: Duration,
+    /// How often a stream of events shows that it is alive.
+    pub keep_alive: Duration,
     /// Whether request limits are enforced.
     pub rate_limits: bool,
     /// Private addresses that sources and webhooks may lead to all the same.
@@ -102,6 +113,8 @@ impl Config {
             public_url: None,
             trusted_proxies: Vec::new(),
             patience: PATIENCE,
+            longest_wait: LONGEST_WAIT,
+            keep_alive: KEEP_ALIVE,
             rate_limits: false,
             private_addresses: Vec::new(),
             ratings_url: None,

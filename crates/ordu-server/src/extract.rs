@@ -57,8 +57,8 @@ impl Input for ordu_api::image::ImagePop {
     const SCHEMA: Schema = ordu_api::image::POP_SCHEMA;
 }
 
-impl Input for ordu_api::image::JobProgress {
-    const SCHEMA: Schema = ordu_api::image::PROGRESS_SCHEMA;
+impl Input for ordu_api::event::JobProgress {
+    const SCHEMA: Schema = ordu_api::event::PROGRESS_SCHEMA;
 }
 
 impl Input for ordu_api::image::ImageSubmit {

@@ -12,8 +12,8 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::app::App;
 use crate::routes::{
-    account, alchemy, audit, blob, collection, description, document, example, filter, health,
-    image, job, kudos, message, model, operation, page, rating, register, service, shared_key,
+    account, alchemy, audit, blob, collection, description, document, event, example, filter,
+    health, image, kudos, message, model, operation, page, rating, register, service, shared_key,
     sign_in, stats, status, style, team, text, transfer, user, user_edit, user_list, webhook,
     worker, worker_edit,
 };
@@ -132,7 +132,8 @@ fn work() -> Routes {
         )
         .route("/generate/pop", post(image::pop))
         .route("/generate/rate/{id}", post(rating::rate))
-        .route("/generate/progress", post(job::progress))
+        .route("/generate/progress", post(event::progress))
+        .route("/generate/events/{id}", get(event::events))
         .route("/generate/submit", post(image::submit))
         .route("/generate/text/async", post(text::async_generate))
         .route(

@@ -17,6 +17,7 @@ use tokio_util::task::TaskTracker;
 use tower::Layer as _;
 
 use crate::app::MAX_CONNECTIONS;
+use crate::unread::Unread;
 
 /// The most headers of one request.
 const MAX_HEADERS: usize = 100;
@@ -29,7 +30,7 @@ const BREATH: Duration = Duration::from_secs(1);
 
 /// Serves connections until the shutdown begins, then until the last one ended.
 ///
-/// A client has `patience` to send the head of a request. When there are too many connections,
+/// A client has `patience` to send the head of a request, and to read some of an answer. When there are too many connections,
 /// new ones wait in the machine's queue.
 pub(crate) async fn serve(
     listener: TcpListener,
@@ -55,7 +56,10 @@ pub(crate) async fn serve(
         };
         let service = Extension(ConnectInfo(peer)).layer(router.clone());
         let connection = builder
-            .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service))
+            .serve_connection(
+                TokioIo::new(Unread::new(stream, patience)),
+                TowerToHyperService::new(service),
+            )
             .into_owned();
         let connection = ending.watch(connection);
         connections.spawn(async move {

@@ -30,6 +30,7 @@ use crate::messages::Messages;
 use crate::openapi::Descriptions;
 use crate::passkeys::Passkeys;
 use crate::pictures::Pictures;
+use crate::push::{Onlookers, Push};
 use crate::rankings::Rankings;
 use crate::ratings::Ratings;
 use crate::rebuild::Rebuilder;
@@ -102,7 +103,7 @@ impl Server {
         let url = public_url(&config, address);
         let app = Arc::new(open(config, address, &url).await?);
         restore(&app).await?;
-        let shutdown = CancellationToken::new();
+        let shutdown = app.closing.clone();
         let mut tasks = Tasks::new(shutdown.clone());
         tasks::start_all(&mut tasks, &app);
         let patience = app.config.patience;
@@ -141,6 +142,11 @@ impl Server {
     /// What happened around requests so far.
     pub fn traffic(&self) -> TrafficCounters {
         self.app.traffic()
+    }
+
+    /// How many wait for an answer or look at a request just now.
+    pub fn onlookers(&self) -> Onlookers {
+        self.app.push.onlookers()
     }
 
     /// Lets everything happen once that happens by itself, and writes what waits to be written: for
@@ -214,6 +220,7 @@ async fn open(config: Config, address: SocketAddr, url: &str) -> Result<App, Sta
         registry: Registry::default(),
         worker_edits: WorkerEdits::default(),
         watch: Watch::default(),
+        push: Push::default(),
         reservations: Reservations::default(),
         repeats: Repeats::default(),
         styles: Styles::default(),
@@ -223,6 +230,7 @@ async fn open(config: Config, address: SocketAddr, url: &str) -> Result<App, Sta
         messages: Messages::default(),
         live: Mutex::new(Live { horde, dice }),
         tracker: TaskTracker::new(),
+        closing: CancellationToken::new(),
         url: url.to_owned(),
         node: node.unwrap_or(HeaderValue::from_static("ordu")),
         active: AtomicU64::new(0),

@@ -28,10 +28,18 @@ const HEADERS: HeaderValue = HeaderValue::from_static(
     "Accept, Content-Type, Content-Length, Accept-Encoding, X-CSRF-Token, apikey, Client-Agent, \
      X-Fields, X-Forwarded-For, Proxied-For, Proxy-Authorization",
 );
+/// The same with the headers that only this server knows, for pages that name one of them.
+const ALL_HEADERS: HeaderValue = HeaderValue::from_static(
+    "Accept, Content-Type, Content-Length, Accept-Encoding, X-CSRF-Token, apikey, Client-Agent, \
+     X-Fields, X-Forwarded-For, Proxied-For, Proxy-Authorization, Prefer, Last-Event-ID, \
+     Idempotency-Key",
+);
+/// The headers that only this server knows, in lower case.
+const OUR_HEADERS: &[&str] = &["prefer", "last-event-id", "idempotency-key"];
 /// What pages of other origins may read of an answer.
 const EXPOSED: HeaderValue = HeaderValue::from_static(
     "X-RateLimit-Limit, X-RateLimit-Remaining, X-RateLimit-Reset, Retry-After, X-Request-Id, \
-     Horde-Node",
+     Horde-Node, Preference-Applied",
 );
 const NODE: HeaderName = HeaderName::from_static("horde-node");
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -47,6 +55,7 @@ pub(crate) async fn wrap(State(app): State<Arc<App>>, request: Request, next: Ne
         path = request.uri().path(),
     );
     let path = request.uri().path().to_owned();
+    let allowed = allowed_headers(request.headers());
     let _active = app.count_active();
     let started = tokio::time::Instant::now();
     let request = request.map(|body| Paced::wrap(body, app.config.patience));
@@ -57,7 +66,26 @@ pub(crate) async fn wrap(State(app): State<Arc<App>>, request: Request, next: Ne
         app.live().horde.note_trouble(app.clock.now());
     }
     span.in_scope(|| tracing::debug!(status = response.status().as_u16(), duration_ms, "answered"));
-    with_headers(response, &app, id)
+    let mut response = with_headers(response, &app, id);
+    let headers = response.headers_mut();
+    headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, allowed);
+    response
+}
+
+/// Which headers a page of another origin may send: as deployed, unless it asks for one of ours.
+fn allowed_headers(headers: &HeaderMap) -> HeaderValue {
+    let asked = headers.get(header::ACCESS_CONTROL_REQUEST_HEADERS);
+    let asked = asked
+        .and_then(|asked| asked.to_str().ok())
+        .unwrap_or_default();
+    let mut names = asked
+        .split(',')
+        .map(|name| name.trim().to_ascii_lowercase());
+    if names.any(|name| OUR_HEADERS.contains(&name.as_str())) {
+        ALL_HEADERS
+    } else {
+        HEADERS
+    }
 }
 
 /// Whether workers come here for jobs and with results.
@@ -183,7 +211,7 @@ async fn masked(request: Request, next: Next) -> Response {
     }
 }
 
-fn read_mask(headers: &HeaderMap) -> Result<Option<Mask>, ApiError> {
+pub(crate) fn read_mask(headers: &HeaderMap) -> Result<Option<Mask>, ApiError> {
     let Some(text) = headers.get(MASK) else {
         return Ok(None);
     };
@@ -272,7 +300,6 @@ fn with_headers(mut response: Response, app: &App, id: Uuid) -> Response {
         HeaderValue::from_static("*"),
     );
     headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, METHODS);
-    headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, HEADERS);
     headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED);
     headers.insert(NODE, app.node_name());
     if let Ok(id) = HeaderValue::from_str(&id.to_string()) {

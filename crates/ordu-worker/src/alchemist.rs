@@ -11,7 +11,7 @@ use image::DynamicImage;
 use ordu_api::alchemy::{AlchemyJob, AlchemyPop, AlchemySubmit};
 use ordu_api::image::{SubmitState, UPLOADED};
 use ordu_api::worker::WorkKind;
-use ordu_client::Error;
+use ordu_client::{Error, Horde};
 use ordu_engine::{AlchemyEngine, Answer as Made, EngineError};
 use serde_json::{Map, Value};
 use tokio::sync::OwnedSemaphorePermit;
@@ -136,8 +136,13 @@ impl Role for Alchemist {
         &offer.forms
     }
 
-    async fn pop(&self, offer: &AlchemyPop, _: Vec<String>) -> Result<Answer<Self::Job>, Error> {
-        let answer = self.office.horde.pop_alchemy(offer).await?;
+    async fn pop(
+        &self,
+        horde: &Horde,
+        offer: &AlchemyPop,
+        _: Vec<String>,
+    ) -> Result<Answer<Self::Job>, Error> {
+        let answer = horde.pop_alchemy(offer).await?;
         let forms = answer.forms.unwrap_or_default();
         let ticket = forms.first().map(|first| Ticket {
             id: first.id,

@@ -326,6 +326,12 @@ pub struct Timing {
     pub retry_last: Duration,
     /// Between two reports of progress.
     pub report_interval: Duration,
+    /// The same for a text that somebody sees coming.
+    pub token_interval: Duration,
+    /// Between two rough pictures of what is coming.
+    pub preview_interval: Duration,
+    /// How long the horde is asked to wait for a job before it says that there is none.
+    pub longest_pop: Duration,
     /// How long popped jobs may take after the worker was told to stop.
     pub drain: Duration,
     /// How long handing everything back may take when the worker must stop at once.
@@ -349,6 +355,9 @@ impl Default for Timing {
             retry_first: Duration::from_secs(1),
             retry_last: Duration::from_secs(30),
             report_interval: Duration::from_secs(1),
+            token_interval: Duration::from_millis(250),
+            preview_interval: Duration::from_secs(2),
+            longest_pop: Duration::from_mins(1),
             drain: Duration::from_mins(5),
             abort: Duration::from_secs(5),
         }

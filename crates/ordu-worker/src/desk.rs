@@ -1,11 +1,14 @@
 //! The loop of a role: offer, pop, start, count; and the way it ends.
 
 use std::collections::BTreeMap;
+use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use ordu_api::JobId;
 use ordu_api::worker::WorkKind;
+use ordu_client::Error;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, sleep, sleep_until};
@@ -22,6 +25,27 @@ use crate::status::{JobStatus, Phase, Stage};
 /// does not keep up.
 const MAX_DELIVERING: usize = 8;
 
+/// How long the answer to a pop may have been on its way, when only its arrival is known.
+const JOURNEY: Duration = Duration::from_secs(1);
+
+/// A pop that is under way.
+struct Popping<J> {
+    answer: BoxFuture<'static, Result<Answer<J>, Error>>,
+    slot: OwnedSemaphorePermit,
+    models: Vec<String>,
+    asked: Instant,
+    wait: Wait,
+}
+
+/// What the horde was asked to do when it has no job.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Wait {
+    /// Say so.
+    No,
+    /// Wait for one. It takes a job back whose answer nobody hears.
+    Yes,
+}
+
 /// One role at work. It alone starts jobs and learns from their ends.
 pub(crate) struct Desk<R: Role> {
     role: Arc<R>,
@@ -37,6 +61,9 @@ pub(crate) struct Desk<R: Role> {
     /// The time that the last job had.
     ttl: Duration,
     next_pop: Instant,
+    popping: Option<Popping<R::Job>>,
+    /// Whether there was no job the last time.
+    is_idle: bool,
 }
 
 impl<R: Role> Desk<R> {
@@ -52,6 +79,8 @@ impl<R: Role> Desk<R> {
             speed: Speed::default(),
             ttl: office.timing.ttl,
             next_pop: Instant::now(),
+            popping: None,
+            is_idle: false,
             office,
         }
     }
@@ -75,13 +104,15 @@ impl<R: Role> Desk<R> {
         loop {
             tokio::select! {
                 biased;
-                () = self.office.shutdown.reached(Level::Drain) => return None,
+                () = self.office.shutdown.reached(Level::Drain) => return self.hear_last().await,
                 Some(end) = self.jobs.join_next() => self.settle(end),
-                slot = turn(self.slots.clone(), self.next_pop), if self.may_pop() => {
-                    if let Err(reason) = self.pop(slot).await {
+                answer = arrival(&mut self.popping) => {
+                    if let Err(reason) = self.popped(answer) {
                         return Some(reason);
                     }
                 }
+                slot = turn(self.slots.clone(), self.next_pop),
+                    if self.popping.is_none() && self.may_pop() => self.pop(slot).await,
             }
         }
     }
@@ -97,11 +128,12 @@ impl<R: Role> Desk<R> {
         (alone || (self.health.is_proven() && in_time)) && self.jobs.len() < most
     }
 
-    async fn pop(&mut self, slot: Option<OwnedSemaphorePermit>) -> Result<(), String> {
+    /// Asks for a job, and goes on. Who got none before asks the horde to wait, if it can.
+    async fn pop(&mut self, slot: Option<OwnedSemaphorePermit>) {
         let asked = Instant::now();
         self.next_pop = asked + self.office.timing.pop_interval;
         let (Some(slot), Some(ability)) = (slot, self.role.ability().await) else {
-            return Ok(());
+            return;
         };
         let most = self.role.room().threads as usize + 1;
         let may_offer = |model: &str| {
@@ -109,22 +141,65 @@ impl<R: Role> Desk<R> {
         };
         let Some(offer) = self.role.offer(&ability, &may_offer) else {
             self.office.board.phase(Phase::NothingToOffer);
+            return;
+        };
+        let Office { horde, extras, .. } = &self.office;
+        let (horde, wait) = if self.is_idle && extras.of(horde).await.lets_wait() {
+            (horde.patient(self.office.timing.longest_pop), Wait::Yes)
+        } else {
+            (horde.clone(), Wait::No)
+        };
+        let models = R::models(&offer).to_vec();
+        let role = self.role.clone();
+        let answer = Box::pin(async move { role.pop(&horde, &offer, ability).await });
+        self.popping = Some(Popping {
+            answer,
+            slot,
+            models,
+            asked: Instant::now(),
+            wait,
+        });
+    }
+
+    /// Takes the answer to the pop that was under way.
+    fn popped(&mut self, answer: Result<Answer<R::Job>, Error>) -> Result<(), String> {
+        let Some(popping) = self.popping.take() else {
             return Ok(());
         };
-        // Never dropped half-way: the horde may have given a job out already.
-        let popped = match self.role.pop(&offer, ability).await {
+        let asked = popping.asked;
+        let popped = match answer {
             Ok(answer) => {
-                self.answered(answer, slot, asked);
+                self.is_idle = answer.ticket.is_none();
+                // The horde's clock starts when it has a job, which may be long after it was asked.
+                let since = match popping.wait {
+                    Wait::No => asked,
+                    Wait::Yes => Instant::now()
+                        .checked_sub(JOURNEY)
+                        .map_or(asked, |at| at.max(asked)),
+                };
+                self.answered(answer, popping.slot, since);
                 Popped::Answered
             }
             Err(error) => {
                 tracing::debug!(error = %error, "a pop failed");
+                self.is_idle = false;
                 Popped::failed(&error)
             }
         };
         let pause = self.pacing.pause(&popped, &self.office.timing, jitter());
         self.next_pop = asked + pause;
-        self.heed(popped, R::models(&offer))
+        self.heed(popped, &popping.models)
+    }
+
+    /// The end of popping. The horde may have given a job out already, so its answer is waited for,
+    /// unless it waits itself.
+    async fn hear_last(&mut self) -> Option<String> {
+        if self.popping.as_ref()?.wait == Wait::Yes {
+            self.popping = None;
+            return None;
+        }
+        let answer = arrival(&mut self.popping).await;
+        self.popped(answer).err()
     }
 
     /// Starts a job, if there is one.
@@ -177,6 +252,7 @@ impl<R: Role> Desk<R> {
             Popped::Answered => {}
             Popped::Outage(_) => {
                 tracing::warn!("the horde is not available");
+                self.office.extras.forget();
                 board.error("the horde is not available");
             }
             Popped::RateLimited(_) => tracing::debug!("the horde wants fewer pops"),
@@ -270,6 +346,7 @@ impl<R: Role> Desk<R> {
         if let Some(until) = consequence.pause_until {
             tracing::error!("too many jobs failed: nothing is popped for a while");
             self.next_pop = self.next_pop.max(until);
+            drop(self.popping.take_if(|popping| popping.wait == Wait::Yes));
             self.office.board.phase(Phase::Paused(timing.failure_pause));
         }
     }
@@ -302,6 +379,14 @@ impl<R: Role> Desk<R> {
 async fn turn(slots: Arc<Semaphore>, at: Instant) -> Option<OwnedSemaphorePermit> {
     sleep_until(at).await;
     slots.acquire_owned().await.ok()
+}
+
+/// The answer to the pop that is under way; never if none is.
+async fn arrival<J>(popping: &mut Option<Popping<J>>) -> Result<Answer<J>, Error> {
+    match popping {
+        Some(popping) => (&mut popping.answer).await,
+        None => pending().await,
+    }
 }
 
 fn log(end: &End) {

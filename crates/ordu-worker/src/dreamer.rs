@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ordu_api::image::{ImageJob, ImagePop};
 use ordu_api::worker::WorkKind;
-use ordu_client::{Error, Fetcher, Trust};
+use ordu_client::{Error, Fetcher, Horde, Trust};
 use ordu_engine::{Capabilities, Engine, Limits, Origin};
 use tokio::sync::Semaphore;
 
@@ -14,7 +14,6 @@ use crate::effort::effort;
 use crate::inputs::Larder;
 use crate::job::{Workshop, work};
 use crate::offer::{allowed_models, image_offer};
-use crate::report::Reports;
 use crate::role::{Answer, End, Office, Order, Role, Room, Ticket};
 use crate::safety::{Classifier, Rules, Safety};
 
@@ -42,7 +41,7 @@ impl Dreamer {
             horde: office.horde.clone(),
             engine,
             threads: Arc::new(Semaphore::new(config.threads() as usize)),
-            reports: Reports::default(),
+            extras: office.extras.clone(),
             board: office.board.clone(),
             shutdown: office.shutdown.clone(),
             timing: office.timing,
@@ -137,10 +136,11 @@ impl Role for Dreamer {
 
     async fn pop(
         &self,
+        horde: &Horde,
         offer: &ImagePop,
         ability: Capabilities,
     ) -> Result<Answer<Self::Job>, Error> {
-        let mut job = self.shop.horde.pop_image(offer).await?;
+        let mut job = horde.pop_image(offer).await?;
         let messages = std::mem::take(&mut job.messages);
         let skipped = std::mem::take(&mut job.skipped);
         let ticket = job.ids.first().copied().map(|id| Ticket {

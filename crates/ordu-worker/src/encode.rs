@@ -1,8 +1,8 @@
 //! Pictures as WebP, for the way back to the horde.
 
 use bytes::Bytes;
-use image::DynamicImage;
 use image::imageops::FilterType;
+use image::{DynamicImage, RgbImage};
 use webp::{Encoder, WebPConfig};
 
 /// The longest side that WebP can hold, in pixels.
@@ -34,6 +34,27 @@ pub(crate) fn webp(picture: DynamicImage) -> Result<Bytes, EncodeError> {
         Encoder::from_rgb(&pixels, pixels.width(), pixels.height()).encode_advanced(&settings)
     };
     encoded
+        .map(|bytes| Bytes::copy_from_slice(&bytes))
+        .map_err(|_| EncodeError)
+}
+
+/// The longest side of a picture that only shows what is coming, in pixels.
+const MAX_PREVIEW_SIDE: u32 = 256;
+
+/// Out of 100.
+const PREVIEW_QUALITY: f32 = 60.0;
+
+/// A picture that only shows what is coming, as a small WebP. For a thread that may block.
+pub(crate) fn preview(picture: RgbImage) -> Result<Bytes, EncodeError> {
+    let mut settings = WebPConfig::new().map_err(|()| EncodeError)?;
+    settings.quality = PREVIEW_QUALITY;
+    let mut picture = DynamicImage::from(picture);
+    if picture.width().max(picture.height()) > MAX_PREVIEW_SIDE {
+        picture = picture.resize(MAX_PREVIEW_SIDE, MAX_PREVIEW_SIDE, FilterType::Triangle);
+    }
+    let pixels = picture.into_rgb8();
+    Encoder::from_rgb(&pixels, pixels.width(), pixels.height())
+        .encode_advanced(&settings)
         .map(|bytes| Bytes::copy_from_slice(&bytes))
         .map_err(|_| EncodeError)
 }
@@ -77,6 +98,21 @@ mod tests {
     fn a_picture_too_long_for_webp_is_scaled_down() {
         let back = decoded(&webp(DynamicImage::new_rgb8(MAX_SIDE + 1, 4)).unwrap());
         assert_eq!(back.width(), MAX_SIDE);
+    }
+
+    #[test]
+    fn a_preview_is_small() {
+        let noise = RgbImage::from_fn(512, 300, |x, y| {
+            let value = (x + 1).wrapping_mul(2_654_435_761) ^ (y + 1).wrapping_mul(40_503_011);
+            let [red, green, blue, _] = value.to_le_bytes();
+            image::Rgb([red, green, blue])
+        });
+        let bytes = preview(noise).unwrap();
+        let back = decoded(&bytes);
+        assert_eq!((back.width(), back.height()), (256, 150));
+        assert!(bytes.len() < 48 << 10, "{}", bytes.len());
+        let tiny = decoded(&preview(RgbImage::new(8, 8)).unwrap());
+        assert_eq!((tiny.width(), tiny.height()), (8, 8));
     }
 
     #[test]

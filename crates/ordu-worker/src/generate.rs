@@ -4,9 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use ordu_api::JobId;
+use ordu_api::image::Steps;
 use ordu_engine::{Engine, EngineError, ImageTask, Picture, ProgressSink, Step};
 use tokio::time::Instant;
 
+use crate::report::Showing;
 use crate::status::{Board, Stage};
 
 /// Why there are no pictures.
@@ -62,6 +64,7 @@ pub(crate) struct Meter {
     board: Arc<Board>,
     job: JobId,
     cancelled: Arc<AtomicBool>,
+    showing: Arc<Showing>,
 }
 
 impl Meter {
@@ -70,7 +73,13 @@ impl Meter {
             board,
             job,
             cancelled: Arc::default(),
+            showing: Arc::default(),
         }
+    }
+
+    /// What is shown of the job to others.
+    pub(crate) fn showing(&self) -> Arc<Showing> {
+        self.showing.clone()
     }
 }
 
@@ -79,8 +88,21 @@ impl ProgressSink for Meter {
         if self.cancelled() {
             return;
         }
-        let Step { step, of, .. } = step;
+        let Step { step, of, preview } = step;
         self.board.stage(self.job, Stage::Sampling { step, of });
+        self.showing.step(Steps { step, of }, preview);
+    }
+
+    fn wants_preview(&self) -> bool {
+        self.showing.wants_preview()
+    }
+
+    fn wants_text(&self) -> bool {
+        self.showing.wants_text()
+    }
+
+    fn text(&self, so_far: &str) {
+        self.showing.text(so_far);
     }
 
     fn cancelled(&self) -> bool {

@@ -14,7 +14,7 @@ use crate::bridge;
 use crate::deliver::{Courier, Delivery, Parcel};
 use crate::generate::{GenerateError, Meter, generate};
 use crate::inputs::{Inputs, Larder};
-use crate::report::Reports;
+use crate::report::{Extras, Reporter, Shown};
 use crate::role::{End, Order, Verdict};
 use crate::safety::{self, Safety};
 use crate::status::{Board, Stage};
@@ -31,7 +31,7 @@ pub(crate) struct Workshop {
     pub(crate) threads: Arc<Semaphore>,
     pub(crate) larder: Larder,
     pub(crate) safety: Safety,
-    pub(crate) reports: Reports,
+    pub(crate) extras: Arc<Extras>,
     pub(crate) board: Arc<Board>,
     pub(crate) shutdown: Shutdown,
     pub(crate) timing: Timing,
@@ -135,13 +135,21 @@ impl Workshop {
         self.board.stage(id, Stage::Sampling { step: 0, of: 0 });
         let started = Instant::now();
         let meter = Meter::new(self.board.clone(), id);
+        let reporter = Reporter {
+            horde: &self.horde,
+            extras: &self.extras,
+            timing: &self.timing,
+            job: id,
+            showing: meter.showing(),
+            shown: self.shown(job),
+        };
         let pictures = tokio::select! {
             biased;
             fault = self.halted(attempt.give_up, Level::Abort) => return Err(fault),
             made = generate(
                 self.engine.clone(), task, meter, attempt.again_until, (thread, attempt.slot),
             ) => made?,
-            never = self.reports.keep_reporting(&self.horde, &self.board, id, &self.timing) => match never {},
+            never = reporter.keep_telling() => match never {},
         };
         Ok(Made {
             pictures,
@@ -163,6 +171,15 @@ impl Workshop {
         tokio::select! {
             () = self.shutdown.reached(level) => Fault::Stopping,
             () = sleep_until(give_up) => Fault::Deadline,
+        }
+    }
+
+    /// What a finished picture may be withheld for is not shown before.
+    fn shown(&self, job: &ImageJob) -> Shown {
+        if self.safety.looks() || job.payload.use_nsfw_censor == Some(true) {
+            Shown::Steps
+        } else {
+            Shown::Previews
         }
     }
 

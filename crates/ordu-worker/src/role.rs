@@ -13,6 +13,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 use crate::deliver::Delivery;
+use crate::report::Extras;
 use crate::status::Board;
 use crate::{Shutdown, Timing};
 
@@ -23,6 +24,8 @@ pub(crate) struct Office {
     pub(crate) board: Arc<Board>,
     pub(crate) shutdown: Shutdown,
     pub(crate) timing: Timing,
+    /// What the horde has beyond the protocol.
+    pub(crate) extras: Arc<Extras>,
 }
 
 /// One kind of work.
@@ -58,9 +61,10 @@ pub(crate) trait Role: Send + Sync + 'static {
     /// The models of an offer.
     fn models(offer: &Self::Offer) -> &[String];
 
-    /// Asks the horde.
+    /// Asks the horde, which may be asked to wait for a job.
     fn pop(
         &self,
+        horde: &Horde,
         offer: &Self::Offer,
         ability: Self::Ability,
     ) -> impl Future<Output = Result<Answer<Self::Job>, Error>> + Send;

@@ -13,6 +13,7 @@ use crate::alchemist::Alchemist;
 use crate::config::{Config, ConfigError};
 use crate::desk::Desk;
 use crate::dreamer::Dreamer;
+use crate::report::Extras;
 use crate::role::{Office, Role};
 use crate::safety::Classifier;
 use crate::scribe::Scribe;
@@ -88,11 +89,13 @@ pub async fn run(
         config.api_key.clone(),
         &config.bridge_agent,
     )?;
+    let extras = Arc::new(Extras::default());
     let office = |kind| Office {
         horde: horde.clone(),
         board: Arc::new(Board::new(status.clone(), kind)),
         shutdown: shutdown.clone(),
         timing: config.timing,
+        extras: extras.clone(),
     };
     let dreamer = match engines.image {
         Some(engine) => {

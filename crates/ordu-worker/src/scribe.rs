@@ -10,7 +10,7 @@ use ordu_api::JobId;
 use ordu_api::image::SubmitState;
 use ordu_api::text::{TextJob, TextPop, TextSubmit};
 use ordu_api::worker::WorkKind;
-use ordu_client::Error;
+use ordu_client::{Error, Horde};
 use ordu_engine::{TextCapabilities, TextEngine, TextError};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, sleep, sleep_until};
@@ -21,6 +21,7 @@ use crate::dreamer::words;
 use crate::generate::{Meter, on_a_thread};
 use crate::job::drain_remark;
 use crate::offer::text_offer;
+use crate::report::{Reporter, Shown};
 use crate::role::{Answer, End, Office, Order, Role, Room, Ticket, Verdict};
 use crate::status::{Phase, Stage};
 use crate::{Config, Level};
@@ -144,10 +145,11 @@ impl Role for Scribe {
 
     async fn pop(
         &self,
+        horde: &Horde,
         offer: &TextPop,
         _ability: TextCapabilities,
     ) -> Result<Answer<TextJob>, Error> {
-        let mut job = self.office.horde.pop_text(offer).await?;
+        let mut job = horde.pop_text(offer).await?;
         if job.ids.is_empty() {
             job.ids.extend(job.id);
         }
@@ -187,7 +189,7 @@ impl Role for Scribe {
         };
         for part in job.ids.iter().copied() {
             let started = Instant::now();
-            let written = self.write(&job, id, give_up, slot.clone()).await;
+            let written = self.write(&job, (id, part), give_up, slot.clone()).await;
             if written.is_ok() {
                 let sampled = end.sampled.unwrap_or_default() + started.elapsed();
                 end.sampled = Some(sampled);
@@ -208,7 +210,7 @@ impl Scribe {
     async fn write(
         &self,
         job: &TextJob,
-        id: JobId,
+        (id, part): (JobId, JobId),
         give_up: Instant,
         slot: Arc<OwnedSemaphorePermit>,
     ) -> Result<String, Fault> {
@@ -233,6 +235,14 @@ impl Scribe {
         let board = &self.office.board;
         board.stage(id, Stage::Sampling { step: 0, of: 0 });
         let meter = Meter::new(board.clone(), id);
+        let reporter = Reporter {
+            horde: &self.office.horde,
+            extras: &self.office.extras,
+            timing: &self.office.timing,
+            job: part,
+            showing: meter.showing(),
+            shown: Shown::Text,
+        };
         let engine = self.engine.clone();
         let writing = on_a_thread(meter, slot, move |meter| engine.write(&task, meter));
         tokio::select! {
@@ -240,6 +250,7 @@ impl Scribe {
             () = self.office.shutdown.reached(Level::Abort) => Err(Fault::Stopping),
             () = sleep_until(give_up) => Err(Fault::Deadline),
             written = writing => Ok(written.ok_or(Fault::Panicked)??.text),
+            never = reporter.keep_telling() => match never {},
         }
     }
 

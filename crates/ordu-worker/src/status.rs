@@ -164,12 +164,6 @@ impl Board {
         });
     }
 
-    pub(crate) fn stage_of(&self, id: JobId) -> Option<Stage> {
-        let status = self.status.borrow();
-        let job = status.jobs.iter().find(|job| job.id == id)?;
-        Some(job.stage)
-    }
-
     pub(crate) fn remove(&self, id: JobId) {
         self.update(|status| status.jobs.retain(|job| job.id != id));
     }

@@ -421,13 +421,3 @@ pub const SUBMIT_SCHEMA: Schema = Schema {
         ),
     ],
 };
-
-/// The body of `POST /generate/progress`, by which a worker tells how far a job is.
-pub const PROGRESS_SCHEMA: Schema = Schema {
-    name: "JobProgress",
-    fields: &[
-        Field::required("id", Kind::TEXT, "The job."),
-        Field::required("step", Kind::integer(0, 100_000), "Sampling steps done."),
-        Field::required("of", Kind::integer(1, 100_000), "Sampling steps in all."),
-    ],
-};

@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{ExtraSourceImage, ExtraText, Lora, SourceProcessing, Steps, TextualInversion};
+use super::{ExtraSourceImage, ExtraText, Lora, SourceProcessing, TextualInversion};
 use crate::ids::JobId;
 use crate::worker::{Skipped, WorkerMessage};
 
@@ -278,14 +278,4 @@ pub struct Metadata {
 pub struct Reward {
     /// In kudos.
     pub reward: f64,
-}
-
-/// How far a job is. Never stored, only passed on.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct JobProgress {
-    /// The job.
-    pub id: String,
-    /// How far.
-    #[serde(flatten)]
-    pub steps: Steps,
 }

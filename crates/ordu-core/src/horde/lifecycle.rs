@@ -145,6 +145,9 @@ impl Horde {
         entry.asked -= entry.given_up(&self.jobs);
         self.expiries.insert((entry.expires, id));
         self.index(&entry.request);
+        if !entry.open.is_empty() {
+            self.changes.opened.insert(id);
+        }
         self.requests.insert(id, entry);
         self.requeue(id);
     }
@@ -310,6 +313,8 @@ impl Horde {
         let Some(entry) = self.requests.remove(&request) else {
             return Vec::new();
         };
+        self.changes.touched.insert(request);
+        self.changes.opened.remove(&request);
         self.unindex(&entry.request);
         self.expiries.remove(&(entry.expires, request));
         self.hopeless.remove(&request);
@@ -366,6 +371,7 @@ impl Horde {
         let Some(entry) = self.requests.get_mut(&request) else {
             return;
         };
+        self.changes.touched.insert(request);
         let queue = self.queues.of_mut(entry.request.work.kind());
         if let Slots::Forms(_) = entry.open {
             // Which forms are open decides who can serve it.

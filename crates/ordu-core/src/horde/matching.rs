@@ -44,7 +44,7 @@ pub enum Idle {
 
 /// How a request was found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Pass {
+pub(super) enum Pass {
     /// Its requester comes first for this worker.
     Priority,
     /// It was its turn.
@@ -160,6 +160,7 @@ impl Horde {
                 entry.jobs.retain(|other| other != id);
                 entry.running = entry.running.saturating_sub(1);
                 entry.reopen(job.slot);
+                self.changes.opened.insert(job.request);
             }
             self.requeue(job.request);
         }
@@ -406,7 +407,7 @@ impl Matcher<'_> {
             .is_some_and(|entry| self.serves_entry(entry, pass))
     }
 
-    fn serves_entry(&self, entry: &Entry, pass: Pass) -> bool {
+    pub(super) fn serves_entry(&self, entry: &Entry, pass: Pass) -> bool {
         self.demand_reasons(entry.demand, self.capacity.held)
             .is_empty()
             && self.request_reasons(entry, pass).is_empty()

@@ -18,6 +18,7 @@ mod offer;
 mod request;
 
 mod blame;
+mod changes;
 mod lifecycle;
 mod matching;
 mod progress;
@@ -49,6 +50,7 @@ use crate::pricing::upfront;
 use crate::{Kudos, Millis, Timestamp};
 
 pub use blame::Blame;
+pub use changes::Changes;
 pub use declared::{Common, Declared};
 pub use job::{Assignment, Content, Delivered, Job, JobState, Outcome, is_csam};
 pub use kinds::image::MAX_MODELS;
@@ -125,6 +127,8 @@ pub struct Horde {
     sequence: u64,
     /// When the horde itself was last in trouble.
     trouble: Option<Timestamp>,
+    /// What happened since somebody last asked.
+    changes: Changes,
 }
 
 /// One queue per kind of work.
@@ -220,6 +224,7 @@ impl Horde {
             recent: stats::Recent::default(),
             sequence: 0,
             trouble: None,
+            changes: Changes::default(),
         }
     }
 

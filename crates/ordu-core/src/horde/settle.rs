@@ -332,7 +332,10 @@ impl Horde {
             entry.running = entry.running.saturating_sub(1);
             entry.faults += u32::from(blame != Blame::Nobody);
             match aftermath {
-                Aftermath::Reopened | Aftermath::Returned => entry.reopen(slot),
+                Aftermath::Reopened | Aftermath::Returned => {
+                    entry.reopen(slot);
+                    self.changes.opened.insert(request);
+                }
                 Aftermath::GivenUp => entry.asked = entry.asked.saturating_sub(1),
             }
             if entry.is_hopeless() {

@@ -25,6 +25,7 @@ impl fmt::Display for Horde {
             sequence: _,
             by_user: _,
             trouble: _,
+            changes: _,
         } = self;
         let waiting: Vec<_> = ordu_api::worker::WorkKind::ALL
             .into_iter()

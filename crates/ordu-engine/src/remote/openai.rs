@@ -110,6 +110,9 @@ impl OpenAiEngine {
                 of: task.max_length,
                 preview: None,
             });
+            if progress.wants_text() {
+                progress.text(&task.format.so_far(&task.prompt, &writing.text));
+            }
         }
         writing.finished()
     }

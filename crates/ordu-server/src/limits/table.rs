@@ -136,6 +136,9 @@ const PAGE_ASKING: &[Limit] = &[
 /// What workers call all the time.
 const WORKING: &[Limit] = &[per_address(60, Second)];
 
+/// What workers tell all the time. Each job's reports are thinned out besides, without a refusal.
+const REPORTING: &[Limit] = &[per_address(600, Second)];
+
 const STYLING: &[Limit] = &[
     per_path(90, Minute).or(300, Trusted),
     per_path(2, Second).or(10, Trusted),
@@ -160,7 +163,8 @@ pub(crate) const TABLE: &[Row] = &[
     row(ANY, "/generate/check/{}", &[per_path(10, Second)]),
     row(ANY, "/generate/pop", WORKING),
     row(ANY, "/generate/submit", WORKING),
-    row(ANY, "/generate/progress", WORKING),
+    row(ANY, "/generate/progress", REPORTING),
+    row(ANY, "/generate/events/{}", &[per_path(10, Second)]),
     row(ANY, "/generate/text/pop", WORKING),
     row(ANY, "/generate/text/submit", WORKING),
     row(ANY, "/interrogate/pop", WORKING),

@@ -12,7 +12,7 @@ use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 
 use super::Site;
-use super::operation::{Access, Answer, Group, Operation, Parameter, Place};
+use super::operation::{Access, Answer, Group, Operation, Parameter, Place, Shape};
 
 /// What an answer that says no is called among the structures.
 const ERROR: &str = "#/components/schemas/ErrorBody";
@@ -195,9 +195,16 @@ fn responses(operation: &Operation, structures: &mut Structures) -> Value {
 
 fn response(answer: &Answer, structures: &mut Structures) -> Value {
     let mut response = json!({ "description": answer.doc });
-    if let Some(shape) = answer.shape {
-        let schema = shape(&mut structures.generator).to_value();
-        response["content"] = json!({ "application/json": { "schema": schema } });
+    match answer.shape {
+        Shape::Nothing => {}
+        Shape::Json(shape) => {
+            let schema = shape(&mut structures.generator).to_value();
+            response["content"] = json!({ "application/json": { "schema": schema } });
+        }
+        Shape::Events => {
+            response["content"] =
+                json!({ "text/event-stream": { "schema": { "type": "string" } } });
+        }
     }
     response
 }

@@ -82,8 +82,15 @@ pub(crate) struct Body {
 pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) doc: &'static str,
-    /// Its JSON; `None` for an answer without a body.
-    pub(crate) shape: Option<fn(&mut SchemaGenerator) -> schemars::Schema>,
+    pub(crate) shape: Shape,
+}
+
+/// What an answer holds.
+pub(crate) enum Shape {
+    Nothing,
+    Json(fn(&mut SchemaGenerator) -> schemars::Schema),
+    /// Server-sent events.
+    Events,
 }
 
 pub(crate) fn get(path: &'static str, summary: &'static str) -> Operation {
@@ -193,7 +200,7 @@ impl Operation {
         self.answers.push(Answer {
             status,
             doc,
-            shape: Some(SchemaGenerator::subschema_for::<T>),
+            shape: Shape::Json(SchemaGenerator::subschema_for::<T>),
         });
         self
     }
@@ -202,7 +209,16 @@ impl Operation {
         self.answers.push(Answer {
             status,
             doc,
-            shape: None,
+            shape: Shape::Nothing,
+        });
+        self
+    }
+
+    pub(crate) fn answers_stream(mut self, status: u16, doc: &'static str) -> Self {
+        self.answers.push(Answer {
+            status,
+            doc,
+            shape: Shape::Events,
         });
         self
     }

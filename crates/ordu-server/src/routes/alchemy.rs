@@ -25,6 +25,7 @@ use crate::blobs::{self, Permission};
 use crate::error::{ApiError, ApiResult};
 use crate::extract::{Checked, OptionalKey, Origin, Peer};
 use crate::guard::Asker;
+use crate::push::prefer::{Applied, Prefer};
 use crate::repeats::Attempt;
 use crate::sharing::Sharing;
 use crate::sources;
@@ -92,10 +93,12 @@ pub(crate) async fn async_interrogate(
 /// `GET /interrogate/status/{id}`
 pub(crate) async fn status(
     State(app): State<Arc<App>>,
+    prefer: Prefer,
     Path(id): Path<String>,
-) -> ApiResult<Json<AlchemyStatus>> {
+) -> ApiResult<(Applied, Json<AlchemyStatus>)> {
     let id = request::read_id(&id)?;
-    read_status(&app, id).await.map(Json)
+    let applied = request::wait_for_news(&app, id, WorkKind::Interrogation, &prefer).await?;
+    Ok((applied, Json(read_status(&app, id).await?)))
 }
 
 async fn read_status(app: &Arc<App>, id: RequestId) -> ApiResult<AlchemyStatus> {
@@ -195,18 +198,19 @@ async fn withdraw(app: &Arc<App>, job: Job) -> ApiResult<()> {
 pub(crate) async fn pop(
     State(app): State<Arc<App>>,
     key: OptionalKey,
-    Peer(peer): Peer,
+    (Peer(peer), prefer): (Peer, Prefer),
     Checked(pop): Checked<AlchemyPop>,
-) -> ApiResult<Json<AlchemyJobs>> {
-    let popped = job::pop(&app, key, peer, pop.into()).await?;
+) -> ApiResult<(Applied, Json<AlchemyJobs>)> {
+    let popped = job::pop(&app, key, (peer, prefer), pop.into()).await?;
     let mut forms = Vec::new();
     for assignment in &popped.assignments {
         forms.extend(jobs_of(&app, &popped, assignment)?);
     }
-    Ok(Json(AlchemyJobs {
+    let jobs = AlchemyJobs {
         forms: Some(forms).filter(|forms| !forms.is_empty()),
         skipped: popped.skipped,
-    }))
+    };
+    Ok((popped.applied, Json(jobs)))
 }
 
 fn jobs_of(app: &App, popped: &Popped, assignment: &Assignment) -> ApiResult<Vec<AlchemyJob>> {

@@ -13,7 +13,7 @@ use ordu_api::image::{
     Progress, RequestStatus, Reward, SourceProcessing, UPLOADED,
 };
 use ordu_api::worker::{Skipped, WorkKind};
-use ordu_api::{JobId, RequestId, ReturnCode, UNKNOWN_AGENT, UserId};
+use ordu_api::{JobId, RequestId, ReturnCode, UserId};
 use ordu_core::asking::check_metadata;
 use ordu_core::horde::{Assignment, GenerationView, Outcome, Owner, Work};
 use ordu_core::image::{self, warnings};
@@ -27,6 +27,7 @@ use crate::blobs::{self, BlobError, Permission};
 use crate::error::{ApiError, ApiResult};
 use crate::extract::{Checked, ClientAgent, OptionalKey, Origin, Peer};
 use crate::guard::Asker;
+use crate::push::prefer::{Applied, Prefer};
 use crate::repeats::Attempt;
 use crate::sharing::Sharing;
 use crate::{sources, styles};
@@ -127,24 +128,25 @@ fn show(accepted: &Accepted, warnings: Vec<ordu_api::image::Warning>) -> Accepte
 pub(crate) async fn check(
     State(app): State<Arc<App>>,
     ClientAgent(agent): ClientAgent,
-    Peer(peer): Peer,
+    (Peer(peer), prefer): (Peer, Prefer),
     Path(id): Path<String>,
-) -> ApiResult<Json<Progress>> {
-    if agent == UNKNOWN_AGENT && app.shut_out_for(Some(peer)).is_some() {
-        let message = "This address is shut out: send a `Client-Agent` to look after requests";
-        return Err(ApiError::refused(ReturnCode::Forbidden, message));
-    }
+) -> ApiResult<(Applied, Json<Progress>)> {
+    request::check_looker(&app, &agent, peer)?;
     let id = request::read_id(&id)?;
-    request::progress(&app, id, WorkKind::Image).await.map(Json)
+    let applied = request::wait_for_news(&app, id, WorkKind::Image, &prefer).await?;
+    let progress = request::progress(&app, id, WorkKind::Image).await?;
+    Ok((applied, Json(progress)))
 }
 
 /// `GET /generate/status/{id}`
 pub(crate) async fn status(
     State(app): State<Arc<App>>,
+    prefer: Prefer,
     Path(id): Path<String>,
-) -> ApiResult<Json<RequestStatus>> {
+) -> ApiResult<(Applied, Json<RequestStatus>)> {
     let id = request::read_id(&id)?;
-    read_status(&app, id).await.map(Json)
+    let applied = request::wait_for_news(&app, id, WorkKind::Image, &prefer).await?;
+    Ok((applied, Json(read_status(&app, id).await?)))
 }
 
 pub(crate) async fn read_status(app: &Arc<App>, id: RequestId) -> ApiResult<RequestStatus> {
@@ -180,7 +182,7 @@ enum Delivery {
 
 async fn generation(app: &App, view: GenerationView, delivery: Delivery) -> ApiResult<Generation> {
     let img = match delivery {
-        Delivery::Link => sources::result_link(app, view.job),
+        Delivery::Link => return Ok(linked(app, view)),
         Delivery::Inline => match app.blobs.get(&blobs::result_name(view.job)).await {
             Ok(bytes) => STANDARD.encode(bytes),
             Err(BlobError::Missing) => sources::GONE.to_owned(),
@@ -189,6 +191,14 @@ async fn generation(app: &App, view: GenerationView, delivery: Delivery) -> ApiR
     };
     Ok(Generation {
         img,
+        ..linked(app, view)
+    })
+}
+
+/// A result with a link to its picture.
+pub(crate) fn linked(app: &App, view: GenerationView) -> Generation {
+    Generation {
+        img: sources::result_link(app, view.job),
         seed: view.seed.to_string(),
         id: view.job,
         censored: view.censored,
@@ -197,7 +207,7 @@ async fn generation(app: &App, view: GenerationView, delivery: Delivery) -> ApiR
         worker_name: view.worker_name,
         model: view.model,
         state: "ok".to_owned(),
-    })
+    }
 }
 
 /// `DELETE /generate/status/{id}`: the answer is computed before the cancellation takes effect.
@@ -215,17 +225,18 @@ pub(crate) async fn cancel(
 pub(crate) async fn pop(
     State(app): State<Arc<App>>,
     key: OptionalKey,
-    Peer(peer): Peer,
+    (Peer(peer), prefer): (Peer, Prefer),
     Checked(pop): Checked<ImagePop>,
-) -> ApiResult<Json<ImageJob>> {
-    let mut popped = job::pop(&app, key, peer, pop.into()).await?;
+) -> ApiResult<(Applied, Json<ImageJob>)> {
+    let mut popped = job::pop(&app, key, (peer, prefer), pop.into()).await?;
+    let applied = popped.applied;
     let messages = std::mem::take(&mut popped.messages);
     let Some(assignment) = popped.assignments.first() else {
         let job = no_job(popped.skipped);
-        return Ok(Json(ImageJob { messages, ..job }));
+        return Ok((applied, Json(ImageJob { messages, ..job })));
     };
     match job_answer(&app, &popped, assignment).await {
-        Ok(job) => Ok(Json(ImageJob { messages, ..job })),
+        Ok(job) => Ok((applied, Json(ImageJob { messages, ..job }))),
         Err(error) => {
             app.give_back(assignment, popped.now).await;
             Err(error)

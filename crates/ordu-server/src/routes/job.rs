@@ -4,26 +4,27 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use axum::extract::State;
-use axum::http::StatusCode;
-use ordu_api::image::{JobProgress, Reward};
+use ordu_api::image::Reward;
 use ordu_api::worker::{Skipped, WorkKind, WorkerMessage};
 use ordu_api::{JobId, ReturnCode, WorkerId};
 use ordu_core::agent::Agent;
 use ordu_core::horde::{
-    self, Assignment, CheckIn, Declared, Idle, JobState, Offer, Outcome, Owner,
-    check_priority_usernames,
+    self, Assignment, CheckIn, Declared, Idle, Offer, Outcome, Owner, check_priority_usernames,
 };
 use ordu_core::pricing::UPTIME_REWARD_SECONDS;
 use ordu_core::{Kudos, Timestamp};
 use ordu_store::{Claim, NewJob, NewWorker, Recorded};
+use tokio::sync::oneshot;
+use tokio::time::{Instant, sleep_until};
 use uuid::Uuid;
 
 use crate::accounts::Account;
 use crate::app::App;
 use crate::error::{ApiError, ApiResult};
-use crate::extract::{Checked, OptionalKey};
+use crate::extract::OptionalKey;
 use crate::onboarding::{Caller, WorkerName, check_door, check_owner, of_claims};
+use crate::push::pops::Ticket;
+use crate::push::prefer::{Applied, Prefer};
 use crate::registry::Known;
 
 /// How often a pop tries again after another node was faster.
@@ -41,6 +42,8 @@ pub(crate) struct Popped {
     pub(crate) messages: Vec<WorkerMessage>,
     /// When.
     pub(crate) now: Timestamp,
+    /// Whether the worker was ready to wait, and could.
+    pub(crate) applied: Applied,
 }
 
 /// A worker comes for work: who is it, what is there for it?
@@ -50,7 +53,7 @@ pub(crate) struct Popped {
 pub(crate) async fn pop(
     app: &Arc<App>,
     key: OptionalKey,
-    peer: IpAddr,
+    (peer, prefer): (IpAddr, Prefer),
     mut declared: Declared,
 ) -> ApiResult<Popped> {
     let key = key.require()?;
@@ -78,15 +81,47 @@ pub(crate) async fn pop(
         .await;
     let standing = account.standing(Kudos::ZERO);
     let offer = Offer::new(worker, &standing, &declared, &app.reference())?;
-    let this = Arc::clone(app);
-    app.complete(async move {
-        let visit = Visit { offer, ip: peer };
-        this.take(visit).await
-    })
-    .await
+    let kind = declared.kind();
+    let visit = Visit { offer, ip: peer };
+    let popped = app.look(visit.clone()).await?;
+    if prefer.is_wait() && popped.assignments.is_empty() {
+        return wait(app, visit, kind, (popped, &prefer)).await;
+    }
+    let applied = prefer.applied();
+    Ok(Popped { applied, ..popped })
+}
+
+/// Lets a worker wait that found nothing, as long as it would.
+async fn wait(
+    app: &Arc<App>,
+    visit: Visit,
+    kind: WorkKind,
+    (mut popped, prefer): (Popped, &Prefer),
+) -> ApiResult<Popped> {
+    let Some(patient) = prefer.sit_down(app) else {
+        return Ok(popped);
+    };
+    let end = Instant::now() + patient.limit;
+    let ticket = Ticket::draw(app, kind, visit.offer.worker);
+    loop {
+        // The first time for what came before there was a ticket.
+        popped = app.look(visit.clone()).await?;
+        ticket.looked();
+        if !popped.assignments.is_empty() {
+            break;
+        }
+        tokio::select! {
+            () = ticket.woken() => {}
+            () = sleep_until(end) => break,
+            () = app.closing.cancelled() => break,
+        }
+    }
+    let applied = prefer.applied();
+    Ok(Popped { applied, ..popped })
 }
 
 /// A worker that stands at the door.
+#[derive(Clone)]
 struct Visit {
     offer: Offer,
     ip: IpAddr,
@@ -144,6 +179,26 @@ async fn new_worker(
 }
 
 impl App {
+    /// Looks for a job for a worker, to the end although the worker may hang up meanwhile. Then it
+    /// gets nothing: what was found for it goes back.
+    async fn look(self: &Arc<Self>, visit: Visit) -> ApiResult<Popped> {
+        let (tell, told) = oneshot::channel();
+        let this = Arc::clone(self);
+        self.tracker.spawn(async move {
+            let found = this.take(visit).await;
+            let Err(Ok(unheard)) = tell.send(found) else {
+                return;
+            };
+            for assignment in &unheard.assignments {
+                this.give_back(assignment, unheard.now).await;
+            }
+        });
+        match told.await {
+            Ok(found) => found,
+            Err(_) => Err(ApiError::Internal("a pop was not completed".to_owned())),
+        }
+    }
+
     /// Finds a job for a worker, and stores that the worker has it: durable before the answer.
     async fn take(&self, visit: Visit) -> ApiResult<Popped> {
         let worker = visit.offer.worker;
@@ -161,6 +216,7 @@ impl App {
                 agent: visit.offer.agent.clone(),
                 messages: self.messages.for_pop(worker, now),
                 now,
+                applied: Applied::default(),
             };
             let found = match found {
                 Ok(found) => found,
@@ -181,6 +237,7 @@ impl App {
             agent: visit.offer.agent,
             messages: self.messages.for_pop(worker, now),
             now,
+            applied: Applied::default(),
         })
     }
 
@@ -292,32 +349,6 @@ fn log(assignments: &[Assignment], worker: WorkerId) {
     }
 }
 
-/// `POST /generate/progress`: passed on to whoever watches, never stored.
-pub(crate) async fn progress(
-    State(app): State<Arc<App>>,
-    key: OptionalKey,
-    Checked(progress): Checked<JobProgress>,
-) -> ApiResult<StatusCode> {
-    let key = key.require()?;
-    let id = known_job(&app, &progress.id, None)?;
-    let account = app.accounts.by_key(&key).await?;
-    let running = {
-        let live = app.live();
-        let job = live
-            .horde
-            .job(id)
-            .filter(|job| job.owner == account.user.id);
-        job.filter(|job| job.state == JobState::Running && !job.decoy)
-            .map(|job| job.request)
-    };
-    let Some(request) = running else {
-        let message = "Wrong credentials: this is no running job of yours";
-        return Err(ApiError::refused(ReturnCode::WrongCredentials, message));
-    };
-    app.watch.report(request, id, progress.steps);
-    Ok(StatusCode::NO_CONTENT)
-}
-
 /// The job that a submit names and the account that hands it back. The job is looked for first.
 pub(crate) async fn identify(
     app: &App,
@@ -331,7 +362,7 @@ pub(crate) async fn identify(
 }
 
 /// The job of this id, of any kind if none is given.
-fn known_job(app: &App, text: &str, kind: Option<WorkKind>) -> ApiResult<JobId> {
+pub(crate) fn known_job(app: &App, text: &str, kind: Option<WorkKind>) -> ApiResult<JobId> {
     let is_known = |id: &JobId| {
         let live = app.live();
         let job = live.horde.job(*id);

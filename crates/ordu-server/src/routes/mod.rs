@@ -8,6 +8,7 @@ pub(crate) mod request;
 pub(crate) mod text;
 
 pub(crate) mod collection;
+pub(crate) mod event;
 pub(crate) mod example;
 pub(crate) mod kudos;
 pub(crate) mod message;

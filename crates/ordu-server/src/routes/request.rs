@@ -1,11 +1,12 @@
 //! The client's half that all kinds of work share: into the queue, look, cancel.
 
 use std::future::Future;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use ordu_api::image::{DryRun, Progress};
 use ordu_api::worker::WorkKind;
-use ordu_api::{ApiKey, RequestId, ReturnCode, SharedKeyId, UserId};
+use ordu_api::{ApiKey, RequestId, ReturnCode, SharedKeyId, UNKNOWN_AGENT, UserId};
 use ordu_core::horde::{Address, REQUEST_LIFETIME, Request, Requester, Work};
 use ordu_core::image;
 use ordu_core::model_reference::ModelReference;
@@ -20,6 +21,7 @@ use crate::app::App;
 use crate::error::{ApiError, ApiResult};
 use crate::guard::Asker;
 use crate::payer::{self, Payer};
+use crate::push::prefer::{Applied, Prefer};
 use crate::rebuild::Rebuilder;
 use crate::repeats::{Attempt, Begun, Turn};
 use crate::reservation::{Full, Reservation};
@@ -449,6 +451,46 @@ pub(crate) async fn progress(app: &Arc<App>, id: RequestId, kind: WorkKind) -> A
         steps: app.watch.steps(id),
         ..progress.ok_or_else(|| not_found(id))?
     })
+}
+
+/// Whether somebody may look after requests from this address.
+pub(crate) fn check_looker(app: &App, agent: &str, address: IpAddr) -> ApiResult<()> {
+    if agent == UNKNOWN_AGENT && app.shut_out_for(Some(address)).is_some() {
+        let message = "This address is shut out: send a `Client-Agent` to look after requests";
+        return Err(ApiError::refused(ReturnCode::Forbidden, message));
+    }
+    Ok(())
+}
+
+/// Waits until something happens to a request of this kind, if the client would.
+pub(crate) async fn wait_for_news(
+    app: &Arc<App>,
+    id: RequestId,
+    kind: WorkKind,
+    prefer: &Prefer,
+) -> ApiResult<Applied> {
+    if !prefer.is_wait() {
+        return Ok(Applied::default());
+    }
+    find(app, id, kind).await?;
+    Ok(app.wait_for_news(id, prefer).await)
+}
+
+/// Makes sure that a request for pictures or texts is in the live horde, also when it ended and left
+/// it.
+pub(crate) async fn find_generation(app: &Arc<App>, id: RequestId) -> ApiResult<()> {
+    let kind = {
+        let live = app.live();
+        live.horde.request(id).map(|request| request.work.kind())
+    };
+    match kind {
+        Some(WorkKind::Image | WorkKind::Text) => Ok(()),
+        Some(WorkKind::Interrogation) => Err(not_found(id)),
+        None => match find(app, id, WorkKind::Image).await {
+            Err(ApiError::Refused(_)) => find(app, id, WorkKind::Text).await,
+            found => found,
+        },
+    }
 }
 
 /// Makes sure that a request of this kind is in the live horde, also when it ended and left it.

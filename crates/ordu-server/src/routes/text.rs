@@ -23,6 +23,7 @@ use crate::app::App;
 use crate::error::{ApiError, ApiResult};
 use crate::extract::{Checked, OptionalKey, Origin, Peer};
 use crate::guard::Asker;
+use crate::push::prefer::{Applied, Prefer};
 use crate::repeats::Attempt;
 use crate::sharing::Sharing;
 use crate::{sources, styles};
@@ -96,10 +97,12 @@ pub(crate) async fn async_generate(
 /// `GET /generate/text/status/{id}`
 pub(crate) async fn status(
     State(app): State<Arc<App>>,
+    prefer: Prefer,
     Path(id): Path<String>,
-) -> ApiResult<Json<TextStatus>> {
+) -> ApiResult<(Applied, Json<TextStatus>)> {
     let id = request::read_id(&id)?;
-    read_status(&app, id).await.map(Json)
+    let applied = request::wait_for_news(&app, id, WorkKind::Text, &prefer).await?;
+    Ok((applied, Json(read_status(&app, id).await?)))
 }
 
 async fn read_status(app: &Arc<App>, id: RequestId) -> ApiResult<TextStatus> {
@@ -122,7 +125,7 @@ pub(crate) fn state(censored: bool, remarks: &[Metadata]) -> &'static str {
     }
 }
 
-fn generation(view: GenerationView) -> TextGeneration {
+pub(crate) fn generation(view: GenerationView) -> TextGeneration {
     let state = state(view.censored, &view.metadata);
     TextGeneration {
         text: match view.content {
@@ -154,16 +157,16 @@ pub(crate) async fn cancel(
 pub(crate) async fn pop(
     State(app): State<Arc<App>>,
     key: OptionalKey,
-    Peer(peer): Peer,
+    (Peer(peer), prefer): (Peer, Prefer),
     Checked(pop): Checked<TextPop>,
-) -> ApiResult<Json<TextJob>> {
-    let mut popped = job::pop(&app, key, peer, pop.into()).await?;
+) -> ApiResult<(Applied, Json<TextJob>)> {
+    let mut popped = job::pop(&app, key, (peer, prefer), pop.into()).await?;
     let messages = std::mem::take(&mut popped.messages);
     let job = match popped.assignments.first() {
         Some(assignment) => job_answer(&app, &popped, assignment)?,
         None => no_job(std::mem::take(&mut popped.skipped)),
     };
-    Ok(Json(TextJob { messages, ..job }))
+    Ok((popped.applied, Json(TextJob { messages, ..job })))
 }
 
 fn job_answer(app: &App, popped: &Popped, assignment: &Assignment) -> ApiResult<TextJob> {

@@ -17,6 +17,10 @@ pub(crate) const PAUSE: Duration = Duration::from_secs(1);
 pub(crate) async fn run(app: Arc<App>) {
     let now = app.clock.now();
     let lapses = app.live().horde.tick(now);
+    for request in app.push.watching.sweep(now) {
+        let live = &mut *app.live();
+        app.push.watching.place(&mut live.horde, request, now);
+    }
     for lapse in lapses {
         if let Err(error) = app.store_lapse(lapse, now).await {
             // The rows catch up by their own expiry; memory is right already.

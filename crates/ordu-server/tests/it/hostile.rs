@@ -93,7 +93,8 @@ fn operations() -> Vec<(&'static str, &'static str, Value)> {
         "parameters": 7e9 });
     let team = json!({ "name": "a team", "info": "about" });
     let address = json!({ "ipaddr": "203.0.113.7", "hours": 1 });
-    let progress = json!({ "id": "00000000-0000-0000-0000-000000000000", "step": 1, "of": 3 });
+    let progress = json!({ "id": "00000000-0000-0000-0000-000000000000", "step": 1, "of": 3,
+        "text": "Once", "preview": "AAAA" });
     let nothing = Value::Null;
     let transfer = json!({ "username": "a#1", "amount": 1.5 });
     vec![
@@ -104,6 +105,7 @@ fn operations() -> Vec<(&'static str, &'static str, Value)> {
         ("POST", "/generate/rate/{id}", rating),
         ("POST", "/generate/pop", pop.clone()),
         ("POST", "/generate/progress", progress),
+        ("GET", "/generate/events/{id}", nothing.clone()),
         ("POST", "/generate/submit", submit.clone()),
         ("POST", "/generate/text/async", text),
         ("GET", "/generate/text/status/{id}", nothing.clone()),
@@ -503,6 +505,14 @@ async fn judge(
     };
     ANSWERED.fetch_add(1, Ordering::Relaxed);
     let status = response.status().as_u16();
+    let is_stream = response
+        .headers()
+        .get("content-type")
+        .is_some_and(|kind| kind == "text/event-stream");
+    if is_stream {
+        // It goes on as long as the request lives.
+        return;
+    }
     let text = response.text().await.unwrap();
     let context = || {
         let text: String = text.chars().take(500).collect();

@@ -46,13 +46,19 @@ async fn each_endpoint_has_its_limit_at_the_border_and_one_beyond() {
             10,
             "10 per 1 second",
         ),
+        (
+            &get,
+            format!("/generate/events/{ANY_ID}"),
+            10,
+            "10 per 1 second",
+        ),
         (&post, "/generate/pop".to_owned(), 60, "60 per 1 second"),
         (&post, "/generate/submit".to_owned(), 60, "60 per 1 second"),
         (
             &post,
             "/generate/progress".to_owned(),
-            60,
-            "60 per 1 second",
+            600,
+            "600 per 1 second",
         ),
         (&get, "/status/modes".to_owned(), 30, "30 per 1 minute"),
         (
@@ -83,7 +89,7 @@ async fn each_endpoint_has_its_limit_at_the_border_and_one_beyond() {
         assert_eq!(refused.status, 429, "{method} {path}");
         assert_eq!(refused.body, json!({ "message": message }), "{path}");
     }
-    assert_eq!(horde.server.traffic().limited, 16);
+    assert_eq!(horde.server.traffic().limited, 17);
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! A horde for one test: a real server on a free port, a clock moved by hand, typed and raw clients.
 
+use std::future::Future;
 use std::panic::{AssertUnwindSafe, resume_unwind};
 use std::path::Path;
 
@@ -167,7 +168,15 @@ impl Answer {
         let response = http.execute(request).await.unwrap();
         let status = response.status().as_u16();
         let headers = response.headers().clone();
-        let text = response.text().await.unwrap();
+        // A stream of events may never end.
+        let is_stream = headers
+            .get("content-type")
+            .is_some_and(|kind| kind == "text/event-stream");
+        let text = if is_stream {
+            String::new()
+        } else {
+            response.text().await.unwrap()
+        };
         let body = serde_json::from_str(&text).unwrap_or(Value::String(text));
         if is_whole {
             described::check(&Exchange {
@@ -187,6 +196,22 @@ impl Answer {
     pub(crate) fn rc(&self) -> &str {
         self.body["rc"].as_str().unwrap_or_default()
     }
+}
+
+/// What must happen soon, or the test fails.
+pub(crate) async fn soon<T>(work: impl Future<Output = T>) -> T {
+    let limit = std::time::Duration::from_secs(30);
+    tokio::time::timeout(limit, work).await.unwrap()
+}
+
+/// Waits until the server looks so.
+pub(crate) async fn until(horde: &TestHorde, is_so: impl Fn(ordu_server::Onlookers) -> bool) {
+    soon(async {
+        while !is_so(horde.server.onlookers()) {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
 }
 
 /// Runs a test on SQLite and, where `ORDU_TEST_POSTGRES` names a server, in a schema of its own on

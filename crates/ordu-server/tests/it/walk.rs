@@ -161,13 +161,10 @@ async fn progress_reaches_who_waits() {
         .post("/generate/progress", Some(&other.api_key), &body)
         .await;
     assert_eq!(foreign.rc(), "WrongCredentials");
-    assert_eq!(
-        horde
-            .post("/generate/progress", Some(&owner.api_key), &body)
-            .await
-            .status,
-        204
-    );
+    let heard = horde
+        .post("/generate/progress", Some(&owner.api_key), &body)
+        .await;
+    assert_eq!((heard.status, &heard.body["watched"]), (200, &false.into()));
     let steps = horde.anonymous().check(id).await.unwrap().steps.unwrap();
     assert_eq!((steps.step, steps.of), (12, 30));
     worker.submit_image(&delivered(job)).await.unwrap();

@@ -5,9 +5,9 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
 
 use crate::support::Rig;
-use crate::support::engine::{Plan, Scripted};
+use crate::support::engine::Scripted;
 use crate::support::horde::{
-    FakeHorde, PROGRESS, SIGNATURE, Script, faulted, id, job, job_with, ok, outcomes, refusal,
+    FakeHorde, SIGNATURE, Script, faulted, id, job, job_with, ok, outcomes, refusal,
 };
 use crate::support::http::Answer;
 
@@ -187,24 +187,4 @@ async fn an_upload_refused_ten_times_is_a_fault() {
     let rig = upload_refused(10).await;
     assert_eq!(outcomes(&rig.horde.submits()), [faulted(1)]);
     assert_eq!(rig.stop().await.faulted, 1);
-}
-
-#[tokio::test]
-async fn progress_is_reported_to_hordes_that_want_it() {
-    let script = Script {
-        pops: [Answer::json(200, &job(&[1]))].into(),
-        progress: Some(Answer::json(200, &json!({}))),
-        ..Script::default()
-    };
-    let mut rig = Rig::start(
-        FakeHorde::scripted(script).await,
-        Scripted::new([Plan::Hold]),
-    );
-    rig.horde.wait_for(PROGRESS, 1).await;
-    rig.engine.release();
-    rig.ended(1).await;
-    let seen = rig.horde.seen();
-    let report = seen.iter().find(|seen| seen.is("POST", PROGRESS)).unwrap();
-    assert_eq!(report.json(), json!({"id": id(1), "step": 1, "of": 2}));
-    rig.stop().await;
 }

@@ -13,6 +13,7 @@ mod fault;
 mod logs;
 mod pantry;
 mod pop;
+mod push;
 mod references;
 mod safety;
 mod scribe;

@@ -72,6 +72,11 @@ pub(crate) struct Write {
     #[arg(long)]
     pub(crate) single_line: bool,
 
+    /// Print the text as it comes, also where standard output is no terminal. A text that is changed
+    /// at the end is printed once more, as a whole.
+    #[arg(long, conflicts_with = "json")]
+    pub(crate) stream: bool,
+
     /// What writes if no horde answers and one is started for the call: `openai=URL`,
     /// `openai-chat=URL` or `kobold=URL`.
     #[arg(long, value_name = "ENGINE")]

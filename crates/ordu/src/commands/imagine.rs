@@ -8,6 +8,7 @@ use anyhow::{Context as _, Result};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use indicatif::{ProgressBar, ProgressStyle};
+use ordu_api::event::Event;
 use ordu_api::image::{
     AcceptedRequest, Generation, ImageParams, ImageRequest, Progress, SourceProcessing,
 };
@@ -84,14 +85,45 @@ async fn watch(horde: &Horde, accepted: &AcceptedRequest, n: u32) -> Result<Prog
         interval: Duration::from_millis(250),
         ..Pace::default()
     };
-    let progress = horde
-        .wait_for(accepted.id, &pace, |progress| {
-            bar.set_position(u64::from(progress.finished));
-            bar.set_message(describe(progress));
-        })
-        .await;
+    let mut now = Progress::default();
+    let show = |progress: &Progress| {
+        bar.set_position(u64::from(progress.finished));
+        bar.set_message(describe(progress));
+    };
+    let extensions = horde.extensions().await.unwrap_or_default();
+    let progress = if extensions.tells_events() {
+        let told = horde.follow(accepted.id, &pace, |event| {
+            take(event, &mut now);
+            show(&now);
+        });
+        told.await
+    } else {
+        horde.wait_for(accepted.id, &pace, show).await
+    };
     bar.finish_and_clear();
     progress.context("the request was lost from sight")
+}
+
+/// Keeps how far a request is up to date by what is told of it.
+fn take(event: &Event, now: &mut Progress) {
+    match event {
+        Event::Queued(progress) | Event::Done(progress) | Event::Faulted(progress) => {
+            now.clone_from(progress);
+        }
+        Event::Assigned(_) => {
+            now.is_possible = true;
+            now.processing += 1;
+            // Nobody tells how long it takes from here on.
+            now.wait_time = 0;
+        }
+        Event::Progress(told) => now.steps = Some(told.steps),
+        Event::Generation(_) => {
+            now.finished += 1;
+            now.processing = now.processing.saturating_sub(1);
+            now.steps = None;
+        }
+        Event::Token(_) => {}
+    }
 }
 
 fn describe(progress: &Progress) -> String {
@@ -105,9 +137,13 @@ fn describe(progress: &Progress) -> String {
             progress.queue_position
         );
     }
+    let about = match seconds {
+        0 => String::new(),
+        seconds => format!(", about {seconds} s"),
+    };
     match &progress.steps {
-        Some(steps) => format!("step {} of {}, about {seconds} s", steps.step, steps.of),
-        None => format!("painting, about {seconds} s"),
+        Some(steps) => format!("step {} of {}{about}", steps.step, steps.of),
+        None => format!("painting{about}"),
     }
 }
 
@@ -198,4 +234,46 @@ fn params(args: &Imagine) -> ImageParams {
 fn read_base64(path: &Path) -> Result<String> {
     let bytes = std::fs::read(path).with_context(|| format!("cannot read `{}`", path.display()))?;
     Ok(STANDARD.encode(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use ordu_api::event::{Assigned, JobSteps};
+    use ordu_api::image::Steps;
+
+    use super::*;
+
+    #[test]
+    fn what_is_told_becomes_a_line() {
+        let id: ordu_api::JobId = "00000000-0000-4000-8000-000000000001".parse().unwrap();
+        let mut now = Progress::default();
+        let mut line = |event| {
+            take(&event, &mut now);
+            describe(&now)
+        };
+        let queued = Progress {
+            queue_position: 3,
+            wait_time: 40,
+            is_possible: true,
+            waiting: 1,
+            ..Progress::default()
+        };
+        let waits = line(Event::Queued(queued.clone()));
+        assert_eq!(waits, "place 3 in the queue, about 40 s");
+        let nobody = Progress {
+            is_possible: false,
+            ..queued.clone()
+        };
+        assert!(line(Event::Queued(nobody)).starts_with("no worker"));
+        let model = String::new();
+        assert_eq!(line(Event::Assigned(Assigned { id, model })), "painting");
+        let steps = Steps { step: 2, of: 9 };
+        let told = JobSteps {
+            id,
+            steps,
+            preview: None,
+        };
+        assert_eq!(line(Event::Progress(told)), "step 2 of 9");
+        assert_eq!(line(Event::Queued(queued)), waits, "the worker was lost");
+    }
 }

@@ -5,7 +5,8 @@ use ordu_api::UserId;
 use ordu_core::text::Vision;
 use ordu_core::{Kudos, Millis};
 use ordu_server::{
-    BlobPlace, Clock, Config, ModelSources, PATIENCE, Registration, S3Defaults, Server, Site,
+    BlobPlace, Clock, Config, KEEP_ALIVE, LONGEST_WAIT, ModelSources, PATIENCE, Registration,
+    S3Defaults, Server, Site,
 };
 
 use super::data::DataFolder;
@@ -58,6 +59,8 @@ pub(crate) fn config(
         public_url: options.public_url.clone(),
         trusted_proxies: options.trusted_proxy.clone(),
         patience: PATIENCE,
+        longest_wait: LONGEST_WAIT,
+        keep_alive: KEEP_ALIVE,
         rate_limits: !options.no_rate_limits,
         private_addresses: options.private_address.clone(),
         ratings_url: options.ratings_url.clone(),

@@ -2,10 +2,12 @@
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
+use std::process::Stdio;
+use std::sync::mpsc;
 
 use serde_json::{Value, json};
 
-use crate::program::{Running, Worker, run, run_json, text};
+use crate::program::{Running, Worker, ordu, run, run_json, text};
 
 /// A program that goes on with "and they lived." whatever it is asked, until the test ends.
 fn program() -> String {
@@ -19,7 +21,35 @@ fn program() -> String {
     url
 }
 
-fn answer(stream: TcpStream) {
+/// The same, but after the first words it waits until it is told to go on.
+fn slow_program() -> (String, mpsc::Sender<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let (go_on, told) = mpsc::channel();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let Some((path, mut stream)) = read(stream.unwrap()) else {
+                continue;
+            };
+            let (status, kind, answer) = respond(&path);
+            let head = format!("HTTP/1.1 {status} -\r\ncontent-type: {kind}\r\n\r\n");
+            stream.write_all(head.as_bytes()).unwrap();
+            let mut rest = answer.as_str();
+            if path == "/v1/completions" {
+                let (first, others) = answer.split_at(answer.find("\n\n").unwrap() + 2);
+                stream.write_all(first.as_bytes()).unwrap();
+                told.recv().unwrap();
+                rest = others;
+            }
+            // A client that has read enough may be gone.
+            let _ = stream.write_all(rest.as_bytes());
+        }
+    });
+    (url, go_on)
+}
+
+/// Reads a request; answers its path.
+fn read(stream: TcpStream) -> Option<(String, TcpStream)> {
     let mut reader = BufReader::new(stream);
     let mut head = Vec::new();
     loop {
@@ -29,23 +59,27 @@ fn answer(stream: TcpStream) {
         }
         head.push(line);
     }
-    let Some(first) = head.first() else {
-        return;
-    };
+    let first = head.first()?;
     let length = head.iter().find_map(|line| {
         let (name, value) = line.split_once(": ")?;
         (name.eq_ignore_ascii_case("content-length")).then(|| value.trim().parse().unwrap())
     });
     let mut body = vec![0; length.unwrap_or(0)];
     reader.read_exact(&mut body).unwrap();
-    let path = first.split(' ').nth(1).unwrap();
-    let (status, kind, answer) = respond(path);
+    let path = first.split(' ').nth(1).unwrap().to_owned();
+    Some((path, reader.into_inner()))
+}
+
+fn answer(stream: TcpStream) {
+    let Some((path, mut stream)) = read(stream) else {
+        return;
+    };
+    let (status, kind, answer) = respond(&path);
     let length = answer.len();
     let head = format!(
         "HTTP/1.1 {status} -\r\ncontent-type: {kind}\r\ncontent-length: {length}\r\n\
          connection: close\r\n\r\n"
     );
-    let mut stream = reader.into_inner();
     // A client that has read enough may be gone.
     let _ = stream.write_all(format!("{head}{answer}").as_bytes());
 }
@@ -121,6 +155,37 @@ fn a_scribe_serves_a_horde() {
         );
         assert_eq!(worker.terminate(), Some(0));
     }
+    assert_eq!(server.terminate(), Some(0));
+}
+
+#[test]
+fn a_text_is_printed_as_it_comes() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Running::start(folder.path(), &["up", "--no-worker"]);
+    let (program, go_on) = slow_program();
+    let engine = format!("openai={program}");
+    let scribe = ["--scribe", "--engine", &engine, "--name", "slow"];
+    let worker = Worker::start(folder.path(), &scribe);
+    let mut command = ordu(folder.path());
+    command.args([
+        "write", "Once", "--stream", "--stop", "\n\n", "--data", "data",
+    ]);
+    let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+    let mut out = child.stdout.take().unwrap();
+    let mut first = [0; 9];
+    out.read_exact(&mut first).unwrap();
+    assert_eq!(
+        text(&first),
+        " and they",
+        "before the program has written more"
+    );
+    go_on.send(()).unwrap();
+    let mut rest = String::new();
+    out.read_to_string(&mut rest).unwrap();
+    assert_eq!(rest, " lived.\n\n\n");
+    assert!(child.wait().unwrap().success());
+    // It waits for the next job, and stops all the same.
+    assert_eq!(worker.terminate(), Some(0));
     assert_eq!(server.terminate(), Some(0));
 }
 

@@ -106,6 +106,8 @@ struct Checked {
     /// Jobs that ended, and how often.
     ended: BTreeMap<JobId, u32>,
     charged: BTreeMap<RequestId, Kudos>,
+    /// How each request looked after the last step: open slots, and the states of its jobs.
+    looks: BTreeMap<RequestId, (u32, Vec<JobState>)>,
 }
 
 impl Checked {
@@ -121,6 +123,7 @@ impl Checked {
             settling: BTreeSet::new(),
             ended: BTreeMap::new(),
             charged: BTreeMap::new(),
+            looks: BTreeMap::new(),
         }
     }
 
@@ -157,6 +160,25 @@ impl Checked {
             }
         }
         self.assert_invariants();
+        self.assert_told();
+    }
+
+    /// Whoever watches from outside is told of every request that looks different now, and whoever
+    /// waits for work of every one with more slots open.
+    fn assert_told(&mut self) {
+        let horde = &mut self.world.horde;
+        let changes = horde.take_changes();
+        for id in &self.asked {
+            let states = horde.jobs(*id).map(|job| job.state.clone()).collect();
+            let look = (horde.open_slots_of(*id), states);
+            let before = self.looks.insert(*id, look.clone());
+            if before.as_ref() != Some(&look) {
+                assert!(changes.touched.contains(id), "{before:?} {look:?}");
+            }
+            if before.map_or(0, |(open, _)| open) < look.0 {
+                assert!(changes.opened.contains(id), "{look:?}");
+            }
+        }
     }
 
     fn some_job(&self, number: usize) -> Option<JobId> {
@@ -182,6 +204,9 @@ impl Checked {
     fn pop(&mut self, line: &str) {
         let name = line.split_whitespace().nth(1).unwrap();
         let expected = self.obvious_match(name);
+        let horde = &self.world.horde;
+        let is_for_it = |id: &RequestId| horde.would_serve(worker_id(name), *id);
+        assert_eq!(expected.is_some(), self.asked.iter().any(is_for_it));
         match self.world.try_pop(name) {
             Ok(assignments) => {
                 assert_eq!(assignments.first().map(|first| first.request), expected);

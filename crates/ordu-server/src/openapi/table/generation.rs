@@ -3,8 +3,9 @@
 use ordu_api::alchemy::{
     AcceptedAlchemy, AlchemyJobs, AlchemyPop, AlchemyRequest, AlchemyStatus, AlchemySubmit,
 };
+use ordu_api::event::{Heard, JobProgress};
 use ordu_api::image::{
-    AcceptedRequest, DryRun, ImageJob, ImagePop, ImageRequest, ImageSubmit, JobProgress, Progress,
+    AcceptedRequest, DryRun, ImageJob, ImagePop, ImageRequest, ImageSubmit, Progress,
     RequestStatus, Reward,
 };
 use ordu_api::rating::RatingForm;
@@ -23,6 +24,16 @@ fn with_attempt(operation: Operation) -> Operation {
         "Idempotency-Key",
         Kind::text(1, 255),
         "Names the attempt: the same name and key get the first answer again.",
+    )
+}
+
+/// How long to wait for an answer that is worth it.
+fn with_wait(operation: Operation) -> Operation {
+    operation.header(
+        "Prefer",
+        Kind::TEXT,
+        "`wait=N`: wait up to N seconds, 60 at most, for something to happen. An answer that heeded it \
+         says `Preference-Applied`.",
     )
 }
 
@@ -46,14 +57,28 @@ fn asking_for_images() -> Vec<Operation> {
             .answers::<DryRun>(200, "The price, if `dry_run` asked for it")
             .answers::<AcceptedRequest>(202, "The request is queued")
             .refuses(&[403, 404]),
-        get("/generate/check/{id}", "Says how far a request is")
+        with_wait(get("/generate/check/{id}", "Says how far a request is"))
             .note("Cheap: ask this until `done`, then the status once.")
             .path("id", ASKED_FOR)
             .answers::<Progress>(200, "How far it is")
             .refuses(&[403]),
-        get("/generate/status/{id}", "Shows a request with its pictures")
+        with_wait(get("/generate/status/{id}", "Shows a request with its pictures"))
             .path("id", ASKED_FOR)
             .answers::<RequestStatus>(200, "How far it is, and what is there already"),
+        get("/generate/events/{id}", "Tells what happens to a request for pictures or texts")
+            .note(
+                "Not part of the deployed protocol. Server-sent events: `queued`, `assigned`, \
+                 `progress`, `token`, `generation`, and at last `done` or `faulted`.",
+            )
+            .path("id", ASKED_FOR)
+            .header(
+                "Last-Event-ID",
+                Kind::TEXT,
+                "The id of the last event that came, to go on after it.",
+            )
+            .answers_stream(200, "Events, as they happen")
+            .answers_nothing(204, "Everything was told: do not come back")
+            .refuses(&[403]),
         delete("/generate/status/{id}", "Cancels a request")
             .path("id", ASKED_FOR)
             .answers::<RequestStatus>(200, "How far it came"),
@@ -67,7 +92,7 @@ fn asking_for_images() -> Vec<Operation> {
 
 fn making_images() -> Vec<Operation> {
     vec![
-        post("/generate/pop", "Takes jobs for an image worker")
+        with_wait(post("/generate/pop", "Takes jobs for an image worker"))
             .key(WORKER_OWNER)
             .body::<ImagePop>(
                 r#"{"name": "My Worker", "models": ["ordu-tiny"], "bridge_agent": "AI Horde Worker reGen:14:https://example.org", "max_pixels": 262144}"#,
@@ -82,12 +107,15 @@ fn making_images() -> Vec<Operation> {
             .answers::<Reward>(200, "What it earned")
             .refuses(&[403, 404]),
         post("/generate/progress", "Tells how far a job is")
-            .note("Not part of the deployed protocol. Passed on, never stored.")
+            .note(
+                "Not part of the deployed protocol. Of any kind of job; passed on, never stored. \
+                 Reports that come too fast are dropped.",
+            )
             .key(WORKER_OWNER)
             .body::<JobProgress>(
                 r#"{"id": "00000000-0000-4000-8000-000000000000", "step": 3, "of": 20}"#,
             )
-            .answers_nothing(204, "It was passed on")
+            .answers::<Heard>(200, "It was passed on, or dropped")
             .refuses(&[403, 404]),
     ]
 }
@@ -105,13 +133,13 @@ pub(super) fn texts() -> Group {
                 .answers::<DryRun>(200, "The price, if `dry_run` asked for it")
                 .answers::<AcceptedText>(202, "The request is queued")
                 .refuses(&[403, 404]),
-            get("/generate/text/status/{id}", "Shows a request with its texts")
+            with_wait(get("/generate/text/status/{id}", "Shows a request with its texts"))
                 .path("id", ASKED_FOR)
                 .answers::<TextStatus>(200, "How far it is, and what is there already"),
             delete("/generate/text/status/{id}", "Cancels a request")
                 .path("id", ASKED_FOR)
                 .answers::<TextStatus>(200, "How far it came"),
-            post("/generate/text/pop", "Takes jobs for a text worker")
+            with_wait(post("/generate/text/pop", "Takes jobs for a text worker"))
                 .key(WORKER_OWNER)
                 .body::<TextPop>(
                     r#"{"name": "My Scribe", "models": ["koboldcpp/LLaMA2-13B-Tiefighter"], "bridge_agent": "KoboldCppEmbedWorker:2:https://example.org", "max_context_length": 4096}"#,
@@ -141,13 +169,13 @@ pub(super) fn alchemy() -> Group {
                 )
                 .answers::<AcceptedAlchemy>(202, "The request is queued")
                 .refuses(&[403]),
-            get("/interrogate/status/{id}", "Shows a request with its answers")
+            with_wait(get("/interrogate/status/{id}", "Shows a request with its answers"))
                 .path("id", ASKED_FOR)
                 .answers::<AlchemyStatus>(200, "How far each form is"),
             delete("/interrogate/status/{id}", "Cancels a request")
                 .path("id", ASKED_FOR)
                 .answers::<AlchemyStatus>(200, "How far each form came"),
-            post("/interrogate/pop", "Takes forms for an alchemist")
+            with_wait(post("/interrogate/pop", "Takes forms for an alchemist"))
                 .key(WORKER_OWNER)
                 .body::<AlchemyPop>(r#"{"name": "My Alchemist", "forms": ["caption"], "amount": 5}"#)
                 .answers::<AlchemyJobs>(200, "Forms, or the reasons why there are none")

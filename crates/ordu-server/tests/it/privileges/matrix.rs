@@ -34,7 +34,12 @@ pub(super) const MATRIX: &[Row] = &[
     (
         "POST",
         "/generate/progress",
-        "400 401 403 403 204 403 403 401",
+        "400 401 403 403 200 403 403 401",
+    ),
+    (
+        "GET",
+        "/generate/events/{id}",
+        "200 200 200 200 200 200 200 200",
     ),
     (
         "POST",

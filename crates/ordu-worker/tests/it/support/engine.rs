@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Mutex;
 
+use image::RgbImage;
 use ordu_engine::testing::TestEngine;
 use ordu_engine::{
     Capabilities, Engine, EngineError, Holdings, ImageTask, Origin, Picture, ProgressSink, Step,
@@ -18,7 +19,7 @@ pub enum Plan {
     Panic,
     /// Draw so many pictures, whatever was asked for.
     Draw(usize),
-    /// Take the first of two steps, wait for [`Scripted::release`], then draw.
+    /// Take the first of two steps, show pictures to who wants some, wait for [`Scripted::release`], then draw.
     Hold,
 }
 
@@ -84,6 +85,13 @@ impl Scripted {
         loop {
             if progress.cancelled() {
                 return Err(EngineError::Cancelled);
+            }
+            if progress.wants_preview() {
+                progress.step(Step {
+                    step: 1,
+                    of: 2,
+                    preview: Some(RgbImage::new(8, 8)),
+                });
             }
             let released = self.released.send_if_modified(|count| {
                 let any = *count > 0;

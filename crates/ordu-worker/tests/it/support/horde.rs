@@ -15,6 +15,7 @@ pub const FORM_POP: &str = "/api/v2/interrogate/pop";
 pub const FORM_SUBMIT: &str = "/api/v2/interrogate/submit";
 pub const FIND_USER: &str = "/api/v2/find_user";
 pub const PROGRESS: &str = "/api/v2/generate/progress";
+const SERVICE_INFO: &str = "/.well-known/serviceinfo";
 
 /// Stands for the address of the horde in jobs.
 pub const HERE: &str = "{here}";
@@ -155,6 +156,18 @@ fn respond(script: &mut Script, seen: &Seen) -> Answer {
             |(_, answer)| answer.clone(),
         )
     }
+}
+
+/// A horde that says that it has these extensions, each in its present version.
+pub fn extended(names: &[&str]) -> (&'static str, Answer) {
+    let present = ordu_api::extension::EXTENSIONS.iter();
+    let named = present.filter(|(name, _)| names.contains(name));
+    let listed: serde_json::Map<String, Value> = named
+        .map(|(name, version)| ((*name).to_owned(), json!(version)))
+        .collect();
+    assert_eq!(listed.len(), names.len());
+    let document = json!({"api": {"ordu": {"extensions": listed}}});
+    (SERVICE_INFO, Answer::json(200, &document))
 }
 
 pub fn idle() -> Answer {

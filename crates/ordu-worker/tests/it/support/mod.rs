@@ -57,6 +57,8 @@ pub fn config(horde: &FakeHorde) -> Config {
             retry_first: soon,
             retry_last: soon,
             report_interval: soon,
+            token_interval: soon,
+            preview_interval: soon,
             text_margin: Duration::ZERO,
             ..Timing::default()
         },

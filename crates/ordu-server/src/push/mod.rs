@@ -1,0 +1,60 @@
+//! Answers that come when there is one: calls that wait, streams of events.
+//!
+//! Nobody in here asks again and again. Whenever somebody lets go of the live horde, [`Push::note`]
+//! is told what happened to which requests ([`ordu_core::horde::Changes`]); it wakes workers that
+//! wait for a job ([`pops`]) and tells those who look at a request ([`watching`], [`viewer`]).
+//! Locks are taken in this order: the live horde, then one of those in here.
+//!
+//! # Source
+//! `platform.md` § 4; `docs/decisions/0010`.
+
+pub(crate) mod log;
+pub(crate) mod pops;
+pub(crate) mod prefer;
+pub(crate) mod seats;
+pub(crate) mod viewer;
+pub(crate) mod watching;
+
+use ordu_core::horde::{Changes, Horde};
+
+use crate::clock::Clock;
+use pops::Pops;
+use seats::Seats;
+use watching::Watching;
+
+/// Who waits for what.
+#[derive(Debug, Default)]
+pub(crate) struct Push {
+    pub(crate) seats: Seats,
+    pub(crate) pops: Pops,
+    pub(crate) watching: Watching,
+}
+
+/// How many wait just now.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Onlookers {
+    /// Workers that wait for a job.
+    pub workers: usize,
+    /// Streams of events.
+    pub streams: usize,
+    /// Calls that wait for something to happen to a request.
+    pub calls: usize,
+}
+
+impl Push {
+    /// How many wait just now.
+    pub(crate) fn onlookers(&self) -> Onlookers {
+        let (streams, calls) = self.watching.onlookers();
+        Onlookers {
+            workers: self.pops.len(),
+            streams,
+            calls,
+        }
+    }
+
+    /// Passes on what happened in the horde.
+    pub(crate) fn note(&self, horde: &mut Horde, changes: &Changes, clock: &Clock) {
+        self.pops.wake(horde, &changes.opened);
+        self.watching.follow(horde, &changes.touched, clock);
+    }
+}

@@ -1,0 +1,245 @@
+//! Calls that wait for an answer: `Prefer: wait=N`.
+
+use std::time::Duration;
+
+use ordu_api::{ApiKey, RequestId};
+use ordu_client::Horde;
+use ordu_server::Config;
+use serde_json::{Value, json};
+
+use crate::support::{
+    Answer, TestHorde, alchemy_pop, alchemy_request, answered, delivered, on_each_database, pop,
+    request, soon, text_pop, text_request, until, written,
+};
+
+/// As long as can be.
+const MINUTE: Duration = Duration::from_mins(1);
+
+/// A horde whose clients wait so long at most.
+async fn brief(limit: Duration) -> TestHorde {
+    TestHorde::start_with(|config| Config {
+        longest_wait: limit,
+        ..config
+    })
+    .await
+}
+
+/// A pop of a dreamer that waits in the background.
+fn waiting_pop(
+    worker: &Horde,
+    name: &str,
+) -> tokio::task::JoinHandle<Result<ordu_api::image::ImageJob, ordu_client::Error>> {
+    let (worker, offer) = (worker.patient(MINUTE), pop(name));
+    tokio::spawn(async move { worker.pop_image(&offer).await })
+}
+
+async fn patiently(horde: &TestHorde, path: &str, prefer: &str) -> Answer {
+    let call = horde.http.get(format!("{}/api/v2{path}", horde.url));
+    soon(Answer::read(call.header("prefer", prefer))).await
+}
+
+async fn pop_raw(horde: &TestHorde, key: &ApiKey, prefer: &str) -> Answer {
+    let call = horde
+        .http
+        .post(format!("{}/api/v2/generate/pop", horde.url));
+    let call = call.header("apikey", key.reveal()).json(&json!(pop("raw")));
+    soon(Answer::read(call.header("prefer", prefer))).await
+}
+
+#[tokio::test]
+async fn a_waiting_worker_is_given_what_comes() {
+    on_each_database(async |database| {
+        let horde = TestHorde::start_with(|config| Config {
+            database: database.to_owned(),
+            ..config
+        })
+        .await;
+        let owner = horde.user("owner", 0.0).await;
+        let worker = horde.client(&owner.api_key);
+        let dreamer = waiting_pop(&worker, "dreamer");
+        let scribe = worker.patient(MINUTE);
+        let scribe = tokio::spawn(async move { scribe.pop_text(&text_pop("scribe")).await });
+        let alchemist = worker.patient(MINUTE);
+        let offer = alchemy_pop("alchemist", &["caption"]);
+        let alchemist = tokio::spawn(async move { alchemist.pop_alchemy(&offer).await });
+        until(&horde, |onlookers| onlookers.workers == 3).await;
+        let client = horde.anonymous();
+        let text = client.async_text(&text_request()).await.unwrap().id;
+        let job = soon(scribe).await.unwrap().unwrap();
+        assert!(job.id.is_some());
+        client.async_image(&request()).await.unwrap();
+        assert!(soon(dreamer).await.unwrap().unwrap().id.is_some());
+        let forms = alchemy_request(&["caption"]);
+        client.async_alchemy(&forms).await.unwrap();
+        let forms = soon(alchemist).await.unwrap().unwrap().forms.unwrap();
+        assert_eq!(forms.len(), 1);
+        worker.submit_text(&written(job.ids[0])).await.unwrap();
+        assert!(client.text_status(text).await.unwrap().progress.done);
+        assert_eq!(horde.server.onlookers().workers, 0);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_idle_worker_makes_one_request_a_wait() {
+    let horde = brief(Duration::from_millis(100)).await;
+    let owner = horde.user("owner", 0.0).await;
+    for (prefer, applied) in [
+        ("wait=5", Some("wait=5")),
+        ("respond-async, wait=3600", Some("wait=60")),
+        ("wait=0", None),
+        ("wait=soon", None),
+    ] {
+        let begun = tokio::time::Instant::now();
+        let answer = pop_raw(&horde, &owner.api_key, prefer).await;
+        assert_eq!((answer.status, &answer.body["id"]), (200, &Value::Null));
+        let said = answer.headers.get("preference-applied");
+        let said = said.map(|said| said.to_str().unwrap());
+        assert_eq!(said, applied, "{prefer}");
+        let has_waited = begun.elapsed() >= Duration::from_millis(100);
+        assert_eq!(has_waited, applied.is_some(), "{prefer}");
+    }
+    // What is there already is given at once.
+    let horde = TestHorde::start().await;
+    let owner = horde.user("owner", 0.0).await;
+    horde.anonymous().async_image(&request()).await.unwrap();
+    let answer = pop_raw(&horde, &owner.api_key, "wait=60").await;
+    assert!(answer.body["id"].is_string());
+    assert_eq!(answer.headers["preference-applied"], "wait=60");
+}
+
+#[tokio::test]
+async fn who_waits_longest_is_served_first_and_nobody_else_is_woken() {
+    let horde = TestHorde::start().await;
+    let owner = horde.user("owner", 0.0).await;
+    let worker = horde.client(&owner.api_key);
+    let mut other = pop("other");
+    other.models = vec!["Deliberate".to_owned()];
+    let patient = worker.patient(MINUTE);
+    let stranger = tokio::spawn(async move { patient.pop_image(&other).await });
+    until(&horde, |onlookers| onlookers.workers == 1).await;
+    let mut pops = Vec::new();
+    for number in 0..4 {
+        pops.push(waiting_pop(&worker, &format!("w{number}")));
+        until(&horde, |onlookers| onlookers.workers == number + 2).await;
+    }
+    for (number, waiting) in pops.into_iter().enumerate() {
+        horde.anonymous().async_image(&request()).await.unwrap();
+        assert!(soon(waiting).await.unwrap().unwrap().id.is_some());
+        let left = horde.server.onlookers().workers;
+        assert_eq!(left, 4 - number, "one is served, the others wait on");
+    }
+    assert!(!stranger.is_finished());
+    soon(horde.server.stop()).await;
+    assert!(soon(stranger).await.unwrap().unwrap().id.is_none());
+}
+
+#[tokio::test]
+async fn a_job_that_comes_back_is_for_who_waits() {
+    let horde = TestHorde::start().await;
+    let owner = horde.user("owner", 0.0).await;
+    let worker = horde.client(&owner.api_key);
+    let id = horde.anonymous().async_image(&request()).await.unwrap().id;
+    let lost = worker.pop_image(&pop("lost")).await.unwrap().ids;
+    let waiting = waiting_pop(&worker, "waiting");
+    until(&horde, |onlookers| onlookers.workers == 1).await;
+    // Longer than a job may take, and shorter than a worker may be silent.
+    horde.later(250);
+    horde.server.settle_down().await.unwrap();
+    let answer = soon(waiting).await.unwrap().unwrap();
+    assert!(answer.id.is_some() && answer.ids != lost);
+    let progress = horde.anonymous().check(id).await.unwrap();
+    assert_eq!((progress.restarted, progress.processing), (1, 1));
+}
+
+#[tokio::test]
+async fn who_hung_up_is_given_nothing() {
+    let horde = TestHorde::start().await;
+    let owner = horde.user("owner", 0.0).await;
+    let worker = horde.client(&owner.api_key);
+    let gone = waiting_pop(&worker, "gone");
+    until(&horde, |onlookers| onlookers.workers == 1).await;
+    let waiting = waiting_pop(&worker, "waiting");
+    until(&horde, |onlookers| onlookers.workers == 2).await;
+    gone.abort();
+    until(&horde, |onlookers| onlookers.workers == 1).await;
+    horde.anonymous().async_image(&request()).await.unwrap();
+    assert!(soon(waiting).await.unwrap().unwrap().id.is_some());
+}
+
+#[tokio::test]
+async fn checks_and_statuses_wait_for_news() {
+    let horde = TestHorde::start().await;
+    let owner = horde.user("owner", 0.0).await;
+    let worker = horde.client(&owner.api_key);
+    let client = horde.anonymous();
+    let patient = client.patient(MINUTE);
+    let id = client.async_image(&request()).await.unwrap().id;
+    let call = |id: RequestId| {
+        let patient = patient.clone();
+        tokio::spawn(async move { patient.check(id).await.unwrap() })
+    };
+    let check = call(id);
+    until(&horde, |onlookers| onlookers.calls == 1).await;
+    let job = worker.pop_image(&pop("w")).await.unwrap().ids[0];
+    assert_eq!(soon(check).await.unwrap().processing, 1);
+    let (check, status) = (call(id), patient.clone());
+    let status = tokio::spawn(async move { status.status(id).await.unwrap() });
+    until(&horde, |onlookers| onlookers.calls == 2).await;
+    worker.submit_image(&delivered(job)).await.unwrap();
+    assert!(soon(check).await.unwrap().done);
+    assert_eq!(soon(status).await.unwrap().generations.len(), 1);
+    // What has ended is not waited for.
+    let answer = patiently(&horde, &format!("/generate/check/{id}"), "wait=60").await;
+    assert_eq!(answer.headers["preference-applied"], "wait=60");
+
+    let text = client.async_text(&text_request()).await.unwrap().id;
+    let status = patient.clone();
+    let status = tokio::spawn(async move { status.text_status(text).await.unwrap() });
+    until(&horde, |onlookers| onlookers.calls == 1).await;
+    client.cancel_text(text).await.unwrap();
+    assert!(soon(status).await.unwrap().progress.done);
+
+    let forms = alchemy_request(&["caption"]);
+    let forms = client.async_alchemy(&forms).await.unwrap().id;
+    let offer = alchemy_pop("a", &["caption"]);
+    let job = worker.pop_alchemy(&offer).await.unwrap().forms.unwrap();
+    let status = patient.clone();
+    let status = tokio::spawn(async move { status.alchemy_status(forms).await.unwrap() });
+    until(&horde, |onlookers| onlookers.calls == 1).await;
+    let answer = answered(job[0].id, "caption", "a fox");
+    worker.submit_alchemy(&answer).await.unwrap();
+    let state = soon(status).await.unwrap().state;
+    assert_eq!(json!(state), "done");
+    let unknown = patiently(&horde, "/generate/check/x", "wait=60").await;
+    assert_eq!((unknown.status, unknown.rc()), (404, "RequestNotFound"));
+}
+
+#[tokio::test]
+async fn a_check_without_news_ends_with_its_time() {
+    let horde = brief(Duration::from_millis(50)).await;
+    let id = horde.anonymous().async_image(&request()).await.unwrap().id;
+    let answer = patiently(&horde, &format!("/generate/status/{id}"), "wait=9").await;
+    assert_eq!((answer.status, &answer.body["waiting"]), (200, &json!(1)));
+    assert_eq!(answer.headers["preference-applied"], "wait=9");
+    assert_eq!(horde.server.onlookers().calls, 0);
+}
+
+#[tokio::test]
+async fn pages_of_others_may_ask_to_wait() {
+    let horde = TestHorde::start().await;
+    let preflight = async |wanted: &str| {
+        let url = format!("{}/api/v2/generate/pop", horde.url);
+        let call = horde.http.request(reqwest::Method::OPTIONS, url);
+        let call = call.header("access-control-request-headers", wanted);
+        let answer = Answer::read(call).await;
+        let allowed = &answer.headers["access-control-allow-headers"];
+        allowed.to_str().unwrap().to_owned()
+    };
+    assert!(!preflight("apikey").await.contains("Prefer"));
+    assert!(
+        preflight("apikey, prefer")
+            .await
+            .ends_with("Prefer, Last-Event-ID, Idempotency-Key")
+    );
+}

@@ -1,0 +1,248 @@
+//! Hordes that have more than the protocol: they pass on how far a job is, and let a pop wait.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use ordu_engine::{
+    Finish, ProgressSink, Step, Text, TextCapabilities, TextEngine, TextError, TextTask,
+};
+use ordu_worker::{Classifier, RemoteClassifier};
+use serde_json::{Value, json};
+
+use crate::support::engine::{Plan, Scripted};
+use crate::support::horde::{
+    FakeHorde, POP, PROGRESS, Script, TEXT_POP, extended, id, idle, job, job_with, text,
+};
+use crate::support::http::{Answer, TestServer};
+use crate::support::writer::{Program, TextRig, serve};
+use crate::support::{Rig, config, within};
+
+fn heard(watched: bool) -> Option<Answer> {
+    Some(Answer::json(200, &json!({ "watched": watched })))
+}
+
+/// The reports that came until now.
+fn reports(horde: &FakeHorde) -> Vec<Value> {
+    let seen = horde.seen().into_iter();
+    let reports = seen.filter(|seen| seen.is("POST", PROGRESS));
+    reports.map(|seen| seen.json()).collect()
+}
+
+/// Waits for a report that is as described.
+async fn reported(horde: &FakeHorde, is_it: impl Fn(&Value) -> bool) -> Value {
+    let mut count = 1;
+    loop {
+        horde.wait_for(PROGRESS, count).await;
+        let all = reports(horde);
+        if let Some(found) = all.iter().find(|report| is_it(report)) {
+            return found.clone();
+        }
+        count = all.len() + 1;
+    }
+}
+
+fn dreaming(job: Value, progress: Option<Answer>) -> Script {
+    Script {
+        pops: [Answer::json(200, &job)].into(),
+        progress,
+        files: vec![extended(&["progress"])],
+        ..Script::default()
+    }
+}
+
+#[tokio::test]
+async fn steps_are_told_and_pictures_only_to_who_looks() {
+    let unwatched = dreaming(job(&[1]), heard(false));
+    let mut rig = Rig::start(
+        FakeHorde::scripted(unwatched).await,
+        Scripted::new([Plan::Hold]),
+    );
+    let first = reported(&rig.horde, |_| true).await;
+    assert_eq!(first, json!({"id": id(1), "step": 1, "of": 2}));
+    rig.engine.release();
+    rig.ended(1).await;
+    let all = reports(&rig.horde);
+    assert!(all.iter().all(|report| report.get("preview").is_none()));
+    rig.stop().await;
+
+    let watched = dreaming(job(&[1]), heard(true));
+    let mut rig = Rig::start(
+        FakeHorde::scripted(watched).await,
+        Scripted::new([Plan::Hold]),
+    );
+    let shown = reported(&rig.horde, |report| report["preview"].is_string()).await;
+    let bytes = STANDARD.decode(shown["preview"].as_str().unwrap()).unwrap();
+    let picture = image::load_from_memory_with_format(&bytes, image::ImageFormat::WebP).unwrap();
+    assert_eq!((picture.width(), picture.height()), (8, 8));
+    rig.engine.release();
+    assert_eq!(rig.ended(1).await.done, 1);
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn what_may_be_withheld_is_not_shown_before() {
+    let judge = TestServer::start(|_| Answer::json(200, &json!({"nsfw": false, "csam": false})));
+    let judge = judge.await;
+    let classifier = Arc::new(RemoteClassifier::new(&judge.url).unwrap());
+    let censored = json!({"use_nsfw_censor": true});
+    for (payload, classifier) in [(censored, None), (json!({}), Some(classifier))] {
+        let script = dreaming(job_with(1, &json!({}), &payload), heard(true));
+        let horde = FakeHorde::scripted(script).await;
+        let (settings, engine) = (config(&horde), Scripted::new([Plan::Hold]));
+        let classifier = classifier.map(|it| it as Arc<dyn Classifier>);
+        let mut rig = Rig::start_guarded(horde, engine, settings, classifier);
+        reported(&rig.horde, |_| true).await;
+        rig.engine.release();
+        assert_eq!(rig.ended(1).await.done, 1);
+        let all = reports(&rig.horde);
+        assert!(all.iter().all(|report| report.get("preview").is_none()));
+        rig.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn other_hordes_hear_nothing_and_refusals_harm_nothing() {
+    let silent = Script {
+        pops: [Answer::json(200, &job(&[1]))].into(),
+        progress: heard(true),
+        ..Script::default()
+    };
+    let refusing = dreaming(
+        job(&[1]),
+        Some(Answer::json(
+            403,
+            &json!({"message": "no", "rc": "WrongCredentials"}),
+        )),
+    );
+    for (script, count) in [(silent, 0), (refusing, 1)] {
+        let horde = FakeHorde::scripted(script).await;
+        let mut rig = Rig::start(horde, Scripted::new([Plan::Hold]));
+        within(rig.engine.started(1)).await;
+        if count > 0 {
+            rig.horde.wait_for(PROGRESS, count).await;
+        }
+        rig.engine.release();
+        assert_eq!(rig.ended(1).await.done, 1);
+        assert_eq!(reports(&rig.horde).len(), count);
+        rig.stop().await;
+    }
+}
+
+/// Writes token by token, as long as the test lets it.
+#[derive(Default)]
+struct Slow {
+    released: Arc<AtomicBool>,
+}
+
+impl TextEngine for Slow {
+    fn capabilities(&self) -> Result<TextCapabilities, TextError> {
+        Ok(TextCapabilities {
+            model: "tiny".to_owned(),
+            max_length: None,
+            max_context_length: None,
+            soft_prompts: Vec::new(),
+            engine: "slow",
+            mode: "test",
+        })
+    }
+
+    fn write(&self, _: &TextTask, progress: &dyn ProgressSink) -> Result<Text, TextError> {
+        let mut text = String::new();
+        while !self.released.load(Ordering::Relaxed) {
+            if progress.cancelled() {
+                return Err(TextError::Cancelled);
+            }
+            if text.len() < 20 {
+                text.push_str("word ");
+            }
+            progress.step(Step {
+                step: 1,
+                of: 20,
+                preview: None,
+            });
+            if progress.wants_text() {
+                progress.text(&text);
+            }
+            std::thread::yield_now();
+        }
+        Ok(Text {
+            text,
+            finish: Finish::Stop,
+        })
+    }
+}
+
+#[tokio::test]
+async fn a_text_is_told_to_who_looks_each_part_under_its_own_id() {
+    let mut two = text(1, &json!({}));
+    two["ids"] = json!([id(1), id(2)]);
+    let script = Script {
+        text_pops: [Answer::json(200, &two)].into(),
+        progress: heard(true),
+        files: vec![extended(&["progress"])],
+        ..Script::default()
+    };
+    let horde = FakeHorde::scripted(script).await;
+    let (program, settings) = (serve(Program::openai([])).await, config(&horde));
+    let engine = Slow::default();
+    let released = engine.released.clone();
+    let mut rig = TextRig::start(horde, program, Arc::new(engine), settings);
+    let told = reported(&rig.horde, |report| report["text"].is_string()).await;
+    assert_eq!(told["id"], id(1));
+    assert!(told["text"].as_str().unwrap().starts_with("word "));
+    assert!(
+        reports(&rig.horde)[0].get("text").is_none(),
+        "nobody may look"
+    );
+    released.store(true, Ordering::Relaxed);
+    assert_eq!(rig.ended(1).await.texts, 2);
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn an_idle_worker_asks_the_horde_to_wait() {
+    let script = Script {
+        pops: [idle(), idle(), Answer::json(200, &job(&[1]))].into(),
+        files: vec![extended(&["prefer-wait"])],
+        ..Script::default()
+    };
+    let mut rig = Rig::start(FakeHorde::scripted(script).await, Scripted::new([]));
+    assert_eq!(rig.ended(1).await.done, 1);
+    rig.horde.wait_for(POP, 5).await;
+    let seen = rig.horde.seen();
+    let pops = seen.iter().filter(|seen| seen.is("POST", POP));
+    let waits: Vec<bool> = pops
+        .take(5)
+        .map(|pop| pop.header("prefer").is_some())
+        .collect();
+    assert_eq!(waits, [false, true, true, false, true]);
+    let mut asked = seen.iter().filter_map(|pop| pop.header("prefer"));
+    assert!(asked.all(|prefer| prefer == "wait=60"));
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn other_hordes_are_not_asked_to_wait() {
+    let rig = Rig::start(FakeHorde::with_jobs([]).await, Scripted::new([]));
+    rig.horde.wait_for(POP, 5).await;
+    let seen = rig.horde.seen();
+    assert!(seen.iter().all(|seen| seen.header("prefer").is_none()));
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn who_is_told_to_stop_waits_no_longer() {
+    let script = Script {
+        text_pops: [idle(), Answer::bytes(200, b"{".to_vec()).hanging()].into(),
+        files: vec![extended(&["prefer-wait"])],
+        ..Script::default()
+    };
+    let horde = FakeHorde::scripted(script).await;
+    let rig = TextRig::openai(horde, Program::openai([])).await;
+    rig.horde.wait_for(TEXT_POP, 2).await;
+    let begun = tokio::time::Instant::now();
+    rig.stop().await;
+    assert!(begun.elapsed() < std::time::Duration::from_secs(10));
+}
