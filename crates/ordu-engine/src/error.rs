@@ -44,6 +44,15 @@ pub enum EngineError {
         place: String,
     },
 
+    /// Choose another device, or mend or build in this one.
+    #[error("cannot compute on `{device}`: {reason}")]
+    NoDevice {
+        /// What was asked for.
+        device: String,
+        /// Why it is of no use, and what to do.
+        reason: String,
+    },
+
     /// Try again: the process of the engine ended, or was ended, in the middle of it.
     #[error("the process of the engine ended: {reason}")]
     Crashed {

@@ -59,7 +59,7 @@ pub use engine::{
 pub use error::EngineError;
 pub use host::{HostTiming, HostedEngine, serve};
 pub use models::{Baseline, Fit, ModelInfo, Origin, Prediction};
-pub use native::{NativeEngine, NativeOptions};
+pub use native::{Compute, DeviceChoice, NativeEngine, NativeOptions, Precision};
 pub use plan::control::ControlType;
 pub use plan::post::PostProcessor;
 pub use plan::qr::QrSpec;

@@ -10,11 +10,13 @@ use clap::{Args, Parser, Subcommand};
 use ordu_server::{ModelSource, PageSource, S3Secret};
 
 mod admin;
+mod computing;
 mod models;
 mod work;
 mod write;
 
 pub(crate) use admin::*;
+pub(crate) use computing::*;
 pub(crate) use models::*;
 pub(crate) use work::*;
 pub(crate) use write::*;
@@ -73,6 +75,9 @@ pub(crate) struct EngineHost {
     /// As for `work`.
     #[arg(long, value_name = "DIR")]
     pub(crate) models_dir: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub(crate) computing: Computing,
 }
 
 /// Where a server keeps things and how it is reached.
@@ -336,6 +341,9 @@ pub(crate) struct Up {
     /// Run no worker.
     #[arg(long, env = "ORDU_NO_WORKER", value_parser = clap::builder::FalseyValueParser::new())]
     pub(crate) no_worker: bool,
+
+    #[command(flatten)]
+    pub(crate) computing: Computing,
 }
 
 #[derive(Debug, Args)]
@@ -439,6 +447,9 @@ pub(crate) struct Imagine {
     /// Give up after so many seconds.
     #[arg(long, default_value_t = 1200, value_name = "SECONDS")]
     pub(crate) timeout: u64,
+
+    #[command(flatten)]
+    pub(crate) computing: Computing,
 }
 
 /// Width and height of a picture in pixels.

@@ -1,9 +1,13 @@
-//! The engine that needs nothing but this program: Stable Diffusion on the CPU.
+//! The engine that needs nothing but this program: Stable Diffusion on the processor, or on a card
+//! that this program was built for.
 //!
 //! Top to bottom: the engine keeps a registry and loaded models; the pipeline turns a task into
 //! pictures with a model of [`sd`], the steps of [`sampling`] and the numbers of [`noise`];
 //! networks are built of [`ops`] and filled from [`weights`].
 
+mod compute;
+#[cfg(feature = "cuda")]
+mod gpu;
 pub mod noise;
 pub mod ops;
 mod pipeline;
@@ -18,9 +22,9 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use candle_core::Device;
 use image::RgbImage;
 
+pub use self::compute::{Compute, DeviceChoice, Precision};
 use self::registry::Registry;
 use self::sd::StableDiffusion;
 use self::upscale::Upscalers;
@@ -39,6 +43,10 @@ pub struct NativeOptions {
     pub models: Option<PathBuf>,
     /// Weights that may lie in memory, in bytes. One model is always held, however large.
     pub memory: u64,
+    /// Where to compute.
+    pub device: DeviceChoice,
+    /// In which numbers.
+    pub precision: Precision,
 }
 
 impl Default for NativeOptions {
@@ -46,6 +54,8 @@ impl Default for NativeOptions {
         Self {
             models: None,
             memory: 8 * 1024 * 1024 * 1024,
+            device: DeviceChoice::Auto,
+            precision: Precision::Auto,
         }
     }
 }
@@ -55,11 +65,15 @@ impl Default for NativeOptions {
 pub struct NativeEngine {
     registry: Registry,
     upscalers: Upscalers,
+    compute: Compute,
     memory: u64,
     /// Most recently used first.
     loaded: Mutex<Vec<Arc<Loaded>>>,
     /// Held while a model is being loaded, so that two tasks never load at once.
     loading: Mutex<()>,
+    /// Held while a card computes: two tasks at once would take turns there all the same, and twice
+    /// the memory.
+    turn: Mutex<()>,
 }
 
 #[derive(Debug)]
@@ -87,8 +101,8 @@ impl NativeEngine {
     ///
     /// # Errors
     ///
-    /// [`EngineError::Io`] if the models folder cannot be listed. A single bad model does not keep
-    /// the engine from opening: see [`NativeEngine::problems`].
+    /// [`EngineError::NoDevice`]; [`EngineError::Io`] if the models folder cannot be listed. A single
+    /// bad model does not keep the engine from opening: see [`NativeEngine::problems`].
     pub fn open(options: &NativeOptions) -> Result<Self, EngineError> {
         let mut registry = Registry::open(options.models.as_deref())?;
         let mut upscalers = options
@@ -99,10 +113,17 @@ impl NativeEngine {
         Ok(Self {
             registry,
             upscalers,
+            compute: Compute::open(options.device, options.precision)?,
             memory: options.memory,
             loaded: Mutex::default(),
             loading: Mutex::default(),
+            turn: Mutex::default(),
         })
+    }
+
+    /// Where it computes, and in which numbers.
+    pub fn compute(&self) -> &Compute {
+        &self.compute
     }
 
     /// Why files and folders that look like models are not among the models.
@@ -131,9 +152,9 @@ impl NativeEngine {
         if let Some(held) = self.touch(name) {
             return Ok(held);
         }
-        let bytes = files.bytes_loaded();
+        let bytes = files.bytes_loaded(&self.compute);
         self.make_room(bytes);
-        let model = StableDiffusion::load(files, &Device::Cpu)?;
+        let model = StableDiffusion::load(files, &self.compute)?;
         let held = Arc::new(Loaded { model, bytes });
         lock(&self.loaded).insert(0, Arc::clone(&held));
         Ok(held)
@@ -216,8 +237,9 @@ impl Engine for NativeEngine {
             return Err(EngineError::bad_task(reason));
         }
         let held = self.model(&task.model)?;
+        let turn = (!self.compute.device().is_cpu()).then(|| lock(&self.turn));
         let mut pictures = pipeline::run(&held.model, &task, progress)?;
-        drop(held);
+        drop((held, turn));
         for picture in &mut pictures {
             self.finish(&task.post, picture, progress)?;
         }
@@ -229,7 +251,7 @@ impl Engine for NativeEngine {
         let held = |held: &Arc<Loaded>| Held {
             model: held.model.info.name.clone(),
             bytes: held.bytes,
-            place: Place::Ram,
+            place: self.compute.place(),
         };
         let upscaler = self.upscalers.held().map(|(step, bytes)| Held {
             model: step.name().to_owned(),

@@ -5,7 +5,7 @@
 //! source ─► resize ─► autoencoder ─► + noise ─► sampler ─► autoencoder ─► scale ─► put under the mask's black ─► pictures
 //! ```
 
-use candle_core::{Device, Tensor};
+use candle_core::Tensor;
 use image::{DynamicImage, GrayImage, Luma, RgbImage};
 
 use super::noise::NoiseStream;
@@ -150,10 +150,10 @@ impl Start {
             let encode = |image: &RgbImage| -> Result<Tensor, EngineError> {
                 Ok(model.vae.encode(&pixels::to_tensor(image)?, edges)?)
             };
-            let mask = prepared
-                .mask
-                .as_ref()
-                .map(|mask| pixels::to_latent_mask(mask, model.factor));
+            let mask = prepared.mask.as_ref().map(|mask| {
+                let mask = pixels::to_latent_mask(mask, model.factor)?;
+                Ok::<_, EngineError>(mask.to_device(model.compute().device())?)
+            });
             start.mask = mask.transpose()?;
             start.known = Some(match (&start.mask, fills(&task.mode)) {
                 // An encoder sees far: beside the mask, latents would tell what lay under it, or of
@@ -218,7 +218,8 @@ fn beside(
     let masked = model
         .vae
         .encode(&pixels::to_tensor(&prepared.greyed())?, edges)?;
-    Ok(Tensor::cat(&[&mask, &masked], 1)?)
+    let mask = mask.to_device(masked.device())?;
+    Ok(Tensor::cat(&[&mask, &masked.contiguous()?], 1)?)
 }
 
 /// Noise to clean latents.
@@ -228,12 +229,13 @@ fn denoise(
     start: &Start,
     progress: &dyn ProgressSink,
 ) -> Result<Tensor, EngineError> {
-    let device = Device::Cpu;
+    // Noise is drawn on the processor wherever it goes: a seed gives one picture everywhere.
+    let device = model.compute().device();
     let levels = model
         .schedule
         .levels(task.schedule, task.steps as usize, start.strength);
     let mut stream = NoiseStream::new(task.noise, task.seed, start.shape);
-    let noise = stream.draw(&device)?;
+    let noise = stream.draw(device)?;
     let known = start
         .known
         .as_ref()
@@ -254,7 +256,7 @@ fn denoise(
         return Err(EngineError::Cancelled);
     }
     let mut watch = |step: usize, clean: &Tensor| report(model, task, progress, (step, clean));
-    let mut fresh = || stream.draw(&device);
+    let mut fresh = || stream.draw(device);
     sample(
         (task.sampler, &levels),
         z,

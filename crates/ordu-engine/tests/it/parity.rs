@@ -10,7 +10,7 @@ use ordu_engine::native::sampling::{Denoiser, Guided, Level, NoiseSchedule, samp
 use ordu_engine::native::sd::config::{ClipConfig, SchedulerConfig, UNetConfig, VaeConfig};
 use ordu_engine::native::sd::files::ModelFiles;
 use ordu_engine::native::sd::{StableDiffusion, clip::Clip, prompt, unet::UNet, vae::Vae};
-use ordu_engine::{NoiseSource, Sampler, Schedule};
+use ordu_engine::{Compute, NoiseSource, Sampler, Schedule};
 
 use crate::data::{compare, compare_within, get, json, path, print_table, tensors, weights};
 
@@ -34,7 +34,7 @@ fn text_encoders() {
         let clip = Clip::new(
             &weights(&format!("clip-{kind}/model.safetensors")),
             &config,
-            &Device::Cpu,
+            &Compute::cpu(),
         )
         .unwrap();
         let io = tensors(&format!("clip-{kind}/io.safetensors"));
@@ -57,7 +57,7 @@ fn unets() {
         let folder = format!("unet-{kind}");
         let config: UNetConfig = json(&format!("{folder}/config.json"));
         let weights = weights(&format!("{folder}/diffusion_pytorch_model.safetensors"));
-        let unet = UNet::new(&weights, &config, &Device::Cpu).unwrap();
+        let unet = UNet::new(&weights, &config, &Compute::cpu()).unwrap();
         let io = tensors(&format!("{folder}/io.safetensors"));
         for size in ["even", "odd"] {
             let input = |name: &str| get(&io, &format!("{size}.{name}"));
@@ -75,7 +75,7 @@ fn autoencoders() {
         let folder = format!("vae-{kind}");
         let config: VaeConfig = json(&format!("{folder}/config.json"));
         let weights = weights(&format!("{folder}/diffusion_pytorch_model.safetensors"));
-        let vae = Vae::new(&weights, &config, &Device::Cpu).unwrap();
+        let vae = Vae::new(&weights, &config, &Compute::cpu()).unwrap();
         let io = tensors(&format!("{folder}/io.safetensors"));
         let latents = vae.encode(&get(&io, "pictures"), Edges::Zero).unwrap();
         compare(
@@ -199,7 +199,7 @@ fn whole_model() {
         ids: [Vec<u32>; 2],
     }
     let files = ModelFiles::folder(&path("tiny-sd")).unwrap().unwrap();
-    let model = StableDiffusion::load(&files, &Device::Cpu).unwrap();
+    let model = StableDiffusion::load(&files, &Compute::cpu()).unwrap();
     let io = tensors("tiny-sd.io.safetensors");
     let known: Prompts = json("tiny-sd.prompts.json");
     for (text, ids) in known.prompts.iter().zip(&known.ids) {
@@ -257,7 +257,7 @@ fn whole_model() {
 #[test]
 fn the_bundled_model_draws_what_pytorch_draws() {
     let io = tensors("ordu-tiny-reference.safetensors");
-    let model = StableDiffusion::load(&ModelFiles::bundled().unwrap(), &Device::Cpu).unwrap();
+    let model = StableDiffusion::load(&ModelFiles::bundled().unwrap(), &Compute::cpu()).unwrap();
     let prompts = [
         "a large red circle at the center on a blue background",
         "a small yellow triangle at the top left on a black background",

@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use candle_core::{Device, Tensor};
+use candle_core::Tensor;
 use image::{DynamicImage, GrayImage, RgbImage};
 use ordu_engine::native::ops::Edges;
 use ordu_engine::native::sd::files::ModelFiles;
 use ordu_engine::native::sd::{StableDiffusion, prompt};
 use ordu_engine::{
-    Baseline, Engine, EngineError, ImageTask, Mode, NativeEngine, NativeOptions, Origin, Quiet,
-    Source,
+    Baseline, Compute, Engine, EngineError, ImageTask, Mode, NativeEngine, NativeOptions, Origin,
+    Quiet, Source,
 };
 use safetensors::tensor::{Dtype, View};
 
@@ -99,7 +99,7 @@ fn task(model: &str) -> ImageTask {
 #[test]
 fn both_layouts_are_the_same_model() {
     let folder = folder(&checkpoint());
-    let load = |files: ModelFiles| StableDiffusion::load(&files, &Device::Cpu).unwrap();
+    let load = |files: ModelFiles| StableDiffusion::load(&files, &Compute::cpu()).unwrap();
     let single = load(
         ModelFiles::file(&folder.path().join("single.safetensors"))
             .unwrap()
@@ -300,7 +300,7 @@ fn an_inpainting_network_is_known_by_its_channels_and_runs_every_mode() {
 fn tiling_makes_opposite_edges_meet() {
     // Shifting the noise around the edge shifts the picture around the edge, and nothing else.
     let files = ModelFiles::folder(&path("tiny-sd")).unwrap().unwrap();
-    let model = StableDiffusion::load(&files, &Device::Cpu).unwrap();
+    let model = StableDiffusion::load(&files, &Compute::cpu()).unwrap();
     let latents = get(&tensors("tiny-sd.io.safetensors"), "noise");
     let decode = |latents: &Tensor| model.vae.decode(latents, Edges::Wrap).unwrap();
     let shifted = decode(&latents.roll(4, 3).unwrap());

@@ -3,14 +3,14 @@
 
 use std::cell::{Cell, RefCell};
 
-use candle_core::{Device, Tensor};
+use candle_core::Tensor;
 use image::imageops::{self, FilterType};
 use image::{DynamicImage, GrayImage, Luma, Rgb, RgbImage, Rgba, RgbaImage};
 use ordu_engine::gates::{GateOptions, gates, judge};
 use ordu_engine::native::sd::files::ModelFiles;
 use ordu_engine::native::sd::{StableDiffusion, prompt};
 use ordu_engine::{
-    Engine, EngineError, Fit, ImageTask, Mode, NativeEngine, NativeOptions, NoiseSource,
+    Compute, Engine, EngineError, Fit, ImageTask, Mode, NativeEngine, NativeOptions, NoiseSource,
     ProgressSink, Quiet, Sampler, Schedule, Source, Step,
 };
 
@@ -227,7 +227,7 @@ fn any_text_is_a_prompt() {
 
 #[test]
 fn long_prompts_are_read_in_chunks_and_emphasis_moves_words() {
-    let model = StableDiffusion::load(&ModelFiles::bundled().unwrap(), &Device::Cpu).unwrap();
+    let model = StableDiffusion::load(&ModelFiles::bundled().unwrap(), &Compute::cpu()).unwrap();
     let encode = |text: &str| prompt::encode(&model.clip, &model.tokenizer, text, 1).unwrap();
     // 30 words with their commas are 60 ids: three chunks of 22 and two marks each.
     let long = encode(&"circle, ".repeat(30));

@@ -3,13 +3,12 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use candle_core::Device;
 use image::{DynamicImage, Rgb, RgbImage, Rgba, RgbaImage};
 use ordu_engine::native::upscale::{Rrdb, Upscalers};
 use ordu_engine::native::weights::Weights;
 use ordu_engine::plan::post::PostProcessor;
 use ordu_engine::{
-    Engine, EngineError, ImageTask, NativeEngine, NativeOptions, ProgressSink, Quiet, Step,
+    Compute, Engine, EngineError, ImageTask, NativeEngine, NativeOptions, ProgressSink, Quiet, Step,
 };
 use safetensors::tensor::TensorView;
 
@@ -90,7 +89,7 @@ pub(crate) fn parity() {
     let io = tensors("upscaler/io.safetensors");
     let model = tensors("upscaler/model.safetensors");
     let forward = |weights: &Weights| {
-        let network = Rrdb::new("tiny", weights, &Device::Cpu).unwrap();
+        let network = Rrdb::new("tiny", weights, &Compute::cpu()).unwrap();
         network.forward(&get(&io, "picture"), &|| Ok(())).unwrap()
     };
     let own = || {

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use clap::Args;
 
-use super::Client;
+use super::{Client, Computing};
 
 #[derive(Debug, Args)]
 #[expect(
@@ -79,6 +79,9 @@ pub(crate) struct Work {
     /// A folder of models: `.safetensors` files and diffusers folders.
     #[arg(long, env = "ORDU_MODELS_DIR", value_name = "DIR")]
     pub(crate) models_dir: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub(crate) computing: Computing,
 
     /// The largest picture, in pixels.
     #[arg(

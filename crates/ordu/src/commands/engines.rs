@@ -35,7 +35,7 @@ pub(crate) fn for_work(args: &Work) -> Result<Engines> {
                 let engine = ComfyEngine::open(url, Handle::current(), ComfyOptions::default());
                 Arc::new(engine.context("`--engine` is unusable")?)
             }
-            _ => host::start(args.models_dir.as_deref())?,
+            _ => host::start(args.models_dir.as_deref(), args.computing)?,
         });
     }
     if args.scribe && writer.is_none() {

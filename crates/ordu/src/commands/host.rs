@@ -9,13 +9,15 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result};
 use ordu_engine::{HostTiming, HostedEngine, NativeEngine, NativeOptions};
 
-use crate::cli::EngineHost;
+use crate::cli::{Computing, EngineHost};
 use crate::exit::Exit;
 
 /// Serves whoever started this process, until they are gone.
 pub(crate) fn run(args: EngineHost) -> Result<Exit> {
     let engine = NativeEngine::open(&NativeOptions {
         models: args.models_dir,
+        device: args.computing.device,
+        precision: args.computing.precision,
         ..NativeOptions::default()
     })
     .context("the engine cannot start")?;
@@ -29,10 +31,14 @@ pub(crate) fn run(args: EngineHost) -> Result<Exit> {
 
 /// The built-in engine in a process of its own, so that no driver, no weights and no shortage of
 /// memory takes the worker or the server down.
-pub(crate) fn start(models: Option<&Path>) -> Result<Arc<HostedEngine>> {
+pub(crate) fn start(models: Option<&Path>, computing: Computing) -> Result<Arc<HostedEngine>> {
+    computing.device.check()?;
     let program = std::env::current_exe().context("where is this program?")?;
     let mut command = Command::new(program);
-    command.arg("engine-host");
+    command
+        .arg("engine-host")
+        .args(["--device", &computing.device.to_string()])
+        .args(["--precision", &computing.precision.to_string()]);
     if let Some(folder) = models {
         command.arg("--models-dir").arg(folder);
     }

@@ -29,7 +29,10 @@ pub(crate) async fn run(args: Imagine) -> Result<Exit> {
         picture::format_of(out)?;
     }
     let request = request(&args)?;
-    let target = Target::named_or_started(&args.client, || Ok(host::start(None)?.into())).await?;
+    let target = Target::named_or_started(&args.client, || {
+        Ok(host::start(None, args.computing)?.into())
+    })
+    .await?;
     let exit = imagine(&target.horde, &request, &args).await;
     target.finish().await;
     exit

@@ -25,7 +25,11 @@ pub(crate) async fn run(args: Up) -> Result<Exit> {
     let engines = if args.no_worker {
         None
     } else {
-        Some(host::start(None).context("the worker cannot start")?.into())
+        Some(
+            host::start(None, args.computing)
+                .context("the worker cannot start")?
+                .into(),
+        )
     };
     let horde = LocalHorde::start_with(&args.server, engines).await?;
     if horde.is_new {

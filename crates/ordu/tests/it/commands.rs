@@ -12,6 +12,8 @@ fn wrong_usage_exits_with_2() {
         &["imagine"],
         &["imagine", "a", "--size", "65x64"],
         &["serve", "--listen", "nowhere"],
+        &["work", "--device", "gpu"],
+        &["up", "--precision", "f8"],
         &["--config", "missing.toml", "serve"],
     ] {
         let output = run(folder.path(), arguments);
@@ -32,6 +34,22 @@ fn an_unknown_key_of_the_file_is_told() {
     let output = run(folder.path(), &["--config", "ordu.toml", "config", "print"]);
     assert_eq!(output.status.code(), Some(2));
     assert!(text(&output.stderr).contains("`lisen`"));
+}
+
+#[cfg(not(any(feature = "cuda", feature = "metal")))]
+#[test]
+fn a_device_that_was_not_built_in_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    for (arguments, name) in [
+        (&["up", "--device", "cuda:1"][..], "CUDA"),
+        (&["work", "--device", "metal"], "Metal"),
+    ] {
+        let output = run(folder.path(), arguments);
+        let told = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{told}");
+        assert!(told.contains(&format!("built without {name}")), "{told}");
+        assert!(told.contains("--features"), "{told}");
+    }
 }
 
 #[test]

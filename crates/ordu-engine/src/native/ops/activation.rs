@@ -1,6 +1,9 @@
 //! Pointwise functions, by the names that model configurations use.
 
-use candle_core::{Result, Tensor};
+use candle_core::{D, Result, Tensor};
+
+#[cfg(feature = "cuda")]
+use crate::native::gpu;
 
 /// A pointwise function.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,6 +15,21 @@ pub enum Activation {
     Gelu,
     /// `x * sigmoid(x)`.
     Silu,
+}
+
+/// `[…, 2 n]` to `[…, n]`: the left half times the GELU of the right half (Shazeer 2020, GEGLU).
+///
+/// # Errors
+///
+/// Those of the tensor library.
+pub fn gated_gelu(x: &Tensor) -> Result<Tensor> {
+    #[cfg(feature = "cuda")]
+    if x.device().is_cuda() {
+        return gpu::gated_gelu(&x.contiguous()?);
+    }
+    let half = x.dim(D::Minus1)? / 2;
+    let gate = x.narrow(D::Minus1, half, half)?.contiguous()?;
+    x.narrow(D::Minus1, 0, half)? * Activation::Gelu.apply(&gate)?
 }
 
 impl Activation {

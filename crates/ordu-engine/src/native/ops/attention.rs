@@ -2,9 +2,14 @@
 
 use candle_core::{D, Result, Tensor};
 
+#[cfg(feature = "cuda")]
+use crate::native::gpu;
+
 /// Queries times keys that are held at once, per head. Above it, queries are worked off in slices,
 /// so that a large picture never needs its full matrix of tokens times tokens.
 const MAX_SCORES: usize = 1024 * 1024;
+/// The same on other devices, where few large products are faster, of all heads together.
+const MAX_SCORES_ELSEWHERE: usize = 128 * 1024 * 1024;
 
 /// `softmax(q kᵀ / √d + mask) v`.
 ///
@@ -15,6 +20,23 @@ const MAX_SCORES: usize = 1024 * 1024;
 ///
 /// Those of the tensor library.
 pub fn attention(
+    q: &Tensor,
+    k: &Tensor,
+    v: &Tensor,
+    heads: usize,
+    mask: Option<&Tensor>,
+) -> Result<Tensor> {
+    #[cfg(feature = "cuda")]
+    if q.device().is_cuda()
+        && mask.is_none()
+        && let Some(y) = gpu::attention(q, k, v, heads)?
+    {
+        return Ok(y);
+    }
+    composed(q, k, v, heads, mask)
+}
+
+fn composed(
     q: &Tensor,
     k: &Tensor,
     v: &Tensor,
@@ -32,7 +54,11 @@ pub fn attention(
     let q = split(&(q * scale)?, queries)?;
     let k = split(k, keys)?.transpose(2, 3)?;
     let v = split(v, keys)?;
-    let rows = (MAX_SCORES / keys).max(1);
+    let rows = if q.device().is_cpu() {
+        (MAX_SCORES / keys).max(1)
+    } else {
+        (MAX_SCORES_ELSEWHERE / (keys * batch * heads)).max(1)
+    };
     let mut slices = Vec::new();
     for start in (0..queries).step_by(rows) {
         let length = rows.min(queries - start);

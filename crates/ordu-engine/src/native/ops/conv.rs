@@ -5,6 +5,8 @@ use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
 use crate::EngineError;
+#[cfg(feature = "cuda")]
+use crate::native::gpu;
 use crate::native::weights::Scope;
 
 /// What lies beyond the edges of a picture.
@@ -61,17 +63,27 @@ impl Geometry {
     };
 
     /// The side of the result for a side of the picture.
-    fn output(self, side: usize) -> usize {
+    pub(in crate::native) fn output(self, side: usize) -> usize {
         (side + self.before + self.after).saturating_sub(self.kernel) / self.stride + 1
     }
+}
+
+/// What is added to the result of a convolution on the way.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Beside<'a> {
+    /// A number for each channel of all pictures, `[1, out]`.
+    pub shift: Option<&'a Tensor>,
+    /// A picture shaped like the result.
+    pub onto: Option<&'a Tensor>,
 }
 
 /// A convolution; weights `[out, in, kernel, kernel]`.
 #[derive(Clone, Debug)]
 pub struct Conv2d {
-    /// `[out, in * kernel * kernel]`.
+    /// `[out, in * kernel * kernel]`; on an NVIDIA card `[out, kernel * kernel * in]`, since there
+    /// channels lie last.
     weight: Tensor,
-    /// `[1, out, 1, 1]`.
+    /// `[out]`.
     bias: Tensor,
     geometry: Geometry,
 }
@@ -89,12 +101,13 @@ impl Conv2d {
         geometry: Geometry,
     ) -> std::result::Result<Self, EngineError> {
         let kernel = geometry.kernel;
-        let weight = scope.take("weight", &[outputs, inputs, kernel, kernel])?;
+        let mut weight = scope.take("weight", &[outputs, inputs, kernel, kernel])?;
+        if weight.device().is_cuda() {
+            weight = weight.permute((0, 2, 3, 1))?.contiguous()?;
+        }
         Ok(Self {
             weight: weight.reshape((outputs, inputs * kernel * kernel))?,
-            bias: scope
-                .take("bias", &[outputs])?
-                .reshape((1, outputs, 1, 1))?,
+            bias: scope.take("bias", &[outputs])?.contiguous()?,
             geometry,
         })
     }
@@ -105,6 +118,105 @@ impl Conv2d {
     ///
     /// Those of the tensor library.
     pub fn forward(&self, x: &Tensor, edges: Edges) -> Result<Tensor> {
+        self.forward_beside(x, edges, Beside::default())
+    }
+
+    /// The same, with something added on the way.
+    ///
+    /// # Errors
+    ///
+    /// Those of the tensor library.
+    pub fn forward_beside(&self, x: &Tensor, edges: Edges, beside: Beside<'_>) -> Result<Tensor> {
+        let bias = match beside.shift {
+            Some(shift) => (&self.bias + shift.flatten_all()?)?,
+            None => self.bias.clone(),
+        };
+        #[cfg(feature = "cuda")]
+        if x.device().is_cuda() {
+            return self.on_card(x, edges, (&bias, beside.onto));
+        }
+        let y = if x.device().is_cpu() {
+            self.gathered(x, edges)?
+        } else {
+            self.composed(x, edges)?
+        };
+        let y = y.broadcast_add(&bias.reshape((1, (), 1, 1))?)?;
+        match beside.onto {
+            Some(onto) => onto + y,
+            None => Ok(y),
+        }
+    }
+
+    /// On an NVIDIA card: by the vendor's library where it can, else gathered and multiplied.
+    #[cfg(feature = "cuda")]
+    fn on_card(
+        &self,
+        x: &Tensor,
+        edges: Edges,
+        (bias, onto): (&Tensor, Option<&Tensor>),
+    ) -> Result<Tensor> {
+        let x = gpu::last(x)?;
+        let onto = onto.map(gpu::last).transpose()?;
+        let (batch, height, width, _) = x.dims4()?;
+        let (outputs, seen) = self.weight.dims2()?;
+        let (rows, columns) = (self.geometry.output(height), self.geometry.output(width));
+        if self.geometry == Geometry::POINT {
+            return gpu::first(&gpu::linear(&x, &self.weight, Some(bias), onto.as_ref())?);
+        }
+        #[cfg(feature = "cudnn")]
+        if edges == Edges::Zero {
+            let weights = (&self.weight, bias);
+            if let Some(y) = gpu::convolution(&x, weights, self.geometry, onto.as_ref())? {
+                return gpu::first(&y);
+            }
+        }
+        let band = (MAX_GATHERED_ON_CARD / (seen * batch * columns).max(1)).max(1);
+        let mut bands = Vec::new();
+        for first in (0..rows).step_by(band) {
+            let rows = band.min(rows - first);
+            let gathered = gpu::gather(&x, self.geometry, edges, (first, rows))?;
+            let onto = onto
+                .as_ref()
+                .map(|onto| onto.narrow(1, first, rows)?.contiguous())
+                .transpose()?;
+            bands.push(gpu::linear(
+                &gathered,
+                &self.weight,
+                Some(bias),
+                onto.as_ref(),
+            )?);
+        }
+        let y = if bands.len() == 1 {
+            bands.remove(0)
+        } else {
+            Tensor::cat(&bands, 1)?
+        };
+        gpu::first(&y.reshape((batch, rows, columns, outputs))?)
+    }
+
+    /// Of the library's operations.
+    fn composed(&self, x: &Tensor, edges: Edges) -> Result<Tensor> {
+        let Geometry {
+            kernel,
+            stride,
+            before,
+            after,
+        } = self.geometry;
+        let padded = match edges {
+            Edges::Zero => x
+                .pad_with_zeros(2, before, after)?
+                .pad_with_zeros(3, before, after)?,
+            Edges::Wrap => wrapped(&wrapped(x, 2, (before, after))?, 3, (before, after))?,
+        };
+        let (outputs, seen) = self.weight.dims2()?;
+        let weight = self
+            .weight
+            .reshape((outputs, seen / (kernel * kernel), kernel, kernel))?;
+        padded.contiguous()?.conv2d(&weight, 0, stride, 1, 1)
+    }
+
+    /// On the processor.
+    fn gathered(&self, x: &Tensor, edges: Edges) -> Result<Tensor> {
         let (batch, _, height, width) = x.dims4()?;
         let (outputs, seen) = self.weight.dims2()?;
         let (rows, columns) = (self.geometry.output(height), self.geometry.output(width));
@@ -127,14 +239,30 @@ impl Conv2d {
                     .transpose(0, 1)?,
             );
         }
-        let y = if bands.len() == 1 {
-            bands.remove(0)
+        if bands.len() == 1 {
+            Ok(bands.remove(0))
         } else {
-            Tensor::cat(&bands, 2)?
-        };
-        y.broadcast_add(&self.bias)
+            Tensor::cat(&bands, 2)
+        }
     }
 }
+
+/// A picture with what lies at one end of a dimension repeated at the other. A side shorter than
+/// what is to be added goes round more than once.
+fn wrapped(x: &Tensor, dimension: usize, (before, after): (usize, usize)) -> Result<Tensor> {
+    let side = x.dim(dimension)?;
+    let lines = (0..before + side + after).map(|line| {
+        let line = (line + side * before - before) % side;
+        u32::try_from(line).map_err(candle_core::Error::wrap)
+    });
+    let lines: Vec<u32> = lines.collect::<Result<_>>()?;
+    let count = lines.len();
+    x.index_select(&Tensor::from_vec(lines, count, x.device())?, dimension)
+}
+
+/// As [`MAX_GATHERED`], on a card: fewer and larger products.
+#[cfg(feature = "cuda")]
+const MAX_GATHERED_ON_CARD: usize = 128 * 1024 * 1024;
 
 /// Numbers that are gathered at once. A large picture is worked off in bands of rows: gathered
 /// whole, one layer of the decoder at 1024×1024 pixels would take 5 GB.
@@ -280,7 +408,7 @@ mod tests {
         let flat = 3 * geometry.kernel * geometry.kernel;
         Conv2d {
             weight: weight.reshape((4, flat)).unwrap(),
-            bias: noise([1, 4, 1, 1]),
+            bias: noise([1, 4, 1, 1]).flatten_all().unwrap(),
             geometry,
         }
     }
@@ -315,7 +443,7 @@ mod tests {
             let reference = padded
                 .conv2d(&weight, 0, stride, 1, 1)
                 .unwrap()
-                .broadcast_add(&conv.bias)
+                .broadcast_add(&conv.bias.reshape((1, 4, 1, 1)).unwrap())
                 .unwrap();
             let ours = conv.forward(&x, Edges::Zero).unwrap();
             assert!(worst(&ours, &reference) < 1e-5, "{geometry:?}");
@@ -336,6 +464,35 @@ mod tests {
             part.narrow(2, 1, 198).unwrap(),
         );
         assert!(worst(&whole, &part) < 1e-5);
+    }
+
+    #[test]
+    fn the_composed_way_gives_what_ours_gives() {
+        let x = noise([2, 3, 7, 10]);
+        let (shift, onto) = (
+            noise([1, 1, 1, 4]).flatten_to(2).unwrap(),
+            noise([2, 4, 7, 10]),
+        );
+        for edges in [Edges::Zero, Edges::Wrap] {
+            for geometry in [Geometry::SAME, Geometry::POINT, Geometry::HALVE_ONE_SIDED] {
+                let conv = conv(geometry);
+                let plain = conv.forward(&x, edges).unwrap();
+                let bias = conv.bias.reshape((1, 4, 1, 1)).unwrap();
+                let composed = conv.composed(&x, edges).unwrap();
+                let composed = composed.broadcast_add(&bias).unwrap();
+                assert!(worst(&plain, &composed) < 1e-5, "{geometry:?} {edges:?}");
+                if geometry.stride == 1 {
+                    let beside = Beside {
+                        shift: Some(&shift),
+                        onto: Some(&onto),
+                    };
+                    let added = conv.forward_beside(&x, edges, beside).unwrap();
+                    let shift = shift.reshape((1, 4, 1, 1)).unwrap();
+                    let wanted = (plain.broadcast_add(&shift).unwrap() + &onto).unwrap();
+                    assert!(worst(&added, &wanted) < 1e-5, "{geometry:?} {edges:?}");
+                }
+            }
+        }
     }
 
     #[test]

@@ -1,18 +1,21 @@
 //! The layers that all networks are built of. They know tensors and names of weights, no particular
 //! network.
 //!
-//! Everything is f32 in `[batch, channels, height, width]` or `[batch, tokens, width]` order, on
-//! the CPU: a port to another device adds its forward to the custom operations here and changes
-//! nothing else.
+//! Everything is `[batch, channels, height, width]` or `[batch, tokens, width]`. Each operation knows
+//! up to three ways: in f32 on the processor, written here; with the kernels of `gpu` on an NVIDIA
+//! card; and composed of the tensor library's operations on everything else, which is also what the
+//! others are tested against.
 
 mod activation;
 mod attention;
 mod conv;
 mod linear;
 mod norm;
+mod picture;
 
-pub use activation::Activation;
+pub use activation::{Activation, gated_gelu};
 pub use attention::attention;
-pub use conv::{Conv2d, Edges, Geometry};
+pub use conv::{Beside, Conv2d, Edges, Geometry};
 pub use linear::Linear;
 pub use norm::{Followed, GroupNorm, LayerNorm};
+pub use picture::{add, enlarge, join, to_picture, to_tokens};

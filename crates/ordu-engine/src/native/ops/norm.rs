@@ -1,9 +1,11 @@
 //! Normalisation over channels and over groups of channels.
 
-use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor};
+use candle_core::{CpuStorage, CustomOp3, D, DType, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
 use crate::EngineError;
+#[cfg(feature = "cuda")]
+use crate::native::gpu;
 use crate::native::weights::Scope;
 
 /// Layer normalisation (Ba et al. 2016) over the last dimension.
@@ -35,6 +37,10 @@ impl LayerNorm {
     ///
     /// Those of the tensor library.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        #[cfg(feature = "cuda")]
+        if x.device().is_cuda() {
+            return gpu::layer_norm(&x.contiguous()?, &self.weight, &self.bias, Self::EPSILON);
+        }
         candle_nn::ops::layer_norm(&x.contiguous()?, &self.weight, &self.bias, Self::EPSILON)
     }
 }
@@ -87,6 +93,21 @@ impl GroupNorm {
     ///
     /// Those of the tensor library.
     pub fn forward(&self, x: &Tensor, followed: Followed) -> Result<Tensor> {
+        #[cfg(feature = "cuda")]
+        if x.device().is_cuda() && gpu::group_norm_fits(self.weight.elem_count()) {
+            #[expect(clippy::cast_possible_truncation, reason = "kernels compute in f32")]
+            let numbers = (self.groups, self.epsilon as f32);
+            let weights = (&self.weight, &self.bias);
+            return gpu::first(&gpu::group_norm(
+                &gpu::last(x)?,
+                weights,
+                numbers,
+                followed,
+            )?);
+        }
+        if !x.device().is_cpu() {
+            return self.composed(x, followed);
+        }
         let op = FusedGroupNorm {
             groups: self.groups,
             epsilon: self.epsilon,
@@ -94,6 +115,27 @@ impl GroupNorm {
         };
         x.contiguous()?
             .apply_op3_no_bwd(&self.weight, &self.bias, &op)
+    }
+
+    /// The same of the library's operations, in f32.
+    fn composed(&self, x: &Tensor, followed: Followed) -> Result<Tensor> {
+        let (batch, channels) = (x.dim(0)?, x.dim(1)?);
+        let grouped = x.to_dtype(DType::F32)?.reshape((batch, self.groups, ()))?;
+        let centred = grouped.broadcast_sub(&grouped.mean_keepdim(D::Minus1)?)?;
+        let variance = centred.sqr()?.mean_keepdim(D::Minus1)?;
+        let normal = centred.broadcast_div(&(variance + self.epsilon)?.sqrt()?)?;
+        let per_channel =
+            |numbers: &Tensor| numbers.to_dtype(DType::F32)?.reshape((1, channels, 1));
+        let y = normal
+            .reshape((batch, channels, ()))?
+            .broadcast_mul(&per_channel(&self.weight)?)?
+            .broadcast_add(&per_channel(&self.bias)?)?;
+        let y = if followed == Followed::BySilu {
+            y.silu()?
+        } else {
+            y
+        };
+        y.reshape(x.shape())?.to_dtype(x.dtype())
     }
 }
 
@@ -191,4 +233,34 @@ fn sum(x: &[f32], term: impl Fn(f32) -> f64) -> f64 {
         }
     }
     lanes.iter().sum::<f64>() + rest.iter().map(|value| term(*value)).sum::<f64>()
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::Device;
+
+    use super::*;
+    use crate::NoiseSource;
+    use crate::native::noise::NoiseStream;
+
+    #[test]
+    fn the_composed_way_gives_what_ours_gives() {
+        let draw = |seed: u64, shape: [usize; 4]| {
+            let mut stream = NoiseStream::new(NoiseSource::Philox, seed, shape);
+            stream.draw(&Device::Cpu).unwrap()
+        };
+        let x = ((draw(1, [2, 12, 5, 7]) * 3.0).unwrap() + 2.0).unwrap();
+        let norm = GroupNorm {
+            weight: draw(2, [1, 1, 1, 12]).flatten_all().unwrap(),
+            bias: draw(3, [1, 1, 1, 12]).flatten_all().unwrap(),
+            groups: 4,
+            epsilon: 1e-5,
+        };
+        for followed in [Followed::ByNothing, Followed::BySilu] {
+            let ours = norm.forward(&x, followed).unwrap();
+            let difference = (ours - norm.composed(&x, followed).unwrap()).unwrap();
+            let worst = difference.abs().unwrap().max_all().unwrap();
+            assert!(worst.to_scalar::<f32>().unwrap() < 1e-5);
+        }
+    }
 }

@@ -4,16 +4,18 @@
 //! Token ids `[batch, tokens]` → token and position tables → layers of causal attention and
 //! feed-forward, each added to what it was given → last normalisation → `[batch, tokens, width]`.
 
-use candle_core::{DType, Device, Result, Tensor};
+use candle_core::{DType, Result, Tensor};
 
 use super::config::ClipConfig;
 use crate::EngineError;
+use crate::native::Compute;
 use crate::native::ops::{Activation, LayerNorm, Linear, attention};
 use crate::native::weights::{Scope, Weights};
 
 /// The text encoder.
 #[derive(Clone, Debug)]
 pub struct Clip {
+    compute: Compute,
     tokens: Tensor,
     positions: Tensor,
     layers: Vec<Layer>,
@@ -39,10 +41,10 @@ impl Clip {
     pub fn new(
         weights: &Weights,
         config: &ClipConfig,
-        device: &Device,
+        compute: &Compute,
     ) -> std::result::Result<Self, EngineError> {
         let activation = config.check()?;
-        let root = weights.root(device);
+        let root = weights.root(compute);
         let scope = match prefix(weights) {
             "" => root.clone(),
             prefix => root.sub(prefix.trim_end_matches('.')),
@@ -51,6 +53,7 @@ impl Clip {
         let embeddings = scope.sub("embeddings");
         let table = |name: &str, rows: usize| embeddings.sub(name).take("weight", &[rows, width]);
         let clip = Self {
+            compute: compute.clone(),
             tokens: table("token_embedding", config.vocab_size)?,
             positions: table("position_embedding", config.max_position_embeddings)?,
             layers: (0..config.num_hidden_layers)
@@ -75,7 +78,7 @@ impl Clip {
         self.positions.dim(0).unwrap_or_default()
     }
 
-    /// `[batch, tokens]` u32 to `[batch, tokens, width]`, read after the `skip`-th layer from the
+    /// `[batch, tokens]` u32 to `[batch, tokens, width]` in f32 on the encoder's device, read after the `skip`-th layer from the
     /// end (1 is the last).
     ///
     /// # Errors
@@ -84,27 +87,28 @@ impl Clip {
     pub fn forward(&self, ids: &Tensor, skip: usize) -> Result<Tensor> {
         let (batch, tokens) = ids.dims2()?;
         let width = self.tokens.dim(1)?;
+        let ids = ids.to_device(self.compute.device())?;
         let embedded = self
             .tokens
             .index_select(&ids.flatten_all()?, 0)?
             .reshape((batch, tokens, width))?;
         let mut x = embedded.broadcast_add(&self.positions.narrow(0, 0, tokens)?)?;
-        let mask = causal_mask(tokens, ids.device())?;
+        let mask = causal_mask(tokens, &self.compute)?;
         let used = (self.layers.len() + 1).saturating_sub(skip.max(1)).max(1);
         for layer in self.layers.iter().take(used) {
             x = layer.forward(&x, &mask)?;
         }
-        self.last_norm.forward(&x)
+        self.last_norm.forward(&x)?.to_dtype(DType::F32)
     }
 }
 
 /// `[tokens, tokens]`: 0 for tokens up to one's own, minus infinity for those that follow.
-fn causal_mask(tokens: usize, device: &Device) -> Result<Tensor> {
+fn causal_mask(tokens: usize, compute: &Compute) -> Result<Tensor> {
     let row = |own: usize| {
         (0..tokens).map(move |other| if other > own { f32::NEG_INFINITY } else { 0.0 })
     };
     let mask: Vec<f32> = (0..tokens).flat_map(row).collect();
-    Tensor::from_vec(mask, (tokens, tokens), device)?.to_dtype(DType::F32)
+    Tensor::from_vec(mask, (tokens, tokens), compute.device())?.to_dtype(compute.dtype())
 }
 
 #[derive(Clone, Debug)]

@@ -7,6 +7,7 @@ use serde::de::DeserializeOwned;
 
 use super::config::{ClipConfig, SchedulerConfig, UNetConfig, VaeConfig};
 use super::tokenizer::Tokenizer;
+use crate::native::Compute;
 use crate::native::weights::{TensorFile, Weights, ldm, read_small};
 use crate::{EngineError, Origin};
 
@@ -150,14 +151,17 @@ impl ModelFiles {
     }
 
     /// Size of all parts in memory, in bytes.
-    pub fn bytes_loaded(&self) -> u64 {
-        let size = |weights: &Weights| -> u64 {
+    pub fn bytes_loaded(&self, compute: &Compute) -> u64 {
+        let size = |weights: &Weights, compute: &Compute| -> u64 {
+            let each = compute.dtype().size_in_bytes();
             weights
                 .iter()
-                .map(|(_, entry)| 4 * entry.shape().iter().product::<usize>() as u64)
+                .map(|(_, entry)| (each * entry.shape().iter().product::<usize>()) as u64)
                 .sum()
         };
-        size(&self.text.0) + size(&self.unet.0) + size(&self.vae.0)
+        size(&self.text.0, compute)
+            + size(&self.unet.0, compute)
+            + size(&self.vae.0, &compute.for_autoencoder())
     }
 }
 

@@ -15,14 +15,13 @@ pub mod vae;
 
 use std::sync::OnceLock;
 
-use candle_core::Device;
-
 use self::clip::Clip;
 use self::files::ModelFiles;
 pub use self::preview::Preview;
 use self::tokenizer::Tokenizer;
 use self::unet::UNet;
 use self::vae::Vae;
+use crate::native::Compute;
 use crate::native::sampling::NoiseSchedule;
 use crate::{Baseline, EngineError, Fit, ModelInfo};
 
@@ -45,6 +44,7 @@ pub struct StableDiffusion {
     pub latent_channels: usize,
     /// Pixels per latent pixel in each direction.
     pub factor: u32,
+    compute: Compute,
     preview: OnceLock<Option<Preview>>,
 }
 
@@ -52,13 +52,13 @@ pub struct StableDiffusion {
 const SMALLEST_COMMON_SIDE: u32 = 256;
 
 impl StableDiffusion {
-    /// Loads all parts.
+    /// Loads all parts onto a device.
     ///
     /// # Errors
     ///
     /// [`EngineError::BadModel`] naming tensors and numbers that do not fit,
     /// [`EngineError::NoTokenizer`].
-    pub fn load(files: &ModelFiles, device: &Device) -> Result<Self, EngineError> {
+    pub fn load(files: &ModelFiles, compute: &Compute) -> Result<Self, EngineError> {
         let (text, clip) = &files.text;
         let (unet_weights, unet) = &files.unet;
         let (vae_weights, vae) = &files.vae;
@@ -78,14 +78,20 @@ impl StableDiffusion {
         Ok(Self {
             info: describe(files)?,
             tokenizer: files.tokenizer()?,
-            clip: Clip::new(text, clip, device).map_err(named)?,
-            unet: UNet::new(unet_weights, unet, device).map_err(named)?,
-            vae: Vae::new(vae_weights, vae, device).map_err(named)?,
+            clip: Clip::new(text, clip, compute).map_err(named)?,
+            unet: UNet::new(unet_weights, unet, compute).map_err(named)?,
+            vae: Vae::new(vae_weights, vae, &compute.for_autoencoder()).map_err(named)?,
             schedule: NoiseSchedule::new(&files.scheduler).map_err(named)?,
             latent_channels: vae.latent_channels,
             factor: factor(files),
+            compute: compute.clone(),
             preview: OnceLock::new(),
         })
+    }
+
+    /// Where it computes.
+    pub fn compute(&self) -> &Compute {
+        &self.compute
     }
 
     /// The map from latents to rough colours; `None` if it could not be found. The first call takes

@@ -56,7 +56,7 @@ impl Preview {
             .pad_with_zeros(3, SIDE / 4, SIDE / 4)?;
         let colours = (patch + (plain(0, SIDE)? * (1.0 - covered)?)?)?;
         let latents = vae.encode(&colours.upsample_nearest2d(side, side)?, Edges::Zero)?;
-        let seen = rows(&with_constant(&latents)?)?;
+        let seen = rows(&with_constant(&latents.to_device(&device)?)?)?;
         let wanted = rows(&colours)?;
         Ok(Self {
             map: least_squares(&seen, &wanted)?,
@@ -69,6 +69,7 @@ impl Preview {
     ///
     /// Those of the tensor library.
     pub fn draw(&self, latents: &Tensor) -> Result<RgbImage, EngineError> {
+        let latents = latents.to_device(&Device::Cpu)?;
         let (_, _, height, width) = latents.dims4()?;
         let seen = rows(&with_constant(&latents.narrow(0, 0, 1)?)?)?;
         let colours = seen

@@ -90,7 +90,8 @@ fn encode_chunks(clip: &Clip, marks: Marks, chunks: &[Chunk], clip_skip: usize) 
             .iter()
             .flat_map(|chunk| chunk.weights.iter().copied())
             .collect();
-        let weights = Tensor::from_vec(weights, (chunks.len(), clip.context(), 1), &Device::Cpu)?;
+        let shape = (chunks.len(), clip.context(), 1);
+        let weights = Tensor::from_vec(weights, shape, encoded.device())?;
         words
             .broadcast_sub(&nothing)?
             .broadcast_mul(&weights)?

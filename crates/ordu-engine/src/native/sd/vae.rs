@@ -4,16 +4,21 @@
 //! Pictures are `[b, 3, h, w]` in −1…1, latents `[b, c, h/f, w/f]` scaled to about unit spread, `f`
 //! a power of two.
 
-use candle_core::{Device, Result, Tensor};
+use candle_core::{DType, Result, Tensor};
 
 use super::config::VaeConfig;
 use crate::EngineError;
-use crate::native::ops::{Conv2d, Edges, Followed, Geometry, GroupNorm, Linear, attention};
+use crate::native::Compute;
+use crate::native::ops::{
+    Beside, Conv2d, Edges, Followed, Geometry, GroupNorm, Linear, add, attention, enlarge,
+    to_picture, to_tokens,
+};
 use crate::native::weights::{Scope, Weights};
 
 /// The autoencoder.
 #[derive(Clone, Debug)]
 pub struct Vae {
+    compute: Compute,
     encoder: Stack,
     decoder: Stack,
     quant: Option<Conv2d>,
@@ -32,15 +37,16 @@ impl Vae {
     pub fn new(
         weights: &Weights,
         config: &VaeConfig,
-        device: &Device,
+        compute: &Compute,
     ) -> std::result::Result<Self, EngineError> {
         config.check()?;
-        let root = weights.root(device);
+        let root = weights.root(compute);
         let latent = config.latent_channels;
         let point = |name: &str, channels: usize| {
             Conv2d::new(&root.sub(name), channels, channels, Geometry::POINT)
         };
         let vae = Self {
+            compute: compute.clone(),
             encoder: Stack::encoder(&root.sub("encoder"), config)?,
             decoder: Stack::decoder(&root.sub("decoder"), config)?,
             quant: config
@@ -59,32 +65,33 @@ impl Vae {
         Ok(vae)
     }
 
-    /// `[b, 3, h, w]` in −1…1 to scaled latents. The mean of what the encoder proposes is taken,
+    /// `[b, 3, h, w]` in −1…1 to scaled latents in f32 on the autoencoder's device. The mean of what the encoder proposes is taken,
     /// not a sample of it.
     ///
     /// # Errors
     ///
     /// Those of the tensor library.
     pub fn encode(&self, pictures: &Tensor, edges: Edges) -> Result<Tensor> {
-        let mut x = self.encoder.forward(pictures, edges)?;
+        let mut x = self.encoder.forward(&self.compute.take(pictures)?, edges)?;
         if let Some(quant) = &self.quant {
             x = quant.forward(&x, edges)?;
         }
-        let mean = x.narrow(1, 0, self.latent_channels)?;
+        let mean = x.narrow(1, 0, self.latent_channels)?.to_dtype(DType::F32)?;
         (mean - self.shift)? * self.scale
     }
 
-    /// Scaled latents to `[b, 3, h, w]`, about −1…1.
+    /// Scaled latents to `[b, 3, h, w]` in f32, about −1…1.
     ///
     /// # Errors
     ///
     /// Those of the tensor library.
     pub fn decode(&self, latents: &Tensor, edges: Edges) -> Result<Tensor> {
-        let mut x = ((latents / self.scale)? + self.shift)?;
+        let x = ((latents / self.scale)? + self.shift)?;
+        let mut x = self.compute.take(&x)?;
         if let Some(post_quant) = &self.post_quant {
             x = post_quant.forward(&x, edges)?;
         }
-        self.decoder.forward(&x, edges)
+        self.decoder.forward(&x, edges)?.to_dtype(DType::F32)
     }
 }
 
@@ -203,7 +210,7 @@ impl Stack {
                 Part::Halve(conv) => conv.forward(&x, edges)?,
                 Part::Double(conv) => {
                     let (_, _, height, width) = x.dims4()?;
-                    conv.forward(&x.upsample_nearest2d(2 * height, 2 * width)?, edges)?
+                    conv.forward(&enlarge(&x, 2 * height, 2 * width)?, edges)?
                 }
             };
         }
@@ -291,13 +298,16 @@ impl Resnet {
         let inner = self
             .conv1
             .forward(&self.norm1.forward(x, Followed::BySilu)?, edges)?;
-        let inner = self
-            .conv2
-            .forward(&self.norm2.forward(&inner, Followed::BySilu)?, edges)?;
-        match &self.shortcut {
-            Some(shortcut) => shortcut.forward(x, edges)? + inner,
-            None => x + inner,
-        }
+        let inner = self.norm2.forward(&inner, Followed::BySilu)?;
+        let shortcut = match &self.shortcut {
+            Some(shortcut) => shortcut.forward(x, edges)?,
+            None => x.clone(),
+        };
+        let beside = Beside {
+            shift: None,
+            onto: Some(&shortcut),
+        };
+        self.conv2.forward_beside(&inner, edges, beside)
     }
 }
 
@@ -341,17 +351,15 @@ impl Attention {
     }
 
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let (batch, channels, height, width) = x.dims4()?;
+        let (_, _, height, width) = x.dims4()?;
         let normed = self.norm.forward(x, Followed::ByNothing)?;
-        let tokens = normed.flatten_from(2)?.transpose(1, 2)?.contiguous()?;
+        let tokens = to_tokens(&normed)?;
         let (q, k, v) = (
             self.q.forward(&tokens)?,
             self.k.forward(&tokens)?,
             self.v.forward(&tokens)?,
         );
         let y = self.out.forward(&attention(&q, &k, &v, 1, None)?)?;
-        x + y
-            .transpose(1, 2)?
-            .reshape((batch, channels, height, width))?
+        add(x, &to_picture(&y, height, width)?)
     }
 }

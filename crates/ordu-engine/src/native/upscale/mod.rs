@@ -16,11 +16,11 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use candle_core::Device;
 use image::{DynamicImage, GrayImage, Luma, Rgb, RgbImage, Rgba, RgbaImage};
 
 pub use rrdb::Rrdb;
 
+use super::Compute;
 use super::weights::{TensorFile, Weights};
 use crate::plan::post::{PostKind, PostProcessor};
 use crate::{EngineError, ProgressSink};
@@ -130,7 +130,8 @@ impl Upscalers {
             EngineError::bad_task(format!("the native engine has no {}", step.name()))
         })?;
         *held = None;
-        let network = Arc::new(Rrdb::new(step.name(), weights, &Device::Cpu)?);
+        // On the processor wherever pictures are drawn: nobody has measured it elsewhere yet.
+        let network = Arc::new(Rrdb::new(step.name(), weights, &Compute::cpu())?);
         *held = Some((step, Arc::clone(&network)));
         Ok(network)
     }

@@ -9,11 +9,12 @@
 //! Wang et al. 2018, "ESRGAN: Enhanced Super-Resolution Generative Adversarial Networks", § 3.1;
 //! Wang et al. 2021, "Real-ESRGAN", § 3.2 (pixel-unshuffle in front for smaller factors).
 
-use candle_core::{Device, Tensor};
+use candle_core::Tensor;
 
 use super::super::ops::{Conv2d, Edges, Geometry};
 use super::super::weights::{Scope, Weights};
 use crate::EngineError;
+use crate::native::Compute;
 
 /// The slope of activations below zero.
 const SLOPE: f64 = 0.2;
@@ -106,9 +107,9 @@ impl Rrdb {
     /// # Errors
     ///
     /// [`EngineError::BadModel`] naming what is missing, misshapen or left over.
-    pub fn new(name: &str, weights: &Weights, device: &Device) -> Result<Self, EngineError> {
+    pub fn new(name: &str, weights: &Weights, compute: &Compute) -> Result<Self, EngineError> {
         let shape = Shape::of(weights).map_err(|reason| EngineError::bad_model(name, reason))?;
-        let root = weights.root(device);
+        let root = weights.root(compute);
         let Shape { width, .. } = shape;
         let inputs = 3 * shape.unshuffle * shape.unshuffle;
         let same = |layer: &str, inputs, outputs| {

@@ -12,6 +12,7 @@ use memmap2::Mmap;
 use safetensors::{Dtype, SafeTensors};
 
 use crate::EngineError;
+use crate::native::Compute;
 
 /// The largest header that is parsed. The largest known checkpoints have a few thousand tensors and
 /// 500 KB.
@@ -178,6 +179,30 @@ impl Entry {
             .unwrap_or_default()
     }
 
+    /// The tensor as networks there take it. To a card numbers of 16 bits go as they are.
+    ///
+    /// # Errors
+    ///
+    /// [`EngineError::BadModel`] for numbers that are not supported, [`EngineError::Tensor`] if the
+    /// device refuses the copy.
+    pub(super) fn to(&self, compute: &Compute) -> Result<Tensor, EngineError> {
+        let shape = self.shape.as_slice();
+        let there = match self.dtype {
+            Dtype::F16 if !compute.device().is_cpu() => Tensor::from_vec(
+                read(self.bytes(), f16::from_le_bytes),
+                shape,
+                compute.device(),
+            )?,
+            Dtype::BF16 if !compute.device().is_cpu() => Tensor::from_vec(
+                read(self.bytes(), bf16::from_le_bytes),
+                shape,
+                compute.device(),
+            )?,
+            _ => self.to_f32(compute.device())?,
+        };
+        Ok(there.to_dtype(compute.dtype())?)
+    }
+
     /// The tensor in f32.
     ///
     /// # Errors
@@ -208,7 +233,7 @@ impl Entry {
     }
 }
 
-fn read<const N: usize>(bytes: &[u8], number: impl Fn([u8; N]) -> f32) -> Vec<f32> {
+fn read<const N: usize, T>(bytes: &[u8], number: impl Fn([u8; N]) -> T) -> Vec<T> {
     let (whole, _) = bytes.as_chunks::<N>();
     whole.iter().map(|raw| number(*raw)).collect()
 }

@@ -12,12 +12,13 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::Tensor;
 
 pub(crate) use file::read_small;
 pub use file::{Entry, TensorFile};
 
 use crate::EngineError;
+use crate::native::Compute;
 
 /// Tensors by canonical name, not yet copied into memory.
 #[derive(Clone, Debug, Default)]
@@ -64,10 +65,10 @@ impl Weights {
     }
 
     /// The root from which a network takes its tensors.
-    pub fn root(&self, device: &Device) -> Scope<'_> {
+    pub fn root(&self, compute: &Compute) -> Scope<'_> {
         Scope {
             weights: self,
-            device: device.clone(),
+            compute: compute.clone(),
             prefix: String::new(),
             ledger: Rc::new(RefCell::new(Ledger::default())),
         }
@@ -87,7 +88,7 @@ struct Ledger {
 #[derive(Clone, Debug)]
 pub struct Scope<'a> {
     weights: &'a Weights,
-    device: Device,
+    compute: Compute,
     prefix: String,
     ledger: Rc<RefCell<Ledger>>,
 }
@@ -102,6 +103,11 @@ impl Scope<'_> {
         }
     }
 
+    /// Where the network computes.
+    pub fn compute(&self) -> &Compute {
+        &self.compute
+    }
+
     /// Whether a tensor of this name exists.
     pub fn has(&self, name: &str) -> bool {
         self.weights
@@ -109,7 +115,7 @@ impl Scope<'_> {
             .contains_key(&format!("{}{name}", self.prefix))
     }
 
-    /// The tensor of this name and shape, in f32 on the device of the root.
+    /// The tensor of this name and shape, on the device of the root and in its numbers.
     ///
     /// If it is missing or of another shape this is noted for [`Scope::finish`], and a stand-in of
     /// zeros that takes no memory is returned, so that building goes on and finds all other faults
@@ -133,11 +139,12 @@ impl Scope<'_> {
             self.ledger.borrow_mut().misshapen.push(line);
             return self.stand_in(shape);
         }
-        Ok(entry.to_f32(&self.device)?.reshape(shape)?)
+        Ok(entry.to(&self.compute)?.reshape(shape)?)
     }
 
     fn stand_in(&self, shape: &[usize]) -> Result<Tensor, EngineError> {
-        Ok(Tensor::zeros(1, DType::F32, &self.device)?.broadcast_as(shape)?)
+        let zero = Tensor::zeros(1, self.compute.dtype(), self.compute.device())?;
+        Ok(zero.broadcast_as(shape)?)
     }
 
     /// Ends the building of a network: every tensor asked for was there, and every tensor there was

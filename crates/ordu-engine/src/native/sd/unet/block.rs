@@ -8,7 +8,7 @@ use super::Conditions;
 use super::resnet::Resnet;
 use super::transformer::Transformer;
 use crate::EngineError;
-use crate::native::ops::{Conv2d, Geometry};
+use crate::native::ops::{Conv2d, Geometry, enlarge, join};
 use crate::native::weights::Scope;
 
 /// One residual block and what follows it.
@@ -191,13 +191,13 @@ impl Up {
             let Some(other) = kept.pop() else {
                 candle_core::bail!("a block on the way up found nothing kept on the way down");
             };
-            x = step.forward(&Tensor::cat(&[&x, &other], 1)?, conditions)?;
+            x = step.forward(&join(&x, &other)?, conditions)?;
         }
         let (Some(double), Some(next)) = (&self.double, kept.last()) else {
             return Ok(x);
         };
         // Not simply twice: an odd side was rounded up on the way down.
         let (_, _, height, width) = next.dims4()?;
-        double.forward(&x.upsample_nearest2d(height, width)?, conditions.edges)
+        double.forward(&enlarge(&x, height, width)?, conditions.edges)
     }
 }

@@ -12,17 +12,19 @@ mod block;
 mod resnet;
 mod transformer;
 
-use candle_core::{Device, Result, Tensor};
+use candle_core::{DType, Result, Tensor};
 
 use self::block::{Down, Mid, Up};
 use super::config::UNetConfig;
 use crate::EngineError;
+use crate::native::Compute;
 use crate::native::ops::{Conv2d, Edges, Followed, Geometry, GroupNorm, Linear};
 use crate::native::weights::Weights;
 
 /// The diffusion network.
 #[derive(Clone, Debug)]
 pub struct UNet {
+    compute: Compute,
     time: TimeEmbedding,
     conv_in: Conv2d,
     downs: Vec<Down>,
@@ -50,10 +52,10 @@ impl UNet {
     pub fn new(
         weights: &Weights,
         config: &UNetConfig,
-        device: &Device,
+        compute: &Compute,
     ) -> std::result::Result<Self, EngineError> {
         config.check()?;
-        let root = weights.root(device);
+        let root = weights.root(compute);
         let channels = &config.block_out_channels;
         let first = channels.first().copied().unwrap_or_default();
         let (mut downs, mut kept) = (Vec::new(), vec![first]);
@@ -82,6 +84,7 @@ impl UNet {
             ups.push(up);
         }
         let unet = Self {
+            compute: compute.clone(),
             time: TimeEmbedding::new(&root.sub("time_embedding"), config)?,
             conv_in: Conv2d::new(
                 &root.sub("conv_in"),
@@ -110,7 +113,7 @@ impl UNet {
     }
 
     /// Latents `[b, in, h, w]` at time step `time` under `text` `[b, tokens, width]` to a
-    /// prediction `[b, out, h, w]`.
+    /// prediction `[b, out, h, w]` in f32. All are brought to the network's device and numbers.
     ///
     /// # Errors
     ///
@@ -122,13 +125,13 @@ impl UNet {
         text: &Tensor,
         edges: Edges,
     ) -> Result<Tensor> {
-        let time = self.time.forward(time, latents.device())?;
+        let time = self.time.forward(time, &self.compute)?;
         let conditions = Conditions {
             time: &time,
-            text,
+            text: &self.compute.take(text)?,
             edges,
         };
-        let mut x = self.conv_in.forward(latents, edges)?;
+        let mut x = self.conv_in.forward(&self.compute.take(latents)?, edges)?;
         let mut kept = vec![x.clone()];
         for down in &self.downs {
             x = down.forward(x, &conditions, &mut kept)?;
@@ -138,7 +141,9 @@ impl UNet {
             x = up.forward(x, &conditions, &mut kept)?;
         }
         self.conv_out
-            .forward(&self.norm_out.forward(&x, Followed::BySilu)?, edges)
+            .forward(&self.norm_out.forward(&x, Followed::BySilu)?, edges)?
+            .to_dtype(DType::F32)?
+            .contiguous()
     }
 }
 
@@ -172,7 +177,7 @@ impl TimeEmbedding {
     }
 
     /// `[1, 4 width]`, with the activation that every residual block would apply to it first.
-    fn forward(&self, time: f64, device: &Device) -> Result<Tensor> {
+    fn forward(&self, time: f64, compute: &Compute) -> Result<Tensor> {
         let half = self.width / 2;
         #[expect(clippy::cast_possible_truncation, reason = "networks compute in f32")]
         let angles: Vec<f32> = (0..half)
@@ -188,7 +193,8 @@ impl TimeEmbedding {
         } else {
             sines.chain(cosines).collect()
         };
-        let waves = Tensor::from_vec(waves, (1, 2 * half), device)?;
+        let waves = Tensor::from_vec(waves, (1, 2 * half), compute.device())?;
+        let waves = waves.to_dtype(compute.dtype())?;
         self.linear2
             .forward(&self.linear1.forward(&waves)?.silu()?)?
             .silu()

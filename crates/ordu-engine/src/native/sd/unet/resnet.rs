@@ -6,7 +6,7 @@ use candle_core::{Result, Tensor};
 use super::super::config::UNetConfig;
 use super::Conditions;
 use crate::EngineError;
-use crate::native::ops::{Conv2d, Followed, Geometry, GroupNorm, Linear};
+use crate::native::ops::{Beside, Conv2d, Followed, Geometry, GroupNorm, Linear};
 use crate::native::weights::Scope;
 
 #[derive(Clone, Debug)]
@@ -63,21 +63,22 @@ impl Resnet {
 
     pub(super) fn forward(&self, x: &Tensor, conditions: &Conditions<'_>) -> Result<Tensor> {
         let edges = conditions.edges;
-        let inner = self
-            .conv1
-            .forward(&self.norm1.forward(x, Followed::BySilu)?, edges)?;
-        let time = self
-            .time
-            .forward(conditions.time)?
-            .unsqueeze(2)?
-            .unsqueeze(3)?;
-        let inner = self
-            .norm2
-            .forward(&inner.broadcast_add(&time)?, Followed::BySilu)?;
-        let inner = self.conv2.forward(&inner, edges)?;
-        match &self.shortcut {
-            Some(shortcut) => shortcut.forward(x, edges)? + inner,
-            None => x + inner,
-        }
+        let time = self.time.forward(conditions.time)?;
+        let beside = Beside {
+            shift: Some(&time),
+            onto: None,
+        };
+        let inner = self.norm1.forward(x, Followed::BySilu)?;
+        let inner = self.conv1.forward_beside(&inner, edges, beside)?;
+        let inner = self.norm2.forward(&inner, Followed::BySilu)?;
+        let shortcut = match &self.shortcut {
+            Some(shortcut) => shortcut.forward(x, edges)?,
+            None => x.clone(),
+        };
+        let beside = Beside {
+            shift: None,
+            onto: Some(&shortcut),
+        };
+        self.conv2.forward_beside(&inner, edges, beside)
     }
 }

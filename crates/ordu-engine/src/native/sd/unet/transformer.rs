@@ -9,7 +9,9 @@ use candle_core::{D, Result, Tensor};
 use super::super::config::UNetConfig;
 use super::Conditions;
 use crate::EngineError;
-use crate::native::ops::{Activation, Followed, GroupNorm, LayerNorm, Linear, attention};
+use crate::native::ops::{
+    Followed, GroupNorm, LayerNorm, Linear, add, attention, gated_gelu, to_picture, to_tokens,
+};
 use crate::native::weights::Scope;
 
 #[derive(Clone, Debug)]
@@ -55,15 +57,14 @@ impl Transformer {
     }
 
     pub(super) fn forward(&self, x: &Tensor, conditions: &Conditions<'_>) -> Result<Tensor> {
-        let (batch, channels, height, width) = x.dims4()?;
+        let (_, _, height, width) = x.dims4()?;
         let normed = self.norm.forward(x, Followed::ByNothing)?;
-        let tokens = normed.flatten_from(2)?.transpose(1, 2)?.contiguous()?;
-        let mut tokens = self.enter.forward(&tokens)?;
+        let mut tokens = self.enter.forward(&to_tokens(&normed)?)?;
         for layer in &self.layers {
             tokens = layer.forward(&tokens, conditions.text)?;
         }
-        let y = self.leave.forward(&tokens)?.transpose(1, 2)?;
-        x + y.reshape((batch, channels, height, width))?
+        let y = self.leave.forward(&tokens)?;
+        add(x, &to_picture(&y, height, width)?)
     }
 }
 
@@ -84,15 +85,9 @@ impl Layer {
         let feed = scope.sub("ff").sub("net");
         Ok(Self {
             norm1: LayerNorm::new(&scope.sub("norm1"), channels)?,
-            to_self: Attention::new(
-                &scope.sub("attn1"),
-                Sizes {
-                    text: channels,
-                    ..sizes
-                },
-            )?,
+            to_self: Attention::new(&scope.sub("attn1"), sizes, To::Itself)?,
             norm2: LayerNorm::new(&scope.sub("norm2"), channels)?,
-            to_text: Attention::new(&scope.sub("attn2"), sizes)?,
+            to_text: Attention::new(&scope.sub("attn2"), sizes, To::Text)?,
             norm3: LayerNorm::new(&scope.sub("norm3"), channels)?,
             widen: Linear::new(&feed.sub(0).sub("proj"), channels, 8 * channels)?,
             narrow: Linear::new(&feed.sub(2), 4 * channels, channels)?,
@@ -101,44 +96,88 @@ impl Layer {
 
     fn forward(&self, x: &Tensor, text: &Tensor) -> Result<Tensor> {
         let normed = self.norm1.forward(x)?;
-        let x = (x + self.to_self.forward(&normed, &normed)?)?;
-        let x = (&x + self.to_text.forward(&self.norm2.forward(&x)?, text)?)?;
-        // GEGLU (Shazeer 2020): one half gates the other.
-        let inner = self.widen.forward(&self.norm3.forward(&x)?)?;
-        let half = inner.dim(D::Minus1)? / 2;
-        let gate = inner.narrow(D::Minus1, half, half)?.contiguous()?;
-        let inner = (inner.narrow(D::Minus1, 0, half)? * Activation::Gelu.apply(&gate)?)?;
-        &x + self.narrow.forward(&inner)?
+        let x = self.to_self.forward((&normed, &normed), x)?;
+        let x = self.to_text.forward((&self.norm2.forward(&x)?, text), &x)?;
+        let inner = gated_gelu(&self.widen.forward(&self.norm3.forward(&x)?)?)?;
+        self.narrow.forward_onto(&inner, Some(&x))
     }
 }
 
 #[derive(Clone, Debug)]
 struct Attention {
-    q: Linear,
-    k: Linear,
-    v: Linear,
+    reads: Reads,
     out: Linear,
     heads: usize,
 }
 
+/// How queries, keys and values are made.
+#[derive(Clone, Debug)]
+enum Reads {
+    /// One by one.
+    Apart { q: Linear, k: Linear, v: Linear },
+    /// All of the same tokens, in one product: on a card few large products beat many small ones.
+    /// On the processor cutting the result apart would cost what that saves.
+    Itself { qkv: Linear },
+    /// Keys and values of the text, in one product.
+    Text { q: Linear, kv: Linear },
+}
+
 impl Attention {
-    fn new(scope: &Scope<'_>, sizes: Sizes) -> std::result::Result<Self, EngineError> {
+    fn new(scope: &Scope<'_>, sizes: Sizes, to: To) -> std::result::Result<Self, EngineError> {
         let Sizes {
             channels,
             heads,
             text,
         } = sizes;
+        let width = match to {
+            To::Itself => channels,
+            To::Text => text,
+        };
+        let q = Linear::without_bias(&scope.sub("to_q"), channels, channels)?;
+        let k = Linear::without_bias(&scope.sub("to_k"), width, channels)?;
+        let v = Linear::without_bias(&scope.sub("to_v"), width, channels)?;
+        let reads = match to {
+            _ if scope.compute().device().is_cpu() => Reads::Apart { q, k, v },
+            To::Itself => Reads::Itself {
+                qkv: Linear::joined(&[&q, &k, &v])?,
+            },
+            To::Text => Reads::Text {
+                kv: Linear::joined(&[&k, &v])?,
+                q,
+            },
+        };
         Ok(Self {
-            q: Linear::without_bias(&scope.sub("to_q"), channels, channels)?,
-            k: Linear::without_bias(&scope.sub("to_k"), text, channels)?,
-            v: Linear::without_bias(&scope.sub("to_v"), text, channels)?,
+            reads,
             out: Linear::new(&scope.sub("to_out").sub(0), channels, channels)?,
             heads,
         })
     }
 
-    fn forward(&self, x: &Tensor, to: &Tensor) -> Result<Tensor> {
-        let (q, k, v) = (self.q.forward(x)?, self.k.forward(to)?, self.v.forward(to)?);
-        self.out.forward(&attention(&q, &k, &v, self.heads, None)?)
+    /// From one sequence to another; the result is added to `onto`.
+    fn forward(&self, (x, to): (&Tensor, &Tensor), onto: &Tensor) -> Result<Tensor> {
+        let part = |y: &Tensor, index: usize, of: usize| {
+            let width = y.dim(D::Minus1)? / of;
+            y.narrow(D::Minus1, index * width, width)
+        };
+        let (q, k, v) = match &self.reads {
+            Reads::Apart { q, k, v } => (q.forward(x)?, k.forward(to)?, v.forward(to)?),
+            Reads::Itself { qkv } => {
+                let y = qkv.forward(x)?;
+                (part(&y, 0, 3)?, part(&y, 1, 3)?, part(&y, 2, 3)?)
+            }
+            Reads::Text { q, kv } => {
+                let y = kv.forward(to)?;
+                (q.forward(x)?, part(&y, 0, 2)?, part(&y, 1, 2)?)
+            }
+        };
+        let y = attention(&q, &k, &v, self.heads, None)?;
+        self.out.forward_onto(&y, Some(onto))
     }
+}
+
+/// What a sequence attends to.
+#[derive(Clone, Copy)]
+enum To {
+    Itself,
+    Text,
 }
