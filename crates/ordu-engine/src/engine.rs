@@ -41,6 +41,11 @@ pub trait ProgressSink {
     /// A step has been finished.
     fn step(&self, step: Step);
 
+    /// The next piece of a text. All pieces together are the text as it was written, before
+    /// [`crate::Format`] is applied to it. Told before the step that they belong to; engines that
+    /// learn a text only at its end tell none.
+    fn piece(&self, _text: &str) {}
+
     /// Asked between steps; `true` ends the task with [`EngineError::Cancelled`].
     fn cancelled(&self) -> bool {
         false

@@ -4,8 +4,8 @@
 //! [`Step`]s in between. [`NativeEngine`] is the implementation that needs nothing but this crate;
 //! those of [`remote`] let another program do the work. [`plan`] decides what both have to decide.
 //!
-//! Texts have a trait of their own, [`TextEngine`]. `remote` holds the engines that are other
-//! programs; nothing outside of it knows a network.
+//! Texts have a trait of their own, [`TextEngine`], and [`NativeText`] needs nothing else. `remote`
+//! holds the engines that are other programs; nothing outside of it knows a network.
 //!
 //! This crate knows tensors, model files, images and texts. It knows no horde, no queue, no user and no
 //! currency, and it never decides what a request may ask for: it takes numbers as they are given
@@ -59,7 +59,9 @@ pub use engine::{
 pub use error::EngineError;
 pub use host::{HostTiming, HostedEngine, serve};
 pub use models::{Baseline, Fit, ModelInfo, Origin, Prediction};
-pub use native::{Compute, DeviceChoice, NativeEngine, NativeOptions, Precision};
+pub use native::{
+    Compute, DeviceChoice, NativeEngine, NativeOptions, NativeText, NativeTextOptions, Precision,
+};
 pub use plan::control::ControlType;
 pub use plan::post::PostProcessor;
 pub use plan::qr::QrSpec;

@@ -1,6 +1,6 @@
 //! Texts: the trait of engines that write, and what goes through it.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::ProgressSink;
 
@@ -43,8 +43,15 @@ pub struct TextCapabilities {
     pub mode: &'static str,
 }
 
+impl TextCapabilities {
+    /// What our own engine is called.
+    pub(crate) const NATIVE_ENGINE: &str = "ordu";
+    /// How it is spoken to.
+    pub(crate) const NATIVE_MODE: &str = "native";
+}
+
 /// One text to write.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct TextTask {
     /// What to go on from.
     pub prompt: String,
@@ -53,6 +60,7 @@ pub struct TextTask {
     /// The longest prompt and text together, in tokens. What is too long loses its beginning.
     pub max_context_length: u32,
     /// How to choose tokens.
+    #[serde(with = "crate::host::as_json")]
     pub sampling: Sampling,
     /// Texts after which to stop. The one that was met stays in the result.
     pub stop_sequence: Vec<String>,
@@ -61,6 +69,7 @@ pub struct TextTask {
     /// One of [`TextCapabilities::soft_prompts`].
     pub soft_prompt: Option<String>,
     /// What to do with the text when it is there.
+    #[serde(with = "crate::host::as_json")]
     pub format: Format,
 }
 
@@ -68,7 +77,8 @@ pub struct TextTask {
 ///
 /// # Source
 /// The names of KoboldAI's API, which others followed.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 #[expect(missing_docs, reason = "the names of the API that it is made for")]
 pub struct Sampling {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -104,7 +114,8 @@ pub struct Sampling {
 }
 
 /// What to do with a text when it is there. `None` is the engine's own default, which is not to.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Format {
     /// Put a space before it if the prompt does not end in white space.
     #[serde(rename = "frmtadsnsp", skip_serializing_if = "Option::is_none")]
@@ -194,7 +205,7 @@ fn last_sentence(text: &str) -> Option<usize> {
 }
 
 /// A text that was written.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Text {
     /// The text, without the prompt.
     pub text: String,
@@ -203,7 +214,7 @@ pub struct Text {
 }
 
 /// Why a text ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Finish {
     /// The model or a stop sequence ended it.
     Stop,
@@ -242,6 +253,13 @@ pub enum TextError {
     #[error("the engine wrote nothing")]
     Empty,
 
+    /// Report it: it could not be written, in a way that no input should cause.
+    #[error("{reason}")]
+    Failed {
+        /// What was tried and what came of it.
+        reason: String,
+    },
+
     /// Nothing: the caller asked for it.
     #[error("cancelled")]
     Cancelled,
@@ -267,6 +285,29 @@ impl TextError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_task_goes_to_another_process_and_comes_back() {
+        let task = TextTask {
+            prompt: "p".to_owned(),
+            max_length: 1,
+            max_context_length: 2,
+            sampling: Sampling {
+                top_p: Some(0.1),
+                sampler_order: Some(vec![6, 0]),
+                ..Sampling::default()
+            },
+            stop_sequence: vec!["s".to_owned()],
+            seed: Some(u64::MAX),
+            soft_prompt: None,
+            format: Format {
+                single_line: Some(true),
+                ..Format::default()
+            },
+        };
+        let bytes = postcard::to_extend(&task, Vec::new()).unwrap();
+        assert_eq!(postcard::from_bytes::<TextTask>(&bytes).unwrap(), task);
+    }
 
     fn with(change: impl FnOnce(&mut Format)) -> Format {
         let mut format = Format::default();

@@ -76,6 +76,10 @@ pub(crate) struct EngineHost {
     #[arg(long, value_name = "DIR")]
     pub(crate) models_dir: Option<PathBuf>,
 
+    /// As for `work`.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) text_model: Option<PathBuf>,
+
     #[command(flatten)]
     pub(crate) computing: Computing,
 }
@@ -341,6 +345,10 @@ pub(crate) struct Up {
     /// Run no worker.
     #[arg(long, env = "ORDU_NO_WORKER", value_parser = clap::builder::FalseyValueParser::new())]
     pub(crate) no_worker: bool,
+
+    /// The GGUF file of a text model for the worker, in place of the built-in one.
+    #[arg(long, env = "ORDU_TEXT_MODEL", value_name = "FILE")]
+    pub(crate) text_model: Option<PathBuf>,
 
     #[command(flatten)]
     pub(crate) computing: Computing,

@@ -1,10 +1,12 @@
-//! What the bundled model must be able to do, measured by image processing alone.
+//! What the bundled models must be able to do: that of pictures, measured by image processing alone, and
+//! in [`stories`] that of texts.
 //!
 //! Pictures are drawn and judged as in `training/` (its README describes both; the numbers here
 //! repeat those there). The prompts ask for combinations that were held out of training.
 
 mod drawing;
 mod judge;
+pub mod stories;
 
 use std::fmt;
 

@@ -9,9 +9,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::wire::{Call, Description, Reply, frame, receive};
+use super::wire::{Call, Description, Reply, chain, frame, receive};
 use crate::{
     Capabilities, Engine, EngineError, Holdings, ImageTask, Limits, Picture, ProgressSink, Step,
+    Text, TextCapabilities, TextEngine, TextError, TextTask,
 };
 
 /// How often somebody who waits looks whether it is still worth it.
@@ -223,25 +224,57 @@ impl HostedEngine {
         state.known.clone()
     }
 
+    /// Has the process do something, and follows it to its end.
+    fn attempt(
+        &self,
+        progress: &dyn ProgressSink,
+        watch: Watch,
+        call: impl FnOnce(u64) -> Call,
+    ) -> Result<Reply, EngineError> {
+        let launch = self.await_launch(progress)?;
+        let number = {
+            let mut state = lock(&self.state);
+            state.attempts += 1;
+            state.attempts
+        };
+        let (sender, answers) = channel();
+        if !launch.expect(number, sender) {
+            return Err(launch.crash());
+        }
+        let attempt = Attempt {
+            number,
+            answers,
+            watch,
+        };
+        let end = match launch.say(&call(number)) {
+            Ok(()) => self.follow(&launch, attempt, progress),
+            Err(error) => Err(EngineError::bad_task(error.to_string())),
+        };
+        lock(&launch.waiting).attempts.remove(&number);
+        if end.is_ok() {
+            lock(&self.state).crashes = 0;
+        }
+        end
+    }
+
     /// Follows one attempt to its end.
     fn follow(
         &self,
         launch: &Launch,
-        answers: &Receiver<Reply>,
-        attempt: u64,
+        mut attempt: Attempt,
         progress: &dyn ProgressSink,
-    ) -> Result<Vec<Picture>, EngineError> {
-        let mut watch = Watch::new(self.timing);
+    ) -> Result<Reply, EngineError> {
         let mut cancelled: Option<Instant> = None;
         loop {
-            match answers.recv_timeout(LOOK) {
+            match attempt.answers.recv_timeout(LOOK) {
                 Ok(Reply::Step { step, .. }) => {
-                    watch.step(&step);
+                    attempt.watch.step(&step);
                     progress.step(step);
                 }
-                Ok(Reply::Made { pictures, .. }) => return Ok(pictures),
+                Ok(Reply::Piece { text, .. }) => progress.piece(&text),
+                Ok(end @ (Reply::Made { .. } | Reply::Written { .. })) => return Ok(end),
                 Ok(Reply::Failed { fault, .. }) => return Err(fault.into()),
-                Ok(Reply::Described(_)) | Err(RecvTimeoutError::Timeout) => {}
+                Ok(Reply::Described(_) | Reply::Busy) | Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return Err(launch.crash()),
             }
             if let Some(since) = cancelled {
@@ -251,8 +284,10 @@ impl HostedEngine {
             } else if progress.cancelled() {
                 cancelled = Some(Instant::now());
                 // If it cannot be told, it is dead, which is heard above.
-                let _ = launch.say(&Call::Cancel { attempt });
-            } else if watch.is_hung(lock(&launch.waiting).heard) {
+                let _ = launch.say(&Call::Cancel {
+                    attempt: attempt.number,
+                });
+            } else if attempt.watch.is_hung(lock(&launch.waiting).heard) {
                 launch.kill("it hung");
             }
         }
@@ -270,36 +305,50 @@ impl Engine for HostedEngine {
         task: ImageTask,
         progress: &dyn ProgressSink,
     ) -> Result<Vec<Picture>, EngineError> {
-        let launch = self.await_launch(progress)?;
-        let attempt = {
-            let mut state = lock(&self.state);
-            state.attempts += 1;
-            state.attempts
-        };
-        let (sender, answers) = channel();
-        if !launch.expect(attempt, sender) {
-            return Err(launch.crash());
-        }
         let previews = progress.wants_preview();
-        let call = Call::Run {
+        let end = self.attempt(progress, Watch::new(self.timing), |attempt| Call::Run {
             attempt,
             previews,
             task: Box::new(task),
-        };
-        let made = match launch.say(&call) {
-            Ok(()) => self.follow(&launch, &answers, attempt, progress),
-            Err(error) => Err(EngineError::bad_task(error.to_string())),
-        };
-        lock(&launch.waiting).attempts.remove(&attempt);
-        if made.is_ok() {
-            lock(&self.state).crashes = 0;
+        })?;
+        match end {
+            Reply::Made { pictures, .. } => Ok(pictures),
+            _ => Err(EngineError::crashed("it wrote where it was to draw")),
         }
-        made
     }
 
     fn holdings(&self) -> Holdings {
         self.description()
             .map_or_else(Holdings::default, |known| known.holdings)
+    }
+}
+
+impl TextEngine for HostedEngine {
+    fn capabilities(&self) -> Result<TextCapabilities, TextError> {
+        let known = self.description().and_then(|known| known.text);
+        known
+            .map(Into::into)
+            .ok_or_else(|| TextError::unavailable("its process does not run, or does not write"))
+    }
+
+    fn write(&self, task: &TextTask, progress: &dyn ProgressSink) -> Result<Text, TextError> {
+        let end = self.attempt(progress, Watch::of_words(self.timing), |attempt| {
+            Call::Write {
+                attempt,
+                task: Box::new(task.clone()),
+            }
+        });
+        match end {
+            Ok(Reply::Written { text, .. }) => Ok(text),
+            Ok(_) => Err(TextError::Failed {
+                reason: "it drew where it was to write".to_owned(),
+            }),
+            Err(EngineError::Cancelled) => Err(TextError::Cancelled),
+            Err(EngineError::BadTask { reason }) => Err(TextError::Refused { reason }),
+            Err(error) => Err(TextError::Failed {
+                reason: chain(&error),
+            }),
+        }
     }
 }
 
@@ -370,12 +419,16 @@ impl Launch {
             }
             Reply::Step { attempt, .. }
             | Reply::Made { attempt, .. }
+            | Reply::Piece { attempt, .. }
+            | Reply::Written { attempt, .. }
             | Reply::Failed { attempt, .. } => {
                 // An attempt that nobody waits for was given up.
                 if let Some(asker) = waiting.attempts.get(&attempt) {
                     let _ = asker.send(reply);
                 }
             }
+            // That it was heard is all.
+            Reply::Busy => {}
         }
     }
 
@@ -408,6 +461,13 @@ fn speak(mut input: ChildStdin, calls: &Receiver<Vec<u8>>) {
     }
 }
 
+/// One thing that a process does.
+struct Attempt {
+    number: u64,
+    answers: Receiver<Reply>,
+    watch: Watch,
+}
+
 /// Tells slow from hung.
 struct Watch {
     timing: HostTiming,
@@ -416,6 +476,8 @@ struct Watch {
     last_step: Option<Instant>,
     began: Instant,
     is_sampling: bool,
+    /// Whether steps are of a length; words come as they like.
+    has_steps: bool,
 }
 
 impl Watch {
@@ -426,10 +488,22 @@ impl Watch {
             last_step: None,
             began: Instant::now(),
             is_sampling: false,
+            has_steps: true,
+        }
+    }
+
+    /// For texts: a long prompt takes longer than any word behind it.
+    fn of_words(timing: HostTiming) -> Self {
+        Self {
+            has_steps: false,
+            ..Self::new(timing)
         }
     }
 
     fn step(&mut self, step: &Step) {
+        if !self.has_steps {
+            return;
+        }
         let now = Instant::now();
         if let Some(last) = self.last_step {
             self.steps.push(now - last);

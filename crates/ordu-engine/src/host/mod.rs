@@ -1,6 +1,7 @@
 //! An engine in a process of its own: when it dies, one task dies with it and nothing else.
 //!
-//! [`HostedEngine`] starts the process and is an [`Engine`](crate::Engine) like any other; [`serve()`] is what the
+//! [`HostedEngine`] starts the process and is an [`Engine`](crate::Engine) and a
+//! [`TextEngine`](crate::TextEngine) like any other; [`serve()`] is what the
 //! process runs. They speak over the process's standard input and output (`wire`): when either side is
 //! gone, the other one reads the end of the stream, so no process is ever left behind.
 //!
@@ -13,4 +14,4 @@ mod wire;
 
 pub use child::{HostTiming, HostedEngine};
 pub use serve::serve;
-pub(crate) use wire::pixels;
+pub(crate) use wire::{as_json, chain, pixels};

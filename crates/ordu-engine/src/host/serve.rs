@@ -1,27 +1,31 @@
 //! The inside of an engine's process.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use super::wire::{Call, Description, Fault, Reply, receive, send};
-use crate::{Engine, ProgressSink, Step};
+use crate::{Engine, ProgressSink, Step, TextEngine, TextTask};
 
 /// Does what comes in at `input` and answers at `output`, until the input ends. Tasks run side by
-/// side, each on a thread of its own.
+/// side, each on a thread of its own. `writer` does those that are texts, if there is one.
 ///
 /// # Errors
 /// If the caller is gone, or says what nobody understands.
 pub fn serve(
     engine: &dyn Engine,
+    writer: Option<&dyn TextEngine>,
     mut input: impl Read,
     output: impl Write + Send,
 ) -> io::Result<()> {
     let desk = Desk {
         engine,
+        writer,
         output: Mutex::new(output),
         running: Mutex::default(),
     };
@@ -33,6 +37,7 @@ pub fn serve(
                 Ok(None) => break desk.stop(Ok(())),
                 Err(error) => break desk.stop(Err(error)),
             };
+            let desk = &desk;
             match call {
                 Call::Describe => desk.describe()?,
                 Call::Cancel { attempt } => desk.cancel(attempt),
@@ -41,31 +46,17 @@ pub fn serve(
                     previews,
                     task,
                 } => {
-                    lock(&desk.running).insert(attempt, AtomicBool::new(false));
-                    let desk = &desk;
+                    desk.begin(attempt);
                     scope.spawn(move || {
-                        let sink = Sink {
-                            desk,
-                            attempt,
-                            previews,
-                        };
-                        let made = catch_unwind(AssertUnwindSafe(|| desk.engine.run(*task, &sink)));
-                        lock(&desk.running).remove(&attempt);
-                        // A caller that is gone needs no answer, and its going ends the loop above.
-                        let _ = desk.answer(&match made {
-                            Ok(Ok(pictures)) => Reply::Made { attempt, pictures },
-                            Ok(Err(error)) => Reply::Failed {
-                                attempt,
-                                fault: Fault::from(error),
-                            },
-                            Err(_) => Reply::Failed {
-                                attempt,
-                                fault: Fault::Failed {
-                                    reason: "the engine panicked".to_owned(),
-                                },
-                            },
+                        desk.work(attempt, || {
+                            let pictures = desk.engine.run(*task, &desk.sink(attempt, previews))?;
+                            Ok(Reply::Made { attempt, pictures })
                         });
                     });
+                }
+                Call::Write { attempt, task } => {
+                    desk.begin(attempt);
+                    scope.spawn(move || desk.work(attempt, || desk.write(attempt, &task)));
                 }
             }
         }
@@ -75,6 +66,7 @@ pub fn serve(
 /// What the threads of a process share.
 struct Desk<'a, W> {
     engine: &'a dyn Engine,
+    writer: Option<&'a dyn TextEngine>,
     output: Mutex<W>,
     /// The attempts that run, and whether they have been cancelled.
     running: Mutex<BTreeMap<u64, AtomicBool>>,
@@ -89,7 +81,47 @@ impl<W: Write> Desk<'_, W> {
         self.answer(&Reply::Described(Box::new(Description {
             capabilities: self.engine.capabilities(),
             holdings: self.engine.holdings(),
+            text: self
+                .writer
+                .and_then(|writer| writer.capabilities().ok())
+                .map(Into::into),
         })))
+    }
+
+    /// An attempt can be cancelled from now on.
+    fn begin(&self, attempt: u64) {
+        lock(&self.running).insert(attempt, AtomicBool::new(false));
+    }
+
+    /// Does an attempt and says what came of it.
+    fn work(&self, attempt: u64, work: impl FnOnce() -> Result<Reply, Fault>) {
+        let made = catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| {
+            Err(Fault::Failed {
+                reason: "the engine panicked".to_owned(),
+            })
+        });
+        lock(&self.running).remove(&attempt);
+        // A caller that is gone needs no answer, and its going ends the loop in `serve`.
+        let _ = self.answer(&made.unwrap_or_else(|fault| Reply::Failed { attempt, fault }));
+    }
+
+    fn write(&self, attempt: u64, task: &TextTask) -> Result<Reply, Fault> {
+        let Some(writer) = self.writer else {
+            return Err(Fault::BadTask {
+                reason: "there is nothing here that writes".to_owned(),
+            });
+        };
+        let text = writer.write(task, &self.sink(attempt, false))?;
+        Ok(Reply::Written { attempt, text })
+    }
+
+    fn sink(&self, attempt: u64, previews: bool) -> Sink<'_, W> {
+        Sink {
+            desk: self,
+            attempt,
+            previews,
+            said: Cell::new(Instant::now()),
+        }
     }
 
     fn cancel(&self, attempt: u64) {
@@ -111,18 +143,40 @@ struct Sink<'a, W> {
     desk: &'a Desk<'a, W>,
     attempt: u64,
     previews: bool,
+    /// When something was last said.
+    said: Cell<Instant>,
+}
+
+/// How long somebody who works may say nothing.
+const SILENT: Duration = Duration::from_secs(5);
+
+impl<W: Write> Sink<'_, W> {
+    fn say(&self, reply: &Reply) {
+        // As above.
+        let _ = self.desk.answer(reply);
+        self.said.set(Instant::now());
+    }
 }
 
 impl<W: Write> ProgressSink for Sink<'_, W> {
     fn step(&self, step: Step) {
-        // As above.
-        let _ = self.desk.answer(&Reply::Step {
+        self.say(&Reply::Step {
             attempt: self.attempt,
             step,
         });
     }
 
+    fn piece(&self, text: &str) {
+        self.say(&Reply::Piece {
+            attempt: self.attempt,
+            text: text.to_owned(),
+        });
+    }
+
     fn cancelled(&self) -> bool {
+        if self.said.get().elapsed() > SILENT {
+            self.say(&Reply::Busy);
+        }
         lock(&self.desk.running)
             .get(&self.attempt)
             .is_some_and(|cancelled| cancelled.load(Ordering::Relaxed))

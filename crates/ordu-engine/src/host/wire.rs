@@ -5,7 +5,10 @@ use std::io::{self, Read, Write};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::{Capabilities, EngineError, Holdings, ImageTask, Picture, Step};
+use crate::{
+    Capabilities, EngineError, Holdings, ImageTask, Picture, Step, Text, TextCapabilities,
+    TextError, TextTask,
+};
 
 /// What each frame starts with, so that other programs are told from engines at once.
 const MAGIC: [u8; 4] = *b"ordu";
@@ -24,6 +27,8 @@ pub(super) enum Call {
         previews: bool,
         task: Box<ImageTask>,
     },
+    /// Write this, the same way.
+    Write { attempt: u64, task: Box<TextTask> },
     /// Nobody wants that any more.
     Cancel { attempt: u64 },
 }
@@ -40,10 +45,20 @@ pub(super) enum Reply {
         attempt: u64,
         pictures: Vec<Picture>,
     },
+    Piece {
+        attempt: u64,
+        text: String,
+    },
+    Written {
+        attempt: u64,
+        text: Text,
+    },
     Failed {
         attempt: u64,
         fault: Fault,
     },
+    /// There is nothing to say yet, but somebody works.
+    Busy,
 }
 
 /// What an engine can do and holds at a moment.
@@ -51,6 +66,40 @@ pub(super) enum Reply {
 pub(super) struct Description {
     pub(super) capabilities: Capabilities,
     pub(super) holdings: Holdings,
+    pub(super) text: Option<Writer>,
+}
+
+/// [`TextCapabilities`] without what is the same for all that run here.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Writer {
+    model: String,
+    max_length: Option<u32>,
+    max_context_length: Option<u32>,
+    soft_prompts: Vec<String>,
+}
+
+impl From<TextCapabilities> for Writer {
+    fn from(known: TextCapabilities) -> Self {
+        Self {
+            model: known.model,
+            max_length: known.max_length,
+            max_context_length: known.max_context_length,
+            soft_prompts: known.soft_prompts,
+        }
+    }
+}
+
+impl From<Writer> for TextCapabilities {
+    fn from(known: Writer) -> Self {
+        Self {
+            model: known.model,
+            max_length: known.max_length,
+            max_context_length: known.max_context_length,
+            soft_prompts: known.soft_prompts,
+            engine: Self::NATIVE_ENGINE,
+            mode: Self::NATIVE_MODE,
+        }
+    }
 }
 
 /// [`EngineError`] without the errors of other crates, which are told as text.
@@ -92,8 +141,20 @@ impl From<Fault> for EngineError {
     }
 }
 
+impl From<TextError> for Fault {
+    fn from(error: TextError) -> Self {
+        match error {
+            TextError::Refused { reason } => Self::BadTask { reason },
+            TextError::Cancelled => Self::Cancelled,
+            other => Self::Failed {
+                reason: chain(&other),
+            },
+        }
+    }
+}
+
 /// An error and what it comes from, in one line.
-fn chain(error: &dyn std::error::Error) -> String {
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
@@ -160,6 +221,28 @@ pub(super) fn receive<M: DeserializeOwned>(input: &mut impl Read) -> io::Result<
     postcard::from_bytes(&body)
         .map(Some)
         .map_err(io::Error::other)
+}
+
+/// How structs travel that leave out what they do not have, which postcard cannot read again.
+pub(crate) mod as_json {
+    use serde::de::{DeserializeOwned, Error as _};
+    use serde::ser::Error as _;
+    use serde::{Deserialize as _, Deserializer, Serialize, Serializer};
+
+    pub(crate) fn serialize<T: Serialize, S: Serializer>(
+        value: &T,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        let json = serde_json::to_string(value).map_err(S::Error::custom)?;
+        serializer.serialize_str(&json)
+    }
+
+    pub(crate) fn deserialize<'de, T: DeserializeOwned, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<T, D::Error> {
+        let json = String::deserialize(deserializer)?;
+        serde_json::from_str(&json).map_err(D::Error::custom)
+    }
 }
 
 /// How pictures travel: kind, size and bare pixels.

@@ -1,9 +1,9 @@
-//! The engine that needs nothing but this program: Stable Diffusion on the processor, or on a card
-//! that this program was built for.
+//! The engines that need nothing but this program: Stable Diffusion and texts on the processor, and
+//! pictures on a card that this program was built for.
 //!
 //! Top to bottom: the engine keeps a registry and loaded models; the pipeline turns a task into
 //! pictures with a model of [`sd`], the steps of [`sampling`] and the numbers of [`noise`];
-//! networks are built of [`ops`] and filled from [`weights`].
+//! networks are built of [`ops`] and filled from [`weights`]. [`text`] is the engine for texts.
 
 mod compute;
 #[cfg(feature = "cuda")]
@@ -15,6 +15,7 @@ pub mod pixels;
 mod registry;
 pub mod sampling;
 pub mod sd;
+mod text;
 pub mod upscale;
 pub mod weights;
 
@@ -27,6 +28,7 @@ use image::RgbImage;
 pub use self::compute::{Compute, DeviceChoice, Precision};
 use self::registry::Registry;
 use self::sd::StableDiffusion;
+pub use self::text::{NativeText, NativeTextOptions};
 use self::upscale::Upscalers;
 use crate::plan::post::{PostProcessor, ordered};
 use crate::{

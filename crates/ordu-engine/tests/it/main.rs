@@ -13,5 +13,6 @@ mod comfyui;
 mod data;
 mod parity;
 mod single_file;
+mod stories;
 mod tiny;
 mod upscale;

@@ -24,7 +24,7 @@ pub(crate) struct Work {
     #[arg(long, env = "ORDU_DREAMER", value_parser = clap::builder::FalseyValueParser::new())]
     pub(crate) dreamer: bool,
 
-    /// Write texts, with the engine that `--engine` names.
+    /// Write texts, with the engine that `--engine` names, or the built-in one.
     #[arg(long, env = "ORDU_SCRIBE", value_parser = clap::builder::FalseyValueParser::new())]
     pub(crate) scribe: bool,
 
@@ -32,7 +32,7 @@ pub(crate) struct Work {
     #[arg(long, env = "ORDU_ALCHEMIST", value_parser = clap::builder::FalseyValueParser::new())]
     pub(crate) alchemist: bool,
 
-    /// What does the work: `native`, `openai=URL`, `openai-chat=URL`, `kobold=URL`. One for pictures
+    /// What does the work: `native` (pictures, and texts if no other engine writes), `openai=URL`, `openai-chat=URL`, `kobold=URL`. One for pictures
     /// and one for texts at most. Repeatable.
     #[arg(
         long,
@@ -51,6 +51,11 @@ pub(crate) struct Work {
         hide_env_values = true
     )]
     pub(crate) engine_key: Option<String>,
+
+    /// The GGUF file of a text model for the built-in engine. Without it `--scribe` offers the model that
+    /// is part of this program.
+    #[arg(long, env = "ORDU_TEXT_MODEL", value_name = "FILE")]
+    pub(crate) text_model: Option<PathBuf>,
 
     /// The longest text, in tokens; lowered to what the engine can do.
     #[arg(long, env = "ORDU_MAX_LENGTH", default_value_t = 512, value_name = "TOKENS", value_parser = clap::value_parser!(u32).range(16..=16_384))]
@@ -114,7 +119,7 @@ pub(crate) struct Work {
 /// Something that does the work.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum EngineChoice {
-    /// Ours, for pictures.
+    /// Ours, for pictures, and for texts where nothing else writes.
     Native,
     /// A ComfyUI at this address, for pictures.
     ComfyUi(String),
@@ -127,13 +132,20 @@ pub(crate) enum EngineChoice {
 }
 
 impl EngineChoice {
-    /// Whether it makes texts.
-    pub(crate) fn writes(&self) -> bool {
+    /// What it is mostly for.
+    pub(crate) fn makes(&self) -> Makes {
         match self {
-            Self::Native | Self::ComfyUi(_) => false,
-            Self::OpenAi(_) | Self::OpenAiChat(_) | Self::Kobold(_) => true,
+            Self::Native | Self::ComfyUi(_) => Makes::Pictures,
+            Self::OpenAi(_) | Self::OpenAiChat(_) | Self::Kobold(_) => Makes::Texts,
         }
     }
+}
+
+/// What an engine makes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Makes {
+    Pictures,
+    Texts,
 }
 
 impl FromStr for EngineChoice {

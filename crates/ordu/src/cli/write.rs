@@ -78,7 +78,7 @@ pub(crate) struct Write {
     pub(crate) stream: bool,
 
     /// What writes if no horde answers and one is started for the call: `openai=URL`,
-    /// `openai-chat=URL` or `kobold=URL`.
+    /// `openai-chat=URL` or `kobold=URL`; the built-in engine if none is named.
     #[arg(long, value_name = "ENGINE")]
     pub(crate) engine: Option<EngineChoice>,
 

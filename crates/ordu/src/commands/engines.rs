@@ -6,43 +6,54 @@ use anyhow::{Context as _, Result, bail};
 use ordu_engine::remote::RemoteOptions;
 use ordu_engine::remote::kobold::KoboldEngine;
 use ordu_engine::remote::openai::{OpenAiEngine, OpenAiMode};
-use ordu_engine::{ComfyEngine, ComfyOptions, NativeAlchemy, TextEngine};
+use ordu_engine::{ComfyEngine, ComfyOptions, Engine, NativeAlchemy, TextEngine};
 use ordu_worker::{Engines, RemoteClassifier};
 use tokio::runtime::Handle;
 
 use super::host;
-use crate::cli::{EngineChoice, Work};
+use crate::cli::{Computing, EngineChoice, Makes, Work};
 
 /// The engines for the roles that were asked for.
 pub(crate) fn for_work(args: &Work) -> Result<Engines> {
-    let chosen = |writes: bool| -> Result<Option<&EngineChoice>> {
-        let mut found = args
-            .engine
-            .iter()
-            .filter(|choice| choice.writes() == writes);
-        let first = found.next();
-        if let Some(second) = found.next() {
-            bail!("one engine of a kind is enough: leave out {second:?}");
-        }
-        Ok(first)
-    };
-    let (painter, writer) = (chosen(false)?, chosen(true)?);
     let unspecified = !args.dreamer && !args.scribe && !args.alchemist;
-    let mut engines = Engines::default();
-    if args.dreamer || unspecified {
-        engines.image = Some(match painter {
-            Some(EngineChoice::ComfyUi(url)) => {
-                let engine = ComfyEngine::open(url, Handle::current(), ComfyOptions::default());
-                Arc::new(engine.context("`--engine` is unusable")?)
-            }
-            _ => host::start(args.models_dir.as_deref(), args.computing)?,
-        });
+    let (painter, writer) = (named(args, Makes::Pictures)?, named(args, Makes::Texts)?);
+    let is_native = args.engine.contains(&EngineChoice::Native);
+    let paints = args.dreamer || unspecified;
+    // Nobody becomes a scribe by chance, with a model that is for trying things out.
+    let has_texts = writer.is_some() || args.text_model.is_some();
+    let writes = args.scribe || (unspecified && has_texts);
+    let (paints_natively, writes_natively) =
+        (paints && painter.is_none(), writes && writer.is_none());
+    if writes_natively && !is_native {
+        bail!(
+            "`--scribe` needs an engine that writes: add `--engine native` or `--engine openai=URL`"
+        );
     }
-    if args.scribe && writer.is_none() {
-        bail!("`--scribe` needs an engine: give `--engine openai=URL` or `--engine kobold=URL`");
+    if args.text_model.is_some() && !writes_natively {
+        bail!("`--text-model` is for `--scribe` with the engine `native`");
+    }
+    if is_native && painter.is_some() && !writes_natively {
+        bail!("one engine of a kind is enough: leave out `native`");
+    }
+    let mut engines = Engines::default();
+    if paints_natively || writes_natively {
+        // One process for both.
+        let engine = host::start(
+            args.models_dir.as_deref(),
+            args.text_model.as_deref(),
+            args.computing,
+        )?;
+        engines.image = paints_natively.then(|| engine.clone() as Arc<dyn Engine>);
+        engines.text = writes_natively.then_some(engine);
+    }
+    if let Some(EngineChoice::ComfyUi(url)) = painter
+        && paints
+    {
+        let engine = ComfyEngine::open(url, Handle::current(), ComfyOptions::default());
+        engines.image = Some(Arc::new(engine.context("`--engine` is unusable")?));
     }
     if let Some(writer) = writer
-        && (args.scribe || unspecified)
+        && writes
     {
         engines.text = Some(text(writer, args.engine_key.as_deref())?);
     }
@@ -61,6 +72,19 @@ pub(crate) fn for_work(args: &Work) -> Result<Engines> {
     Ok(engines)
 }
 
+/// The engine that is another program and makes texts, or the one that makes pictures.
+fn named(args: &Work, kind: Makes) -> Result<Option<&EngineChoice>> {
+    let mut found = args
+        .engine
+        .iter()
+        .filter(|choice| **choice != EngineChoice::Native && choice.makes() == kind);
+    let first = found.next();
+    if let Some(second) = found.next() {
+        bail!("one engine of a kind is enough: leave out {second:?}");
+    }
+    Ok(first)
+}
+
 /// An engine that writes.
 pub(crate) fn text(choice: &EngineChoice, key: Option<&str>) -> Result<Arc<dyn TextEngine>> {
     let options = |url: &String| RemoteOptions {
@@ -70,8 +94,9 @@ pub(crate) fn text(choice: &EngineChoice, key: Option<&str>) -> Result<Arc<dyn T
     let runtime = Handle::current();
     let openai = |url, mode| OpenAiEngine::new(&options(url), mode, runtime.clone());
     let engine: Arc<dyn TextEngine> = match choice {
-        EngineChoice::Native | EngineChoice::ComfyUi(_) => {
-            bail!("this engine writes no texts: give `openai=URL` or `kobold=URL`")
+        EngineChoice::Native => host::start(None, None, Computing::default())?,
+        EngineChoice::ComfyUi(_) => {
+            bail!("this engine writes no texts: give `native`, `openai=URL` or `kobold=URL`")
         }
         EngineChoice::OpenAi(url) => {
             Arc::new(openai(url, OpenAiMode::Completions).context("`--engine` is unusable")?)

@@ -7,7 +7,9 @@ use std::process::Command;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
-use ordu_engine::{HostTiming, HostedEngine, NativeEngine, NativeOptions};
+use ordu_engine::{
+    HostTiming, HostedEngine, NativeEngine, NativeOptions, NativeText, NativeTextOptions,
+};
 
 use crate::cli::{Computing, EngineHost};
 use crate::exit::Exit;
@@ -24,15 +26,31 @@ pub(crate) fn run(args: EngineHost) -> Result<Exit> {
     for problem in engine.problems() {
         eprintln!("Note: {problem}");
     }
-    ordu_engine::serve(&engine, io::stdin().lock(), io::stdout())
+    let writer = text_model(args.text_model.as_deref())?;
+    ordu_engine::serve(&engine, Some(&writer), io::stdin().lock(), io::stdout())
         .context("the engine lost whoever started it")?;
     Ok(Exit::Done)
 }
 
+/// A text model in a file, or the one that is part of this program.
+fn text_model(file: Option<&Path>) -> Result<NativeText> {
+    let options = NativeTextOptions {
+        model: file.map(Path::to_owned),
+        ..NativeTextOptions::default()
+    };
+    NativeText::open(&options).context("`--text-model` is unusable")
+}
+
 /// The built-in engine in a process of its own, so that no driver, no weights and no shortage of
 /// memory takes the worker or the server down.
-pub(crate) fn start(models: Option<&Path>, computing: Computing) -> Result<Arc<HostedEngine>> {
+pub(crate) fn start(
+    models: Option<&Path>,
+    text_file: Option<&Path>,
+    computing: Computing,
+) -> Result<Arc<HostedEngine>> {
     computing.device.check()?;
+    // What is wrong with a file is best told before anything else runs.
+    text_model(text_file)?;
     let program = std::env::current_exe().context("where is this program?")?;
     let mut command = Command::new(program);
     command
@@ -41,6 +59,9 @@ pub(crate) fn start(models: Option<&Path>, computing: Computing) -> Result<Arc<H
         .args(["--precision", &computing.precision.to_string()]);
     if let Some(folder) = models {
         command.arg("--models-dir").arg(folder);
+    }
+    if let Some(file) = text_file {
+        command.arg("--text-model").arg(file);
     }
     // A key press that asks the worker to finish must not reach the process that it finishes with.
     command.process_group(0);

@@ -30,7 +30,7 @@ pub(crate) async fn run(args: Imagine) -> Result<Exit> {
     }
     let request = request(&args)?;
     let target = Target::named_or_started(&args.client, || {
-        Ok(host::start(None, args.computing)?.into())
+        Ok(host::start(None, None, args.computing)?.into())
     })
     .await?;
     let exit = imagine(&target.horde, &request, &args).await;

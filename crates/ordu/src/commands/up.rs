@@ -25,11 +25,12 @@ pub(crate) async fn run(args: Up) -> Result<Exit> {
     let engines = if args.no_worker {
         None
     } else {
-        Some(
-            host::start(None, args.computing)
-                .context("the worker cannot start")?
-                .into(),
-        )
+        let engine = host::start(None, args.text_model.as_deref(), args.computing);
+        let engine = engine.context("the worker cannot start")?;
+        Some(Engines {
+            text: Some(engine.clone()),
+            ..engine.into()
+        })
     };
     let horde = LocalHorde::start_with(&args.server, engines).await?;
     if horde.is_new {

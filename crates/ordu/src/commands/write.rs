@@ -6,7 +6,7 @@
 use std::io::{self, IsTerminal as _, stdout};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use ordu_api::event::{Event, Piece};
 use ordu_api::text::{TextParams, TextRequest, TextStatus};
 use ordu_api::{JobId, RequestId};
@@ -15,8 +15,8 @@ use ordu_worker::Engines;
 use serde_json::json;
 
 use super::engines;
-use super::target::{DEFAULT_HORDE, Target};
-use crate::cli::Write;
+use super::target::Target;
+use crate::cli::{EngineChoice, Write};
 use crate::exit::Exit;
 
 /// Between two looks. A horde allows sixty in a minute.
@@ -26,15 +26,12 @@ const INTERVAL: Duration = Duration::from_millis(1100);
 const PATIENCE: u32 = 8;
 
 pub(crate) async fn run(args: Write) -> Result<Exit> {
-    let writer = || match &args.engine {
-        Some(choice) => Ok(Engines {
+    let choice = args.engine.as_ref().unwrap_or(&EngineChoice::Native);
+    let writer = || {
+        Ok(Engines {
             text: Some(engines::text(choice, args.engine_key.as_deref())?),
             ..Engines::default()
-        }),
-        None => bail!(
-            "no horde answers at {DEFAULT_HORDE}, and one of your own needs an engine that writes: \
-             give `--horde URL`, or `--engine openai=URL`"
-        ),
+        })
     };
     let target = Target::named_or_started(&args.client, writer).await?;
     let exit = write(&target.horde, &args).await;

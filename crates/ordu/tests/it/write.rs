@@ -198,7 +198,8 @@ fn what_is_missing_is_told() {
         text(&output.stderr)
     };
     let work = ["work", "--api-key", "0123456789abcdefghijkl"];
-    let without = told(&[&work[..], &["--scribe"]].concat());
+    let comfyui = ["--engine", "comfyui=http://127.0.0.1:1"];
+    let without = told(&[&work[..], &["--scribe"], &comfyui].concat());
     assert!(without.contains("--engine openai=URL"), "{without}");
     let comfyui = ["--engine", "comfyui=http://["];
     let unusable = told(&[&work[..], &comfyui].concat());
@@ -206,7 +207,103 @@ fn what_is_missing_is_told() {
     let nowhere = ["--safety", "ftp://127.0.0.1:1"];
     let unsafe_ = told(&[&work[..], &nowhere].concat());
     assert!(unsafe_.contains("`--safety` is unusable"), "{unsafe_}");
-    // Nothing answers at the default address of a test: it names its own data folder.
-    let write = told(&["write", "Once", "--data", "data"]);
-    assert!(write.contains("needs an engine that writes"), "{write}");
+    std::fs::write(folder.path().join("damaged.gguf"), b"GGUF\x03\0\0\0").unwrap();
+    let damaged = ["--scribe", "--text-model", "damaged.gguf"];
+    let damaged = told(&[&work[..], &damaged].concat());
+    assert!(damaged.contains("damaged.gguf"), "{damaged}");
+    assert!(damaged.contains("breaks off"), "{damaged}");
+    let unused = [
+        "--scribe",
+        "--engine",
+        "openai=http://127.0.0.1:1",
+        "--text-model",
+        "x.gguf",
+    ];
+    let unused = told(&[&work[..], &unused].concat());
+    assert!(unused.contains("`--text-model` is for"), "{unused}");
+}
+
+#[test]
+fn one_command_writes_with_what_is_built_in() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = run(folder.path(), &["write", "A red circle", "--data", "data"]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let story = text(&output.stdout);
+    assert!(story.contains("red circle"), "{story}");
+}
+
+#[test]
+fn a_horde_of_one_writes_and_draws() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Running::start(folder.path(), &["up"]);
+    // Text and picture at once, from one process of the engine.
+    let picture = std::thread::scope(|scope| {
+        let drawn = scope.spawn(|| {
+            let wanted = "a large red circle at the center on a blue background";
+            run(
+                folder.path(),
+                &["imagine", wanted, "--data", "data", "--out", "circle.png"],
+            )
+        });
+        let answer = run_json(
+            folder.path(),
+            &[
+                "write",
+                "A large blue cross",
+                "--data",
+                "data",
+                "--json",
+                "-n",
+                "2",
+            ],
+        );
+        let texts = answer["texts"].as_array().unwrap();
+        assert_eq!(texts.len(), 2);
+        for written in texts {
+            let story = written["text"].as_str().unwrap();
+            assert!(story.contains("blue cross"), "{story}");
+            assert_eq!(written["model"], "ordu/ordu-tiny-text");
+        }
+        drawn.join().unwrap()
+    });
+    assert!(picture.status.success(), "{}", text(&picture.stderr));
+    assert_eq!(server.terminate(), Some(0));
+}
+
+#[test]
+fn a_scribe_writes_with_a_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let models = concat!(env!("CARGO_MANIFEST_DIR"), "/../ordu-engine/testdata/texts");
+    let file = folder.path().join("model.gguf");
+    std::fs::copy(format!("{models}/qwen2.gguf"), &file).unwrap();
+    let server = Running::start(folder.path(), &["up", "--no-worker"]);
+    let worker = Worker::start(
+        folder.path(),
+        &[
+            "--scribe",
+            "--text-model",
+            "model.gguf",
+            "--unbranded-model",
+        ],
+    );
+    // The model was made for 128 tokens.
+    let answer = run_json(
+        folder.path(),
+        &[
+            "write",
+            "the red",
+            "--json",
+            "--data",
+            "data",
+            "--model",
+            "tiny-qwen2",
+            "--max-length",
+            "16",
+            "--max-context-length",
+            "100",
+        ],
+    );
+    assert_eq!(answer["texts"].as_array().unwrap().len(), 1);
+    assert_eq!(worker.terminate(), Some(0));
+    assert_eq!(server.terminate(), Some(0));
 }

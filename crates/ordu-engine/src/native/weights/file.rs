@@ -1,16 +1,15 @@
 //! One `.safetensors` file: its header is checked before anything in it is believed.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
 use candle_core::{Device, Tensor};
 use half::{bf16, f16};
-use memmap2::Mmap;
 use safetensors::{Dtype, SafeTensors};
 
+use super::content::Content;
 use crate::EngineError;
 use crate::native::Compute;
 
@@ -37,23 +36,6 @@ pub struct Entry {
     range: Range<usize>,
 }
 
-#[derive(Debug)]
-enum Content {
-    Mapped(Mmap),
-    Bundled(&'static [u8]),
-    Owned(Vec<u8>),
-}
-
-impl Content {
-    fn bytes(&self) -> &[u8] {
-        match self {
-            Self::Mapped(map) => map,
-            Self::Bundled(bytes) => bytes,
-            Self::Owned(bytes) => bytes,
-        }
-    }
-}
-
 impl TensorFile {
     /// Maps a file and checks its header.
     ///
@@ -63,26 +45,7 @@ impl TensorFile {
     /// its header is refused.
     pub fn open(path: &Path) -> Result<Self, EngineError> {
         refuse_pickle(path)?;
-        let io = |source| EngineError::Io {
-            path: path.to_owned(),
-            source,
-        };
-        let file = File::open(path).map_err(io)?;
-        if file.metadata().map_err(io)?.len() == 0 {
-            return Err(EngineError::bad_model(
-                path.display().to_string(),
-                "the file is empty",
-            ));
-        }
-        // SAFETY: the map is only read. Somebody who truncates the file while it is mapped can make
-        // a read fail with SIGBUS; model files are written under another name and moved into place,
-        // so that is an operator's error.
-        #[expect(
-            unsafe_code,
-            reason = "mapping is what keeps a 4 GB checkpoint out of memory"
-        )]
-        let map = unsafe { Mmap::map(&file) }.map_err(io)?;
-        Self::parse(&path.display().to_string(), Content::Mapped(map))
+        Self::parse(&path.display().to_string(), Content::map(path)?)
     }
 
     /// Checks the header of a file that is part of this program.

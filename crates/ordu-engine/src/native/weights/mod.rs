@@ -5,6 +5,7 @@
 //! once, before any network is built. A [`Scope`] notes every tensor that is asked for, so that one
 //! error can name all that is missing, wrongly shaped or left over.
 
+mod content;
 mod file;
 pub mod ldm;
 
@@ -14,6 +15,7 @@ use std::rc::Rc;
 
 use candle_core::Tensor;
 
+pub(in crate::native) use content::Content;
 pub(crate) use file::read_small;
 pub use file::{Entry, TensorFile};
 
