@@ -7,7 +7,7 @@
     reason = "this is a program for a terminal"
 )]
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::error::Error;
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -22,6 +22,8 @@ use ordu_engine::{
 struct Terminal {
     started: Instant,
     tokens: RefCell<Vec<Duration>>,
+    /// Bytes of the text.
+    printed: Cell<usize>,
 }
 
 impl ProgressSink for Terminal {
@@ -29,8 +31,13 @@ impl ProgressSink for Terminal {
         self.tokens.borrow_mut().push(self.started.elapsed());
     }
 
-    fn piece(&self, text: &str) {
-        print!("{text}");
+    fn wants_text(&self) -> bool {
+        true
+    }
+
+    fn text(&self, so_far: &str) {
+        let piece = so_far.get(self.printed.replace(so_far.len())..);
+        print!("{}", piece.unwrap_or_default());
         // A terminal that is gone needs no text.
         let _ = std::io::stdout().flush();
     }
@@ -72,6 +79,7 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
         let terminal = Terminal {
             started: Instant::now(),
             tokens: RefCell::default(),
+            printed: Cell::default(),
         };
         let written = engine.write(&task, &terminal)?;
         let tokens = terminal.tokens.into_inner();

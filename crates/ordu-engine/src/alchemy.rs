@@ -21,6 +21,11 @@ pub trait AlchemyEngine: Send + Sync {
     /// The forms it answers at this moment, by their names in the protocol.
     fn forms(&self) -> Vec<String>;
 
+    /// Whether its work takes the device that pictures are drawn on.
+    fn shares_device(&self) -> bool {
+        false
+    }
+
     /// Answers one form. `options` are what was asked for, whatever it is.
     ///
     /// # Errors

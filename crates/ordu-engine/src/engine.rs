@@ -41,11 +41,6 @@ pub trait ProgressSink {
     /// A step has been finished.
     fn step(&self, step: Step);
 
-    /// The next piece of a text. All pieces together are the text as it was written, before
-    /// [`crate::Format`] is applied to it. Told before the step that they belong to; engines that
-    /// learn a text only at its end tell none.
-    fn piece(&self, _text: &str) {}
-
     /// Asked between steps; `true` ends the task with [`EngineError::Cancelled`].
     fn cancelled(&self) -> bool {
         false
@@ -61,8 +56,8 @@ pub trait ProgressSink {
         false
     }
 
-    /// The whole text so far, as far as it is certain: what comes later only adds to it, unless the
-    /// engine begins anew.
+    /// The whole text so far, as far as it is certain what [`crate::Format`] makes of it: what comes
+    /// later only adds to it, unless the engine begins anew.
     fn text(&self, _so_far: &str) {}
 }
 

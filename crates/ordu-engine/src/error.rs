@@ -53,6 +53,13 @@ pub enum EngineError {
         reason: String,
     },
 
+    /// Leave the add-on out, or put its file where the engine looks: nothing was drawn yet.
+    #[error("there is no add-on `{name}` where the engine looks")]
+    NoAddOn {
+        /// As the task names it.
+        name: String,
+    },
+
     /// Try again: the process of the engine ended, or was ended, in the middle of it.
     #[error("the process of the engine ended: {reason}")]
     Crashed {

@@ -43,7 +43,9 @@ mod error;
 pub mod gates;
 mod host;
 mod models;
+mod named;
 pub mod native;
+mod picture_forms;
 pub mod plan;
 pub mod remote;
 mod sampler;
@@ -59,9 +61,11 @@ pub use engine::{
 pub use error::EngineError;
 pub use host::{HostTiming, HostedEngine, serve};
 pub use models::{Baseline, Fit, ModelInfo, Origin, Prediction};
+pub use named::NamedEngine;
 pub use native::{
     Compute, DeviceChoice, NativeEngine, NativeOptions, NativeText, NativeTextOptions, Precision,
 };
+pub use picture_forms::PictureForms;
 pub use plan::control::ControlType;
 pub use plan::post::PostProcessor;
 pub use plan::qr::QrSpec;

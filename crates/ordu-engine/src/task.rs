@@ -92,6 +92,14 @@ impl ImageTask {
         }
     }
 
+    /// Takes an add-on of this name out of the task. Whether there was one.
+    pub fn leave_out(&mut self, add_on: &str) -> bool {
+        let before = self.loras.len() + self.embeddings.len();
+        self.loras.retain(|lora| lora.file != add_on);
+        self.embeddings.retain(|word| word.name != add_on);
+        self.loras.len() + self.embeddings.len() < before
+    }
+
     /// The picture it starts from.
     pub fn source(&self) -> Option<&Source> {
         match &self.mode {
@@ -189,6 +197,9 @@ pub enum Workflow {
     QrCode(QrSpec),
     /// The source, larger, with detail invented.
     CreativeUpscale,
+    /// The source as it is, without its transparency, in the hands of the post-processors. The task has
+    /// its size and may leave the model empty.
+    PostProcess,
 }
 
 /// The picture a task starts from.

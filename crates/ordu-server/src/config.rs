@@ -21,7 +21,7 @@ use crate::secret::Secret;
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The longest that a client may wait for an answer by default.
-pub const LONGEST_WAIT: Duration = Duration::from_secs(60);
+pub const LONGEST_WAIT: Duration = Duration::from_mins(1);
 
 /// How often a stream shows by default that it is alive.
 pub const KEEP_ALIVE: Duration = Duration::from_secs(15);

@@ -3,38 +3,78 @@
 //! # Source
 //! `worker.md` § 6.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use image::DynamicImage;
-use ordu_api::alchemy::{AlchemyJob, AlchemyPop, AlchemySubmit};
+use ordu_api::JobId;
+use ordu_api::alchemy::{AlchemyJob, AlchemyPop, AlchemySubmit, makes_picture};
 use ordu_api::image::{SubmitState, UPLOADED};
 use ordu_api::worker::WorkKind;
 use ordu_client::{Error, Horde};
-use ordu_engine::{AlchemyEngine, Answer as Made, EngineError};
-use serde_json::{Map, Value};
+use ordu_engine::plan::post::PostKind;
+use ordu_engine::{AlchemyEngine, Answer as Made, EngineError, PostProcessor};
+use serde_json::{Map, Value, json};
 use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::deliver::{Courier, Delivery, submitted};
 use crate::dreamer::larder;
 use crate::encode::webp;
-use crate::generate::{Meter, on_a_thread};
+use crate::generate::{Meter, blame, on_a_thread};
 use crate::inputs::Larder;
 use crate::role::{Answer, End, Office, Order, Role, Room, Ticket, Verdict};
+use crate::safety::{Classifier, ClassifierError, View};
 use crate::status::Stage;
 use crate::{Config, Level};
 
 /// How long the horde waits for one form.
 const TIME_PER_FORM: Duration = Duration::from_mins(3);
 
+/// The side of a tile, in pixels.
+const TILE_SIDE: u32 = 512;
+
+/// The most tiles that the protocol lets a worker offer.
+const MAX_TILES: u32 = 256;
+
+/// The form that a classifier answers.
+const NSFW: &str = "nsfw";
+
+/// A form that not all hordes know; those would refuse the whole pop.
+const ANNOTATION: &str = "annotation";
+
+/// What stands for all post-processors in the owner's list of forms.
+const POST_PROCESS: &str = "post_process";
+
 /// Answers forms.
 pub(crate) struct Alchemist {
     config: Config,
     engines: Vec<Arc<dyn AlchemyEngine>>,
+    classifier: Option<Arc<dyn Classifier>>,
     office: Office,
     larder: Larder,
+    /// Forms that were answered before: what they need lies in memory.
+    warm: Mutex<BTreeSet<String>>,
+}
+
+/// A form that can be answered at a moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Known {
+    form: String,
+    by: By,
+}
+
+/// Who answers a form.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum By {
+    /// The engine at this place.
+    Engine {
+        place: usize,
+        /// Whether it takes the device that pictures are drawn on.
+        shares_device: bool,
+    },
+    Classifier,
 }
 
 /// Why a form is not answered.
@@ -42,16 +82,22 @@ pub(crate) struct Alchemist {
 enum Fault {
     #[error("its picture cannot be had")]
     NoPicture,
+    #[error("its picture has {0} tiles, more than were offered")]
+    TooLarge(u32),
     #[error("no engine answers it")]
     Unknown,
     #[error("it does not get done in time")]
     Deadline,
+    #[error("it took longer than {} s", .0.as_secs())]
+    TooSlow(Duration),
     #[error("the worker stops")]
     Stopping,
     #[error("its result cannot be delivered")]
     Undelivered,
     #[error("the engine panicked")]
     Panicked,
+    #[error(transparent)]
+    Unclassified(#[from] ClassifierError),
     #[error(transparent)]
     Engine(#[from] EngineError),
 }
@@ -63,26 +109,68 @@ impl Alchemist {
     pub(crate) fn new(
         config: &Config,
         engines: Vec<Arc<dyn AlchemyEngine>>,
+        classifier: Option<Arc<dyn Classifier>>,
         office: &Office,
     ) -> Result<Self, Error> {
         Ok(Self {
             config: config.clone(),
             engines,
+            classifier,
             office: office.clone(),
             larder: larder(config, office)?,
+            warm: Mutex::default(),
         })
     }
 
-    fn engine_for(&self, form: &str) -> Option<Arc<dyn AlchemyEngine>> {
-        let knows = |engine: &&Arc<dyn AlchemyEngine>| engine.forms().iter().any(|f| f == form);
-        self.engines.iter().find(knows).cloned()
+    /// Whether the owner wants a form to be answered.
+    fn is_wanted(&self, form: &str) -> bool {
+        let listed = |word: &str| self.config.forms.iter().any(|wish| plain(wish) == word);
+        if form == ANNOTATION || !self.config.forms.is_empty() {
+            return listed(&plain(form)) || (makes_picture(form) && listed(POST_PROCESS));
+        }
+        true
+    }
+
+    fn max_tiles(&self) -> u32 {
+        self.config.max_power.min(MAX_TILES)
+    }
+
+    /// How long the engine may take for a form. What it needs may have to be loaded first.
+    fn limit(&self, form: &str, picture: &DynamicImage) -> Duration {
+        let timing = &self.office.timing;
+        let usual = if is_upscaler(form) {
+            timing.tile_limit.saturating_mul(tiles(picture))
+        } else {
+            timing.form_limit
+        };
+        let warm = self.warm.lock().unwrap_or_else(PoisonError::into_inner);
+        if warm.contains(form) {
+            usual
+        } else {
+            usual.max(timing.cold_limit)
+        }
     }
 }
 
+fn is_upscaler(form: &str) -> bool {
+    let step = PostProcessor::from_name(form);
+    step.is_some_and(|step| matches!(step.kind(), PostKind::Upscaler(_)))
+}
+
+fn tiles(picture: &DynamicImage) -> u32 {
+    let along = |side: u32| side.div_ceil(TILE_SIDE);
+    along(picture.width()).saturating_mul(along(picture.height()))
+}
+
+/// A form as owners write it, in one way of many.
+fn plain(form: &str) -> String {
+    form.trim().to_lowercase().replace('-', "_")
+}
+
 impl Role for Alchemist {
-    type Ability = Vec<String>;
+    type Ability = Vec<Known>;
     type Offer = AlchemyPop;
-    type Job = Vec<AlchemyJob>;
+    type Job = (Vec<AlchemyJob>, Vec<Known>);
 
     fn kind(&self) -> WorkKind {
         WorkKind::Interrogation
@@ -97,30 +185,51 @@ impl Role for Alchemist {
     }
 
     async fn open(&self) {
-        let forms = self.ability().await.unwrap_or_default();
+        let known = self.ability().await.unwrap_or_default();
+        let forms: Vec<_> = known.iter().map(|known| &known.form).collect();
         tracing::info!(?forms, "the alchemist starts");
     }
 
-    async fn ability(&self) -> Option<Vec<String>> {
+    async fn ability(&self) -> Option<Vec<Known>> {
         let engines = self.engines.clone();
         let asked = tokio::task::spawn_blocking(move || {
-            let mut forms: Vec<String> = Vec::new();
-            for form in engines.iter().flat_map(|engine| engine.forms()) {
-                if !forms.contains(&form) {
-                    forms.push(form);
-                }
-            }
-            forms
+            let engines = engines.iter().enumerate();
+            let forms = engines.flat_map(|(place, engine)| {
+                let shares_device = engine.shares_device();
+                let by = By::Engine {
+                    place,
+                    shares_device,
+                };
+                engine
+                    .forms()
+                    .into_iter()
+                    .map(move |form| Known { form, by })
+            });
+            forms.collect::<Vec<_>>()
         });
-        asked.await.ok()
+        let classifier = self.classifier.iter().map(|_| Known {
+            form: NSFW.to_owned(),
+            by: By::Classifier,
+        });
+        let mut known: Vec<Known> = Vec::new();
+        for one in asked.await.ok()?.into_iter().chain(classifier) {
+            let is_new = known.iter().all(|other| other.form != one.form);
+            if is_new && self.is_wanted(&one.form) {
+                known.push(one);
+            }
+        }
+        Some(known)
     }
 
-    fn offer(&self, ability: &Vec<String>, may_offer: &dyn Fn(&str) -> bool) -> Option<AlchemyPop> {
-        let forms: Vec<_> = ability
-            .iter()
-            .filter(|form| may_offer(form))
-            .cloned()
-            .collect();
+    /// While pictures are to be drawn, the device is theirs.
+    fn offer(&self, ability: &Vec<Known>, may_offer: &dyn Fn(&str) -> bool) -> Option<AlchemyPop> {
+        let draws = self.office.board.works_at(WorkKind::Image);
+        let is_free = |known: &&Known| match known.by {
+            By::Engine { shares_device, .. } => !(shares_device && draws),
+            By::Classifier => true,
+        };
+        let free = ability.iter().filter(is_free).map(|known| &known.form);
+        let forms: Vec<_> = free.filter(|form| may_offer(form)).cloned().collect();
         (!forms.is_empty()).then(|| AlchemyPop {
             name: self.config.alchemist_name().to_owned(),
             priority_usernames: self.config.priority_usernames.clone(),
@@ -128,7 +237,7 @@ impl Role for Alchemist {
             amount: self.config.queue_size.max(1),
             bridge_agent: self.config.bridge_agent.clone(),
             threads: self.config.threads(),
-            max_tiles: self.config.max_power.min(256),
+            max_tiles: self.max_tiles(),
         })
     }
 
@@ -140,7 +249,7 @@ impl Role for Alchemist {
         &self,
         horde: &Horde,
         offer: &AlchemyPop,
-        _: Vec<String>,
+        ability: Vec<Known>,
     ) -> Result<Answer<Self::Job>, Error> {
         let answer = horde.pop_alchemy(offer).await?;
         let forms = answer.forms.unwrap_or_default();
@@ -150,7 +259,7 @@ impl Role for Alchemist {
             parts: forms.len(),
             effort: 1.0,
             ttl: TIME_PER_FORM,
-            job: forms.clone(),
+            job: (forms.clone(), ability),
         });
         Ok(Answer {
             ticket,
@@ -179,13 +288,20 @@ impl Role for Alchemist {
             reward: 0.0,
         };
         let mut pictures = Pictures::new();
-        for job in &ticket.job {
+        let (jobs, known) = &ticket.job;
+        for job in jobs {
             let started = Instant::now();
             let board = &self.office.board;
             board.stage(end.id, Stage::Fetching);
-            let made = self
-                .make(job, end.id, (give_up, slot.clone()), &mut pictures)
-                .await;
+            let by = known.iter().find(|known| known.form == job.form);
+            let attempt = Attempt {
+                job,
+                by: by.map(|known| known.by),
+                shown: end.id,
+                give_up,
+                slot: slot.clone(),
+            };
+            let made = self.make(attempt, &mut pictures).await;
             if made.is_ok() {
                 end.sampled = Some(end.sampled.unwrap_or_default() + started.elapsed());
             }
@@ -197,15 +313,21 @@ impl Role for Alchemist {
     }
 }
 
+/// One form to answer.
+struct Attempt<'a> {
+    job: &'a AlchemyJob,
+    /// Nobody, if it was not offered.
+    by: Option<By>,
+    /// The job that the board shows.
+    shown: JobId,
+    give_up: Instant,
+    slot: Arc<OwnedSemaphorePermit>,
+}
+
 impl Alchemist {
-    async fn make(
-        &self,
-        job: &AlchemyJob,
-        shown: ordu_api::JobId,
-        (give_up, slot): (Instant, Arc<OwnedSemaphorePermit>),
-        pictures: &mut Pictures,
-    ) -> Result<Made, Fault> {
-        let engine = self.engine_for(&job.form).ok_or(Fault::Unknown)?;
+    async fn make(&self, attempt: Attempt<'_>, pictures: &mut Pictures) -> Result<Made, Fault> {
+        let give_up = attempt.give_up;
+        let by = attempt.by.ok_or(Fault::Unknown)?;
         if give_up <= Instant::now() {
             return Err(Fault::Deadline);
         }
@@ -213,16 +335,25 @@ impl Alchemist {
             return Err(Fault::Stopping);
         }
         let making = async {
-            let picture = self.picture(job, pictures).await.ok_or(Fault::NoPicture)?;
-            let board = self.office.board.clone();
-            board.stage(shown, Stage::Sampling { step: 0, of: 0 });
-            let (form, options) = (job.form.clone(), job.payload.clone().unwrap_or_default());
-            on_a_thread(Meter::new(board, shown), slot, move |meter| {
-                engine.answer(&form, &picture, &options, meter)
-            })
-            .await
-            .ok_or(Fault::Panicked)?
-            .map_err(Fault::from)
+            let form = &attempt.job.form;
+            let picture = self.picture(attempt.job, pictures).await;
+            let picture = picture.ok_or(Fault::NoPicture)?;
+            let tiles = tiles(&picture);
+            if is_upscaler(form) && tiles > self.max_tiles() {
+                return Err(Fault::TooLarge(tiles));
+            }
+            let made = match by {
+                By::Classifier => self.judged(&picture).await,
+                By::Engine {
+                    place,
+                    shares_device,
+                } => {
+                    let engine = self.engines.get(place).ok_or(Fault::Unknown)?;
+                    let thread = self.turn(shares_device).await;
+                    self.answer(engine.clone(), attempt, picture, thread).await
+                }
+            }?;
+            Ok(made)
         };
         tokio::select! {
             biased;
@@ -230,6 +361,58 @@ impl Alchemist {
             () = sleep_until(give_up) => Err(Fault::Deadline),
             made = making => made,
         }
+    }
+
+    /// Waits until the device is free, if it is needed.
+    async fn turn(&self, shares_device: bool) -> Option<OwnedSemaphorePermit> {
+        if !shares_device {
+            return None;
+        }
+        // The semaphore is never closed; without a permit the form would only be answered a little early.
+        self.office.threads.clone().acquire_owned().await.ok()
+    }
+
+    async fn answer(
+        &self,
+        engine: Arc<dyn AlchemyEngine>,
+        attempt: Attempt<'_>,
+        picture: Arc<DynamicImage>,
+        thread: Option<OwnedSemaphorePermit>,
+    ) -> Result<Made, Fault> {
+        let Attempt {
+            job, shown, slot, ..
+        } = attempt;
+        let board = self.office.board.clone();
+        board.stage(shown, Stage::Sampling { step: 0, of: 0 });
+        let limit = self.limit(&job.form, &picture);
+        let (form, options) = (job.form.clone(), job.payload.clone().unwrap_or_default());
+        let meter = Meter::new(board, shown);
+        let answering = on_a_thread(meter, (slot, thread), move |meter| {
+            engine.answer(&form, &picture, &options, meter)
+        });
+        let answered = timeout(limit, answering).await;
+        let answered = answered.map_err(|_| Fault::TooSlow(limit))?;
+        let made = answered.ok_or(Fault::Panicked)??;
+        let mut warm = self.warm.lock().unwrap_or_else(PoisonError::into_inner);
+        warm.insert(job.form.clone());
+        Ok(made)
+    }
+
+    /// What the classifier says of a picture.
+    async fn judged(&self, picture: &Arc<DynamicImage>) -> Result<Made, Fault> {
+        let classifier = self.classifier.as_ref().ok_or(Fault::Unknown)?;
+        let picture = picture.clone();
+        let encoded = tokio::task::spawn_blocking(move || webp((*picture).clone())).await;
+        let Ok(Ok(bytes)) = encoded else {
+            return Err(Fault::NoPicture);
+        };
+        let view = View {
+            picture: &bytes,
+            prompt: "",
+            model: "",
+        };
+        let shows = classifier.judge(view).await?;
+        Ok(Made::Words(json!(shows.nsfw || shows.csam)))
     }
 
     /// The picture of a form. Several forms may share one.
@@ -329,12 +512,14 @@ fn result(job: &AlchemyJob, answered: Result<Value, Fault>) -> (AlchemySubmit, V
 
 fn verdict(fault: &Fault) -> Verdict {
     match fault {
-        Fault::Stopping | Fault::Engine(EngineError::Cancelled) => {
-            Verdict::HandedBack("the worker stops")
-        }
+        Fault::Stopping => Verdict::HandedBack("the worker stops"),
         Fault::NoPicture => Verdict::HandedBack("its picture cannot be had"),
+        Fault::TooLarge(_) => Verdict::HandedBack("its picture is too large"),
         Fault::Unknown => Verdict::HandedBack("no engine answers it"),
-        Fault::Deadline | Fault::Undelivered => Verdict::Failed(fault.to_string()),
-        Fault::Panicked | Fault::Engine(_) => Verdict::ModelFailed(fault.to_string()),
+        Fault::Deadline | Fault::Undelivered | Fault::Unclassified(_) => {
+            Verdict::Failed(fault.to_string())
+        }
+        Fault::Panicked | Fault::TooSlow(_) => Verdict::ModelFailed(fault.to_string()),
+        Fault::Engine(error) => blame(error),
     }
 }

@@ -75,8 +75,11 @@ pub struct Config {
     pub allow_controlnet: bool,
     /// The same with Stable Diffusion XL, QR codes included. Needs `allow_controlnet`.
     pub allow_sdxl_controlnet: bool,
-    /// Whether to fetch and use `LoRA`s. Not served yet: it is read and ignored, with a warning.
+    /// Whether to fetch and use `LoRA`s.
     pub allow_lora: bool,
+    /// Forms of alchemy to answer; all that can be answered if empty. `post_process` stands for all
+    /// post-processors. `annotation` is offered only where it is named: not all hordes know it.
+    pub forms: Vec<String>,
     /// Whether to serve requests from unsafe addresses. `allow_unsafe_ipaddr` on the wire.
     pub allow_unsafe_ip: bool,
     /// Whether to serve only requesters who can pay.
@@ -127,6 +130,7 @@ impl Default for Config {
             allow_controlnet: false,
             allow_sdxl_controlnet: false,
             allow_lora: false,
+            forms: Vec::new(),
             allow_unsafe_ip: true,
             require_upfront_kudos: false,
             extra_slow_worker: false,
@@ -324,6 +328,12 @@ pub struct Timing {
     pub retry_first: Duration,
     /// The longest wait between two tries.
     pub retry_last: Duration,
+    /// The longest that an engine may take for a form of alchemy, enlarging aside.
+    pub form_limit: Duration,
+    /// The same for each tile of a picture to enlarge.
+    pub tile_limit: Duration,
+    /// What it may take at least for the first of a kind, whose model it has to load.
+    pub cold_limit: Duration,
     /// Between two reports of progress.
     pub report_interval: Duration,
     /// The same for a text that somebody sees coming.
@@ -354,6 +364,9 @@ impl Default for Timing {
             ttl: Duration::from_secs(150),
             retry_first: Duration::from_secs(1),
             retry_last: Duration::from_secs(30),
+            form_limit: Duration::from_secs(15),
+            tile_limit: Duration::from_secs(5),
+            cold_limit: Duration::from_mins(2),
             report_interval: Duration::from_secs(1),
             token_interval: Duration::from_millis(250),
             preview_interval: Duration::from_secs(2),

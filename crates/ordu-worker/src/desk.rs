@@ -310,7 +310,7 @@ impl<R: Role> Desk<R> {
             Verdict::Done => self.health.succeeded(&end.model),
             Verdict::ModelFailed(_) => self.punish(Some(&end.model)),
             Verdict::Failed(_) => self.punish(None),
-            Verdict::HandedBack(_) | Verdict::Lost => {}
+            Verdict::Unreachable(_) | Verdict::HandedBack(_) | Verdict::Lost => {}
         }
     }
 
@@ -326,7 +326,9 @@ impl<R: Role> Desk<R> {
                 Verdict::Done => status.done += 1,
                 Verdict::Lost => status.lost += 1,
                 Verdict::HandedBack(_) => status.faulted += 1,
-                Verdict::Failed(reason) | Verdict::ModelFailed(reason) => {
+                Verdict::Unreachable(reason)
+                | Verdict::Failed(reason)
+                | Verdict::ModelFailed(reason) => {
                     status.faulted += 1;
                     status.last_error = Some(reason.clone());
                 }

@@ -6,13 +6,13 @@ use std::time::Duration;
 use ordu_api::image::{ImageJob, ImagePop};
 use ordu_api::worker::WorkKind;
 use ordu_client::{Error, Fetcher, Horde, Trust};
-use ordu_engine::{Capabilities, Engine, Limits, Origin};
-use tokio::sync::Semaphore;
+use ordu_engine::{Capabilities, Engine, Feature, Origin};
 
 use crate::Config;
 use crate::effort::effort;
 use crate::inputs::Larder;
-use crate::job::{Workshop, work};
+use crate::job::{Terms, Workshop, work};
+use crate::manager::Pantry;
 use crate::offer::{allowed_models, image_offer};
 use crate::role::{Answer, End, Office, Order, Role, Room, Ticket};
 use crate::safety::{Classifier, Rules, Safety};
@@ -23,11 +23,20 @@ pub(crate) struct Dreamer {
     shop: Arc<Workshop>,
 }
 
+/// Who helps it, if anybody does.
+#[derive(Default)]
+pub(crate) struct Helpers {
+    /// Looks at pictures.
+    pub(crate) classifier: Option<Arc<dyn Classifier>>,
+    /// Brings add-ons.
+    pub(crate) pantry: Option<Arc<Pantry>>,
+}
+
 impl Dreamer {
     pub(crate) fn new(
         config: &Config,
         engine: Arc<dyn Engine>,
-        classifier: Option<Arc<dyn Classifier>>,
+        helpers: Helpers,
         office: &Office,
     ) -> Result<Self, Error> {
         let rules = Rules {
@@ -37,10 +46,11 @@ impl Dreamer {
         };
         let shop = Workshop {
             larder: larder(config, office)?,
-            safety: Safety::new(classifier, rules),
+            pantry: helpers.pantry,
+            safety: Safety::new(helpers.classifier, rules),
             horde: office.horde.clone(),
             engine,
-            threads: Arc::new(Semaphore::new(config.threads() as usize)),
+            threads: office.threads.clone(),
             extras: office.extras.clone(),
             board: office.board.clone(),
             shutdown: office.shutdown.clone(),
@@ -55,6 +65,26 @@ impl Dreamer {
 }
 
 impl Dreamer {
+    /// Whether an add-on of this kind can be served: somebody brings it, and the owner allows it.
+    fn serves(&self, feature: Feature) -> bool {
+        match feature {
+            Feature::Lora => self.shop.pantry.is_some() && self.config.allow_lora,
+            Feature::TextualInversion => self.shop.pantry.is_some(),
+            _ => true,
+        }
+    }
+
+    /// Why the owner's wish for LoRAs is not followed, if it is not.
+    fn lora_trouble(&self, engine: &Capabilities) -> Option<&'static str> {
+        if !self.config.allow_lora || engine.features.contains(&Feature::Lora) {
+            None
+        } else if self.shop.pantry.is_none() {
+            Some("there is no folder for them")
+        } else {
+            Some("the engine has none, or does not see the folder that they are fetched to")
+        }
+    }
+
     /// Whether nobody looks at pictures that might show anything. The models that are part of this
     /// program draw nothing that needs to be looked at.
     fn is_blind(&self, engine: &Capabilities, models: &[String]) -> bool {
@@ -80,7 +110,7 @@ pub(crate) fn larder(config: &Config, office: &Office) -> Result<Larder, Error> 
 impl Role for Dreamer {
     type Ability = Capabilities;
     type Offer = ImagePop;
-    type Job = (ImageJob, Limits);
+    type Job = (ImageJob, Terms);
 
     fn kind(&self) -> WorkKind {
         WorkKind::Image
@@ -99,8 +129,8 @@ impl Role for Dreamer {
         };
         let offered = allowed_models(&self.config, &engine);
         tracing::info!(models = offered.len(), "the image worker starts");
-        if self.config.allow_lora {
-            tracing::warn!("LoRAs are not served yet: `allow_lora` is ignored");
+        if let Some(reason) = self.lora_trouble(&engine) {
+            tracing::warn!(reason, "LoRAs are not offered, though they are allowed");
         }
         if self.config.nsfw && self.is_blind(&engine, &offered) {
             tracing::warn!(
@@ -117,9 +147,10 @@ impl Role for Dreamer {
     async fn ability(&self) -> Option<Capabilities> {
         let engine = self.shop.engine.clone();
         // It fails only if the engine panicked.
-        tokio::task::spawn_blocking(move || engine.capabilities())
-            .await
-            .ok()
+        let asked = tokio::task::spawn_blocking(move || engine.capabilities());
+        let mut found = asked.await.ok()?;
+        found.features.retain(|feature| self.serves(*feature));
+        Some(found)
     }
 
     fn offer(&self, ability: &Capabilities, may_offer: &dyn Fn(&str) -> bool) -> Option<ImagePop> {
@@ -149,7 +180,10 @@ impl Role for Dreamer {
             parts: job.ids.len(),
             effort: effort(&job.payload, job.ids.len()),
             ttl: job.ttl.map_or(self.shop.timing.ttl, Duration::from_secs),
-            job: (job, ability.limits),
+            job: {
+                let terms = Terms::of(&ability, job.model.as_deref().unwrap_or_default());
+                (job, terms)
+            },
         });
         Ok(Answer {
             ticket,

@@ -56,6 +56,7 @@ impl Speed {
 mod tests {
     use super::*;
 
+    /// Checklist: vectors: effort.
     #[test]
     fn effort_is_as_specified() {
         let payload = |side, hires_fix| ImagePayload {

@@ -9,6 +9,7 @@ use ordu_engine::{Engine, EngineError, ImageTask, Picture, ProgressSink, Step};
 use tokio::time::Instant;
 
 use crate::report::Showing;
+use crate::role::Verdict;
 use crate::status::{Board, Stage};
 
 /// Why there are no pictures.
@@ -20,22 +21,51 @@ pub(crate) enum GenerateError {
     Panicked,
 }
 
-/// Runs a task, and once more if its engine's process dies before `again_until`. `held` is dropped when
-/// the engine is done with it, which may be later than this future ends: dropped, it tells the engine to
-/// stop, and the engine does so after its present step.
+/// What the engine made.
+pub(crate) struct Drawn {
+    pub(crate) pictures: Vec<Picture>,
+    /// Add-ons that the engine did not find, by the names that the task had for them.
+    pub(crate) left_out: Vec<String>,
+}
+
+/// Who is to blame for a task that failed. A program elsewhere that is gone says nothing about a model.
+pub(crate) fn blame(error: &EngineError) -> Verdict {
+    match error {
+        EngineError::Cancelled => Verdict::HandedBack("the worker stops"),
+        EngineError::Unreachable { .. } => Verdict::Unreachable(error.to_string()),
+        EngineError::Backend { .. } => Verdict::Failed(error.to_string()),
+        _ => Verdict::ModelFailed(error.to_string()),
+    }
+}
+
+/// Runs a task without the add-ons that the engine does not find, and once more if its engine's process
+/// dies before `again_until`. `held` is dropped when the engine is done with it, which may be later than
+/// this future ends: dropped, it tells the engine to stop, and the engine does so after its present step.
 pub(crate) async fn generate(
     engine: Arc<dyn Engine>,
-    task: ImageTask,
+    mut task: ImageTask,
     meter: Meter,
     again_until: Instant,
     held: impl Send + 'static,
-) -> Result<Vec<Picture>, GenerateError> {
-    let run = move |meter: &Meter| match engine.run(task.clone(), meter) {
-        Err(EngineError::Crashed { reason }) if Instant::now() < again_until => {
-            tracing::warn!(reason, "the engine died; the job is tried once more");
-            engine.run(task, meter)
+) -> Result<Drawn, GenerateError> {
+    let run = move |meter: &Meter| {
+        let mut left_out = Vec::new();
+        let mut crashes = 0;
+        loop {
+            match engine.run(task.clone(), meter) {
+                Err(EngineError::Crashed { reason })
+                    if crashes == 0 && Instant::now() < again_until =>
+                {
+                    tracing::warn!(reason, "the engine died; the job is tried once more");
+                    crashes += 1;
+                }
+                Err(EngineError::NoAddOn { name }) if task.leave_out(&name) => {
+                    tracing::warn!("the engine does not find an add-on; it is left out");
+                    left_out.push(name);
+                }
+                made => return made.map(|pictures| Drawn { pictures, left_out }),
+            }
         }
-        made => made,
     };
     let made = on_a_thread(meter, held, run).await;
     Ok(made.ok_or(GenerateError::Panicked)??)

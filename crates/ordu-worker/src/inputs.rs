@@ -24,6 +24,9 @@ const MAX_BYTES: usize = 20 << 20;
 /// The largest picture that is decoded, in pixels.
 const MAX_PIXELS: u64 = 64_000_000;
 
+/// Further pictures of one job.
+const MAX_EXTRAS: usize = 5;
+
 /// How often one picture is tried.
 const MAX_TRIES: u32 = 5;
 
@@ -67,7 +70,7 @@ impl Larder {
     /// Everything that came with a job.
     pub(crate) async fn gather(&self, job: &ImageJob) -> Inputs {
         let trust = self.trust_for(job);
-        let extras = || job.extra_source_images.iter().flatten();
+        let extras = || job.extra_source_images.iter().flatten().take(MAX_EXTRAS);
         let (source, mask, fetched) = join3(
             self.optional(job.source_image.as_deref(), &trust),
             self.optional(job.source_mask.as_deref(), &trust),

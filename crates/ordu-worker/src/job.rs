@@ -3,17 +3,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::future::join_all;
+use futures::future::{join, join_all};
 use ordu_api::JobId;
-use ordu_api::image::{DRAIN, ImageJob, Metadata};
-use ordu_engine::{Engine, EngineError, Limits, Picture};
+use ordu_api::image::{DRAIN, ImageJob, ImagePayload, Metadata};
+use ordu_engine::{Capabilities, Engine, EngineError, Feature, Limits, Picture};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep_until};
 
 use crate::bridge;
 use crate::deliver::{Courier, Delivery, Parcel};
-use crate::generate::{GenerateError, Meter, generate};
+use crate::generate::{GenerateError, Meter, blame, generate};
 use crate::inputs::{Inputs, Larder};
+use crate::manager::{AddOns, Family, Pantry};
 use crate::report::{Extras, Reporter, Shown};
 use crate::role::{End, Order, Verdict};
 use crate::safety::{self, Safety};
@@ -30,6 +31,8 @@ pub(crate) struct Workshop {
     /// One permit per job that may be sampled at the same time.
     pub(crate) threads: Arc<Semaphore>,
     pub(crate) larder: Larder,
+    /// Brings add-ons.
+    pub(crate) pantry: Option<Arc<Pantry>>,
     pub(crate) safety: Safety,
     pub(crate) extras: Arc<Extras>,
     pub(crate) board: Arc<Board>,
@@ -37,6 +40,47 @@ pub(crate) struct Workshop {
     pub(crate) timing: Timing,
     /// In lower case.
     pub(crate) blacklist: Vec<String>,
+}
+
+/// What the engine said of itself and of the model when a job was popped.
+#[derive(Debug)]
+pub(crate) struct Terms {
+    limits: Limits,
+    family: Family,
+    /// Whether the model can only fill in.
+    fills_in: bool,
+    loras: bool,
+    embeddings: bool,
+}
+
+impl Terms {
+    /// As far as a job for this model needs it.
+    pub(crate) fn of(engine: &Capabilities, model: &str) -> Self {
+        let has = |feature| engine.features.contains(&feature);
+        let info = engine.model(model);
+        Self {
+            limits: engine.limits,
+            family: Family::parse(info.map_or("", |info| info.baseline.as_str())),
+            fills_in: info.is_some_and(|info| info.inpainting),
+            loras: has(Feature::Lora),
+            embeddings: has(Feature::TextualInversion),
+        }
+    }
+
+    /// The add-ons of a payload that are served here, and those that are not.
+    fn split(&self, payload: &ImagePayload) -> (ImagePayload, ImagePayload) {
+        let only = |loras, tis| ImagePayload {
+            loras: if loras {
+                payload.loras.clone()
+            } else {
+                Vec::new()
+            },
+            tis: if tis { payload.tis.clone() } else { Vec::new() },
+            ..ImagePayload::default()
+        };
+        let served = only(self.loras, self.embeddings);
+        (served, only(!self.loras, !self.embeddings))
+    }
 }
 
 /// Why a job is given up before there are pictures.
@@ -60,17 +104,19 @@ struct Made {
 }
 
 /// Does a job and hands it back. It has at least one id.
-pub(crate) async fn work(shop: Arc<Workshop>, order: Order<(ImageJob, Limits)>) -> End {
+pub(crate) async fn work(shop: Arc<Workshop>, order: Order<(ImageJob, Terms)>) -> End {
     let Order {
         ticket,
         popped,
         slot,
     } = order;
     let (id, ttl) = (ticket.id, ticket.ttl);
-    let (job, limits) = ticket.job;
+    let (job, terms) = ticket.job;
     let give_up = popped + ttl.saturating_sub(shop.timing.deadline_margin);
+    let asked = bridge::image::seed(job.payload.seed.as_deref());
     let attempt = Attempt {
-        limits,
+        terms,
+        seed: asked.unwrap_or_else(|| getrandom::u32().unwrap_or_default().into()),
         again_until: popped + ttl / 2,
         give_up,
         slot,
@@ -101,11 +147,20 @@ pub(crate) async fn work(shop: Arc<Workshop>, order: Order<(ImageJob, Limits)>) 
 
 /// What one attempt at a job may use.
 struct Attempt {
-    limits: Limits,
+    terms: Terms,
+    seed: u64,
     /// A crash of the engine before costs nothing but time.
     again_until: Instant,
     give_up: Instant,
     slot: OwnedSemaphorePermit,
+}
+
+/// Everything that a job waits for.
+struct Ready {
+    inputs: Inputs,
+    /// Their files stay as long as this lives.
+    add_ons: AddOns,
+    thread: Option<OwnedSemaphorePermit>,
 }
 
 impl Workshop {
@@ -118,19 +173,25 @@ impl Workshop {
         if attempt.give_up <= Instant::now() {
             return Err(Fault::Deadline);
         }
-        let (inputs, thread) = tokio::select! {
+        let ready = tokio::select! {
             biased;
             fault = self.halted(attempt.give_up, Level::Hurry) => return Err(fault),
-            ready = self.prepare(job, id) => ready,
+            ready = self.prepare(job, id, &attempt) => ready,
         };
-        let Inputs { sources, remarks } = inputs;
-        let extras = sources.extras.len();
-        let asked = bridge::image::seed(job.payload.seed.as_deref());
-        let seed = asked.unwrap_or_else(|| getrandom::u32().unwrap_or_default().into());
-        let task = bridge::image::task(job, sources, seed, attempt.limits);
+        let (sources, mut remarks) = (ready.inputs.sources, ready.inputs.remarks);
+        let (extras, seed, terms) = (sources.extras.len(), attempt.seed, &attempt.terms);
+        let mut task = bridge::image::task(job, sources, &ready.add_ons, seed, terms.limits);
+        if terms.fills_in {
+            let is_told = remarks.clone();
+            let mut news = bridge::image::fill_in(&mut task);
+            news.retain(|news| is_told.iter().all(|told| told.kind != news.kind));
+            remarks.append(&mut news);
+        }
+        remarks.extend(ready.add_ons.remarks.iter().cloned());
         tracing::debug!(
             width = task.width, height = task.height, steps = task.steps, batch = task.batch,
-            sampler = %task.sampler, extras, "sampling starts"
+            sampler = %task.sampler, extras, loras = task.loras.len(),
+            embeddings = task.embeddings.len(), "sampling starts"
         );
         self.board.stage(id, Stage::Sampling { step: 0, of: 0 });
         let started = Instant::now();
@@ -143,27 +204,47 @@ impl Workshop {
             showing: meter.showing(),
             shown: self.shown(job),
         };
-        let pictures = tokio::select! {
+        let held = (ready.thread, attempt.slot);
+        let made = tokio::select! {
             biased;
             fault = self.halted(attempt.give_up, Level::Abort) => return Err(fault),
-            made = generate(
-                self.engine.clone(), task, meter, attempt.again_until, (thread, attempt.slot),
-            ) => made?,
+            made = generate(self.engine.clone(), task, meter, attempt.again_until, held) => made?,
             never = reporter.keep_telling() => match never {},
         };
+        let missed = made.left_out.iter();
+        remarks.extend(missed.filter_map(|name| ready.add_ons.missed(name)));
         Ok(Made {
-            pictures,
+            pictures: made.pictures,
             remarks,
             sampled: started.elapsed(),
         })
     }
 
     /// Fetches while others are being sampled, then waits for its turn.
-    async fn prepare(&self, job: &ImageJob, id: JobId) -> (Inputs, Option<OwnedSemaphorePermit>) {
-        let inputs = self.larder.gather(job).await;
+    async fn prepare(&self, job: &ImageJob, id: JobId, attempt: &Attempt) -> Ready {
+        let add_ons = self.add_ons(&job.payload, attempt);
+        let (inputs, add_ons) = join(self.larder.gather(job), add_ons).await;
         self.board.stage(id, Stage::Ready);
-        // The semaphore is never closed; without a permit the job would only run a little early.
-        (inputs, self.threads.clone().acquire_owned().await.ok())
+        Ready {
+            inputs,
+            add_ons,
+            // The semaphore is never closed; without a permit the job would only run a little early.
+            thread: self.threads.clone().acquire_owned().await.ok(),
+        }
+    }
+
+    /// The add-ons of a job, fetched in half of its time at most: without them it is still worth doing.
+    async fn add_ons(&self, payload: &ImagePayload, attempt: &Attempt) -> AddOns {
+        let Some(pantry) = &self.pantry else {
+            return AddOns::refused(payload);
+        };
+        let now = Instant::now();
+        let latest = now + attempt.give_up.saturating_duration_since(now) / 2;
+        let (served, refused) = attempt.terms.split(payload);
+        let (family, seed) = (&attempt.terms.family, attempt.seed);
+        let mut add_ons = pantry.prefetch(&served, family, seed, latest).await;
+        add_ons.remarks.extend(AddOns::refused(&refused).remarks);
+        add_ons
     }
 
     /// Ends when the job must be given up.
@@ -372,7 +453,8 @@ impl Fault {
             }
             Self::Blacklisted => Verdict::HandedBack("its prompt is on the blacklist"),
             Self::Deadline => Verdict::Failed(self.to_string()),
-            Self::Generate(error) => Verdict::ModelFailed(error.to_string()),
+            Self::Generate(GenerateError::Engine(error)) => blame(error),
+            Self::Generate(GenerateError::Panicked) => Verdict::ModelFailed(self.to_string()),
         }
     }
 }
@@ -399,6 +481,7 @@ mod tests {
         assert_eq!(upload_address(&old, 1), None);
     }
 
+    /// Checklist: `batch_index` only when more than one id; `ref` is a string.
     #[test]
     fn a_batch_index_is_a_text_and_for_batches_only() {
         assert!(remarks_at(&[], 0, 1).is_empty());

@@ -2,7 +2,7 @@
 
 use ordu_api::image::ImagePop;
 use ordu_api::text::TextPop;
-use ordu_engine::{Capabilities, Feature, TextCapabilities};
+use ordu_engine::{Capabilities, ControlType, Feature, TextCapabilities};
 
 use crate::Config;
 
@@ -48,7 +48,8 @@ pub(crate) fn image_offer(
         allow_post_processing: can.post_processing,
         allow_controlnet: can.controlnet,
         allow_sdxl_controlnet: can.sdxl_controlnet,
-        allow_lora: false,
+        allow_extended_controlnet: can.extended_controlnet,
+        allow_lora: can.lora,
         limit_max_steps: config.limit_max_steps,
         capabilities: Some(words(engine, can)),
     })
@@ -135,10 +136,16 @@ fn text_agent(agent: &str, engine: &TextCapabilities) -> String {
 
 /// What the owner allows and the engine can, of what has a switch.
 #[derive(Clone, Copy)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a switch of the protocol"
+)]
 struct Allowed {
     post_processing: bool,
     controlnet: bool,
     sdxl_controlnet: bool,
+    extended_controlnet: bool,
+    lora: bool,
 }
 
 impl Allowed {
@@ -151,6 +158,10 @@ impl Allowed {
             post_processing: config.allow_post_processing && !engine.post_processors.is_empty(),
             controlnet: controls && steers,
             sdxl_controlnet: controls && config.allow_sdxl_controlnet && has(Feature::QrCodeXl),
+            extended_controlnet: controls
+                && has(Feature::ControlNet)
+                && ControlType::all().all(|kind| engine.controls.contains(&kind)),
+            lora: config.allow_lora && has(Feature::Lora),
         }
     }
 
@@ -158,8 +169,7 @@ impl Allowed {
         match feature {
             Feature::ControlNet | Feature::ControlMap | Feature::QrCode => self.controlnet,
             Feature::QrCodeXl => self.sdxl_controlnet,
-            // Nobody brings the files of a job to the engine yet.
-            Feature::Lora | Feature::TextualInversion => false,
+            Feature::Lora => self.lora,
             _ => true,
         }
     }
@@ -283,6 +293,7 @@ mod tests {
         assert_eq!(limits(&engine), (1000, 2));
     }
 
+    /// Checklist: `allow_unsafe_ipaddr` is the wire name; `allow_unsafe_ip` the config name.
     #[test]
     fn switches_travel_under_their_wire_names_and_capabilities_are_told() {
         let config = Config {
@@ -355,6 +366,37 @@ mod tests {
     }
 
     #[test]
+    fn further_control_types_are_offered_when_all_of_them_run() {
+        let mut engine = engine(&["one"]);
+        engine.features.insert(Feature::ControlNet);
+        let config = Config {
+            allow_controlnet: true,
+            ..Config::default()
+        };
+        let extended = |engine: &Capabilities| {
+            let offer = image_offer(&config, engine, |_| true).unwrap();
+            serde_json::to_value(&offer).unwrap()["allow_extended_controlnet"] == true
+        };
+        let classic = ControlType::all().filter(|kind| kind.is_classic());
+        engine.controls = classic.collect();
+        assert!(!extended(&engine));
+        engine.controls = ControlType::all().collect();
+        assert!(extended(&engine));
+        engine.features.remove(&Feature::ControlNet);
+        assert!(!extended(&engine));
+    }
+
+    #[test]
+    fn learned_words_need_no_switch_of_their_own() {
+        let mut engine = engine(&["one"]);
+        engine.features.insert(Feature::TextualInversion);
+        let offer = image_offer(&Config::default(), &engine, |_| true).unwrap();
+        let words = offer.capabilities.unwrap();
+        assert!(words.iter().any(|word| word == "textual_inversion"));
+    }
+
+    /// Checklist: QR: `allow_sdxl_controlnet` gate.
+    #[test]
     fn what_the_engine_can_is_offered_as_far_as_the_owner_allows() {
         use ordu_engine::PostProcessor;
         let mut engine = engine(&["one"]);
@@ -402,7 +444,7 @@ mod tests {
             ..Config::default()
         };
         let (offered, words) = switches(&generous);
-        assert_eq!(offered, [true, true, true, false]);
+        assert_eq!(offered, [true, true, true, true]);
         for word in [
             "hires_fix",
             "controlnet",
@@ -413,6 +455,8 @@ mod tests {
             "layer_diffuse",
             "post-processing",
             "CodeFormers",
+            "lora",
+            "lora_versions",
         ] {
             assert!(words.iter().any(|known| known == word), "{word}");
         }
@@ -420,6 +464,6 @@ mod tests {
             allow_img2img: false,
             ..generous
         };
-        assert_eq!(switches(&without_sources).0, [true, false, false, false]);
+        assert_eq!(switches(&without_sources).0, [true, false, false, true]);
     }
 }

@@ -113,6 +113,7 @@ mod tests {
         })
     }
 
+    /// Checklist: `rc` drives error handling.
     #[test]
     fn a_failed_pop_means_what_its_code_says() {
         let kind = |status, rc, message| match Popped::failed(&refusal(status, rc, message)) {

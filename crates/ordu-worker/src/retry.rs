@@ -108,6 +108,7 @@ mod tests {
         }
     }
 
+    /// Checklist: `rc` drives error handling.
     #[test]
     fn a_refused_submit_is_handled_by_its_code() {
         for (status, rc, message, tries, expected) in [

@@ -9,7 +9,7 @@ use std::time::Duration;
 use ordu_api::JobId;
 use ordu_api::worker::{Skipped, WorkKind, WorkerMessage};
 use ordu_client::{Error, Horde};
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
 use crate::deliver::Delivery;
@@ -20,6 +20,8 @@ use crate::{Shutdown, Timing};
 /// What everybody needs who works for one horde in one role.
 #[derive(Clone)]
 pub(crate) struct Office {
+    /// One permit per job that may take the device at the same time, whatever its kind.
+    pub(crate) threads: Arc<Semaphore>,
     pub(crate) horde: Horde,
     pub(crate) board: Arc<Board>,
     pub(crate) shutdown: Shutdown,
@@ -154,8 +156,9 @@ impl Verdict {
             Self::Done => 0,
             Self::Lost => 1,
             Self::HandedBack(_) => 2,
-            Self::Failed(_) => 3,
-            Self::ModelFailed(_) => 4,
+            Self::Unreachable(_) => 3,
+            Self::Failed(_) => 4,
+            Self::ModelFailed(_) => 5,
         }
     }
 }
@@ -169,6 +172,8 @@ pub(crate) enum Verdict {
     ModelFailed(String),
     /// Something else on this side.
     Failed(String),
+    /// The program that does the work, which is gone. It is offered no more until it is back.
+    Unreachable(String),
     /// Nobody: it was handed back on purpose.
     HandedBack(&'static str),
     /// The horde had given it up.

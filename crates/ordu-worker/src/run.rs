@@ -6,13 +6,14 @@ use futures::future::join3;
 use ordu_api::worker::WorkKind;
 use ordu_client::Horde;
 use ordu_engine::{AlchemyEngine, Engine, TextEngine};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use crate::Shutdown;
 use crate::alchemist::Alchemist;
 use crate::config::{Config, ConfigError};
 use crate::desk::Desk;
-use crate::dreamer::Dreamer;
+use crate::dreamer::{Dreamer, Helpers};
+use crate::manager::Pantry;
 use crate::report::Extras;
 use crate::role::{Office, Role};
 use crate::safety::Classifier;
@@ -29,6 +30,9 @@ pub struct Engines {
     /// Answer forms about pictures: the worker is an alchemist. Of several that know a form, the first
     /// answers it.
     pub alchemy: Vec<Arc<dyn AlchemyEngine>>,
+    /// Brings LoRAs and textual inversions of jobs to where the image engine finds them. Without it
+    /// neither is offered.
+    pub pantry: Option<Arc<Pantry>>,
     /// Looks at each picture before it leaves. Without one, and with models beside
     /// the bundled ones, the dreamer takes only requests without adult content.
     pub safety: Option<Arc<dyn Classifier>>,
@@ -90,7 +94,9 @@ pub async fn run(
         &config.bridge_agent,
     )?;
     let extras = Arc::new(Extras::default());
+    let threads = Arc::new(Semaphore::new(config.threads() as usize));
     let office = |kind| Office {
+        threads: threads.clone(),
         horde: horde.clone(),
         board: Arc::new(Board::new(status.clone(), kind)),
         shutdown: shutdown.clone(),
@@ -100,10 +106,12 @@ pub async fn run(
     let dreamer = match engines.image {
         Some(engine) => {
             let office = office(WorkKind::Image);
-            Some(Desk::new(
-                Dreamer::new(&config, engine, engines.safety, &office)?,
-                office,
-            ))
+            let helpers = Helpers {
+                classifier: engines.safety.clone(),
+                pantry: engines.pantry,
+            };
+            let dreamer = Dreamer::new(&config, engine, helpers, &office)?;
+            Some(Desk::new(dreamer, office))
         }
         None => None,
     };
@@ -115,7 +123,7 @@ pub async fn run(
         None
     } else {
         let office = office(WorkKind::Interrogation);
-        let alchemist = Alchemist::new(&config, engines.alchemy, &office)?;
+        let alchemist = Alchemist::new(&config, engines.alchemy, engines.safety, &office)?;
         Some(Desk::new(alchemist, office))
     };
     let (first, second, third) = join3(

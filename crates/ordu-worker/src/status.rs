@@ -177,6 +177,13 @@ impl Board {
             .count()
     }
 
+    /// Whether the worker has jobs of a kind whose pictures are not made yet.
+    pub(crate) fn works_at(&self, kind: WorkKind) -> bool {
+        let waits = |stage| !matches!(stage, Stage::Delivering | Stage::Faulting);
+        let jobs = &self.status.borrow().jobs;
+        jobs.iter().any(|job| job.kind == kind && waits(job.stage))
+    }
+
     /// Keeps the messages that are new, and returns them.
     pub(crate) fn hear(&self, messages: Vec<WorkerMessage>) -> Vec<WorkerMessage> {
         let known = self.snapshot().messages;

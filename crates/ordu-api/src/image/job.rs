@@ -53,6 +53,9 @@ pub struct ImagePop {
     pub allow_controlnet: bool,
     /// Whether it runs `ControlNet` on SDXL.
     pub allow_sdxl_controlnet: bool,
+    /// Whether it runs the control types beyond the classic ones.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub allow_extended_controlnet: bool,
     /// Whether it fetches and applies `LoRAs`.
     pub allow_lora: bool,
     /// Whether it refuses requests of many steps.
@@ -82,6 +85,7 @@ impl Default for ImagePop {
             allow_post_processing: true,
             allow_controlnet: false,
             allow_sdxl_controlnet: false,
+            allow_extended_controlnet: false,
             allow_lora: false,
             limit_max_steps: false,
             capabilities: None,

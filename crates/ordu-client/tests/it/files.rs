@@ -10,6 +10,7 @@ use crate::support::http::{Answer, TestServer};
 const SIGNED: &str = "/bucket/a%20b.webp?X-Amz-Credential=k%2F20261123%2Fauto%2Fs3%2Faws4_request&X-Amz-Date=1\
     &b=~!*()&plus=a+b&lower=%2f&empty=&X-Amz-Signature=00ff%3D";
 
+/// Checklist: PUT to a presigned URL sends no content type and does not re-encode the query.
 #[tokio::test]
 async fn an_upload_sends_the_query_untouched_and_no_content_type() {
     let server = TestServer::start(|_| Answer::bytes(200, Vec::new())).await;

@@ -219,8 +219,8 @@ mod tests {
     #[test]
     fn a_story_is_told_from_the_stories_of_others() {
         let grammar = Grammar::bundled().unwrap();
-        let story = "A small red cross woke up early one night. One winter it met a blue circle. The red \
-                     cross asked the blue circle about the moon. And so the red cross was happy.";
+        let story = "A small red cross woke up early one night. One winter it met a blue circle. It \
+                     asked the blue circle about the moon. And so the red cross was happy.";
         let cast = grammar.read(story).unwrap();
         assert_eq!((&*cast["colour"], &*cast["other_shape"]), ("red", "circle"));
         for (right, wrong) in [

@@ -265,13 +265,19 @@ impl HostedEngine {
         progress: &dyn ProgressSink,
     ) -> Result<Reply, EngineError> {
         let mut cancelled: Option<Instant> = None;
+        let mut so_far = String::new();
         loop {
             match attempt.answers.recv_timeout(LOOK) {
                 Ok(Reply::Step { step, .. }) => {
                     attempt.watch.step(&step);
                     progress.step(step);
                 }
-                Ok(Reply::Piece { text, .. }) => progress.piece(&text),
+                Ok(Reply::Piece { text, .. }) => {
+                    so_far.push_str(&text);
+                    if progress.wants_text() {
+                        progress.text(&so_far);
+                    }
+                }
                 Ok(end @ (Reply::Made { .. } | Reply::Written { .. })) => return Ok(end),
                 Ok(Reply::Failed { fault, .. }) => return Err(fault.into()),
                 Ok(Reply::Described(_) | Reply::Busy) | Err(RecvTimeoutError::Timeout) => {}

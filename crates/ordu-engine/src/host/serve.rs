@@ -121,6 +121,7 @@ impl<W: Write> Desk<'_, W> {
             attempt,
             previews,
             said: Cell::new(Instant::now()),
+            told: Cell::new(0),
         }
     }
 
@@ -145,6 +146,8 @@ struct Sink<'a, W> {
     previews: bool,
     /// When something was last said.
     said: Cell<Instant>,
+    /// How much of a text was told, in bytes.
+    told: Cell<usize>,
 }
 
 /// How long somebody who works may say nothing.
@@ -166,10 +169,15 @@ impl<W: Write> ProgressSink for Sink<'_, W> {
         });
     }
 
-    fn piece(&self, text: &str) {
+    fn wants_text(&self) -> bool {
+        true
+    }
+
+    fn text(&self, so_far: &str) {
+        let piece = so_far.get(self.told.replace(so_far.len())..);
         self.say(&Reply::Piece {
             attempt: self.attempt,
-            text: text.to_owned(),
+            text: piece.unwrap_or_default().to_owned(),
         });
     }
 

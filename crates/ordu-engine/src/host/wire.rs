@@ -109,6 +109,7 @@ pub(super) enum Fault {
     BadTask { reason: String },
     BadModel { model: String, reason: String },
     NoTokenizer { model: String, place: String },
+    NoAddOn { name: String },
     Cancelled,
     Failed { reason: String },
 }
@@ -120,6 +121,7 @@ impl From<EngineError> for Fault {
             EngineError::BadTask { reason } => Self::BadTask { reason },
             EngineError::BadModel { model, reason } => Self::BadModel { model, reason },
             EngineError::NoTokenizer { model, place } => Self::NoTokenizer { model, place },
+            EngineError::NoAddOn { name } => Self::NoAddOn { name },
             EngineError::Cancelled => Self::Cancelled,
             other => Self::Failed {
                 reason: chain(&other),
@@ -135,6 +137,7 @@ impl From<Fault> for EngineError {
             Fault::BadTask { reason } => Self::BadTask { reason },
             Fault::BadModel { model, reason } => Self::BadModel { model, reason },
             Fault::NoTokenizer { model, place } => Self::NoTokenizer { model, place },
+            Fault::NoAddOn { name } => Self::NoAddOn { name },
             Fault::Cancelled => Self::Cancelled,
             Fault::Failed { reason } => Self::Failed { reason },
         }

@@ -3,7 +3,7 @@
 //!
 //! Top to bottom: the engine keeps a registry and loaded models; the pipeline turns a task into
 //! pictures with a model of [`sd`], the steps of [`sampling`] and the numbers of [`noise`];
-//! networks are built of [`ops`] and filled from [`weights`]. [`text`] is the engine for texts.
+//! networks are built of [`ops`] and filled from [`weights`]. `text` is the engine for texts.
 
 mod compute;
 #[cfg(feature = "cuda")]
@@ -30,10 +30,11 @@ use self::registry::Registry;
 use self::sd::StableDiffusion;
 pub use self::text::{NativeText, NativeTextOptions};
 use self::upscale::Upscalers;
+use crate::plan::pipeline::draws;
 use crate::plan::post::{PostProcessor, ordered};
 use crate::{
     Capabilities, Engine, EngineError, Feature, Held, Holdings, ImageTask, Limits, Mode, Picture,
-    Place, ProgressSink, Sampler,
+    Place, ProgressSink, Sampler, Source, Workflow,
 };
 
 /// How to open a [`NativeEngine`].
@@ -149,7 +150,8 @@ impl NativeEngine {
     ///
     /// [`EngineError::UnknownModel`], or what is wrong with its files.
     fn model(&self, name: &str) -> Result<Arc<Loaded>, EngineError> {
-        let files = self.registry.get(name)?;
+        let known = self.registry.get(name)?;
+        let files = known.as_ref();
         let _one_at_a_time = lock(&self.loading);
         if let Some(held) = self.touch(name) {
             return Ok(held);
@@ -186,6 +188,24 @@ impl NativeEngine {
 }
 
 impl NativeEngine {
+    /// A source with the steps of its task, which is all that is asked for: one that fails is an error.
+    fn processed(
+        &self,
+        source: &Source,
+        task: &ImageTask,
+        progress: &dyn ProgressSink,
+    ) -> Result<Picture, EngineError> {
+        let mut image = source.image.clone();
+        for step in ordered(&task.post) {
+            image = self.upscalers.run(step, &image, progress)?;
+        }
+        Ok(Picture {
+            image,
+            seed: task.seed,
+            scans: None,
+        })
+    }
+
     /// What is done with a finished picture. A step that fails leaves the picture as it was.
     ///
     /// # Errors
@@ -218,7 +238,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Engine for NativeEngine {
     fn capabilities(&self) -> Capabilities {
         Capabilities {
-            models: self.registry.infos().to_vec(),
+            models: self.registry.infos(),
             samplers: Sampler::implemented().collect(),
             limits: LIMITS,
             features: FEATURES.into_iter().collect(),
@@ -237,6 +257,11 @@ impl Engine for NativeEngine {
         if let Some(step) = task.post.iter().find(|step| !here.contains(step)) {
             let reason = format!("the native engine has no {}", step.name());
             return Err(EngineError::bad_task(reason));
+        }
+        if !draws(&task)
+            && let Some(source) = task.source()
+        {
+            return Ok(vec![self.processed(source, &task, progress)?]);
         }
         let held = self.model(&task.model)?;
         let turn = (!self.compute.device().is_cpu()).then(|| lock(&self.turn));
@@ -299,8 +324,9 @@ fn check(task: &ImageTask) -> Result<(), EngineError> {
 
 /// The first thing a task asks for that is not among [`FEATURES`].
 fn unknown_wish(task: &ImageTask) -> Option<&'static str> {
+    let has_workflow = task.workflow.is_some() && task.workflow != Some(Workflow::PostProcess);
     let wishes = [
-        (task.workflow.is_some(), "workflows"),
+        (has_workflow, "workflows"),
         (task.hires.is_some(), "second pass"),
         (task.control.is_some(), "control by a source"),
         (!task.loras.is_empty(), "LoRAs"),

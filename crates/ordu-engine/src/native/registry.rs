@@ -2,9 +2,11 @@
 //!
 //! A model is recognised by its tensors, never by its name. Files that hold something else
 //! (add-ons, utility models) are passed over in silence; models that cannot be used are remembered
-//! with the reason.
+//! with the reason. What comes into the folder later becomes a model then.
 
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::SystemTime;
 
 use super::sd::describe;
 use super::sd::files::ModelFiles;
@@ -13,72 +15,64 @@ use crate::{EngineError, ModelInfo};
 /// All models, bundled ones first, then by name.
 #[derive(Debug)]
 pub(super) struct Registry {
-    files: Vec<ModelFiles>,
+    folder: Option<PathBuf>,
+    known: RwLock<Known>,
+    /// What was wrong when it was opened.
+    problems: Vec<EngineError>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    files: Vec<Arc<ModelFiles>>,
     infos: Vec<ModelInfo>,
     problems: Vec<EngineError>,
+    /// What the folder looked like.
+    seen: Vec<Seen>,
+}
+
+/// A file or folder that may be a model, and when it was changed last.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Seen {
+    path: PathBuf,
+    changed: Option<SystemTime>,
+    bytes: u64,
 }
 
 impl Registry {
     pub(super) fn open(folder: Option<&Path>) -> Result<Self, EngineError> {
-        let mut registry = Self {
-            files: Vec::new(),
-            infos: Vec::new(),
-            problems: Vec::new(),
-        };
-        registry.add(ModelFiles::bundled().map(Some));
-        let Some(folder) = folder else {
-            return Ok(registry);
-        };
-        let io = |source| EngineError::Io {
-            path: folder.to_owned(),
-            source,
-        };
-        let entries = std::fs::read_dir(folder).map_err(io)?;
-        let mut paths: Vec<PathBuf> = Vec::new();
-        for entry in entries {
-            paths.push(entry.map_err(io)?.path());
-        }
-        paths.sort();
-        for path in paths {
-            let found = if path.is_dir() {
-                ModelFiles::folder(&path)
-            } else if path
-                .extension()
-                .is_some_and(|extension| extension.eq_ignore_ascii_case("safetensors"))
-            {
-                ModelFiles::file(&path)
-            } else {
-                continue;
-            };
-            registry.add(found);
-        }
-        Ok(registry)
+        let mut known = Known::of(folder.map(look).transpose()?.unwrap_or_default());
+        Ok(Self {
+            folder: folder.map(Path::to_owned),
+            problems: std::mem::take(&mut known.problems),
+            known: RwLock::new(known),
+        })
     }
 
-    fn add(&mut self, found: Result<Option<ModelFiles>, EngineError>) {
-        let described = found.and_then(|files| {
-            files
-                .map(|files| Ok((describe(&files)?, files)))
-                .transpose()
-        });
-        match described {
-            Ok(Some((info, files))) if self.infos.iter().all(|other| other.name != info.name) => {
-                self.infos.push(info);
-                self.files.push(files);
-            }
-            Ok(Some((info, _))) => {
-                self.problems.push(EngineError::bad_model(
-                    info.name,
-                    "another model has the same name",
-                ));
-            }
-            Ok(None) => {}
-            Err(error) => self.problems.push(error),
+    /// Looks whether the folder has changed, and if so, what is in it now.
+    fn refresh(&self) {
+        let Some(Ok(seen)) = self.folder.as_deref().map(look) else {
+            return;
+        };
+        if self
+            .known
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .seen
+            == seen
+        {
+            return;
         }
+        let fresh = Known::of(seen);
+        for problem in &fresh.problems {
+            tracing::warn!(%problem, "a file in the folder of models is none");
+        }
+        *self.known.write().unwrap_or_else(PoisonError::into_inner) = fresh;
     }
 
-    pub(super) fn infos(&self) -> &[ModelInfo] {
-        &self.infos
+    pub(super) fn infos(&self) -> Vec<ModelInfo> {
+        self.refresh();
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        known.infos.clone()
     }
 
     /// Notes what is wrong with other files of the folder.
@@ -90,13 +84,79 @@ impl Registry {
         &self.problems
     }
 
-    pub(super) fn get(&self, name: &str) -> Result<&ModelFiles, EngineError> {
-        self.files
-            .iter()
-            .find(|files| files.name == name)
-            .ok_or_else(|| EngineError::UnknownModel {
-                name: name.to_owned(),
-                known: self.infos.iter().map(|info| info.name.clone()).collect(),
-            })
+    pub(super) fn get(&self, name: &str) -> Result<Arc<ModelFiles>, EngineError> {
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        let found = known.files.iter().find(|files| files.name == name);
+        found.cloned().ok_or_else(|| EngineError::UnknownModel {
+            name: name.to_owned(),
+            known: known.infos.iter().map(|info| info.name.clone()).collect(),
+        })
+    }
+}
+
+/// What of a folder may be a model, by name.
+fn look(folder: &Path) -> Result<Vec<Seen>, EngineError> {
+    let io = |source| EngineError::Io {
+        path: folder.to_owned(),
+        source,
+    };
+    let mut seen = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(io)? {
+        let path = entry.map_err(io)?.path();
+        // One that is being removed at this moment is not there.
+        let Ok(found) = std::fs::metadata(&path) else {
+            continue;
+        };
+        let is_file = path
+            .extension()
+            .is_some_and(|extension| extension.eq_ignore_ascii_case("safetensors"));
+        if found.is_dir() || is_file {
+            seen.push(Seen {
+                path,
+                changed: found.modified().ok(),
+                bytes: found.len(),
+            });
+        }
+    }
+    seen.sort();
+    Ok(seen)
+}
+
+impl Known {
+    fn of(seen: Vec<Seen>) -> Self {
+        let mut known = Self::default();
+        known.add(ModelFiles::bundled().map(Some));
+        for entry in &seen {
+            let path = &entry.path;
+            known.add(if path.is_dir() {
+                ModelFiles::folder(path)
+            } else {
+                ModelFiles::file(path)
+            });
+        }
+        known.seen = seen;
+        known
+    }
+
+    fn add(&mut self, found: Result<Option<ModelFiles>, EngineError>) {
+        let described = found.and_then(|files| {
+            files
+                .map(|files| Ok((describe(&files)?, files)))
+                .transpose()
+        });
+        match described {
+            Ok(Some((info, files))) if self.infos.iter().all(|other| other.name != info.name) => {
+                self.infos.push(info);
+                self.files.push(Arc::new(files));
+            }
+            Ok(Some((info, _))) => {
+                self.problems.push(EngineError::bad_model(
+                    info.name,
+                    "another model has the same name",
+                ));
+            }
+            Ok(None) => {}
+            Err(error) => self.problems.push(error),
+        }
     }
 }

@@ -127,6 +127,7 @@ mod tests {
     use crate::plan::pipeline::tests::model;
     use crate::{Hires, Source};
 
+    /// Checklist: vectors: second-pass steps.
     #[test]
     fn second_steps_are_those_of_the_table() {
         for (native, width, height, strength, first, expected) in [
@@ -147,6 +148,7 @@ mod tests {
         }
     }
 
+    /// Checklist: vectors: first-pass size.
     #[test]
     fn first_sizes_are_those_of_the_table() {
         for ((width, height), plain, cascade, bucket) in [

@@ -9,6 +9,8 @@ use crate::{Baseline, ImageTask, Mode, ModelInfo, Workflow};
 /// A way from task to picture.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Pipeline {
+    /// The source, post-processed.
+    PostProcess,
     /// A picture that scans.
     QrCode,
     /// The source, larger.
@@ -50,8 +52,16 @@ pub fn choose(task: &ImageTask, model: &ModelInfo) -> Pipeline {
         .unwrap_or_else(|| by_mode(task, model))
 }
 
+/// Whether a task draws, for which it needs a model. Others only look at their source.
+#[must_use]
+pub fn draws(task: &ImageTask) -> bool {
+    let maps = || task.control.is_some_and(|control| control.return_map);
+    task.source().is_none() || !(task.workflow == Some(Workflow::PostProcess) || maps())
+}
+
 fn by_workflow(task: &ImageTask) -> Option<Pipeline> {
     match (&task.workflow, task.source()) {
+        (Some(Workflow::PostProcess), Some(_)) => Some(Pipeline::PostProcess),
         (Some(Workflow::QrCode(_)), _) => Some(Pipeline::QrCode),
         (Some(Workflow::CreativeUpscale), Some(_)) => Some(Pipeline::CreativeUpscale),
         _ => None,

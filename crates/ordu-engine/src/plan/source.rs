@@ -63,6 +63,7 @@ pub fn everything(width: u32, height: u32) -> GrayImage {
 mod tests {
     use super::*;
 
+    /// Checklist: white mask, transparent alpha: regenerated area.
     #[test]
     fn white_and_transparent_mean_regenerate() {
         let plain = Source::new(DynamicImage::new_rgb8(4, 4));

@@ -29,6 +29,7 @@ fn share(steps: u32, part: f64) -> u32 {
 mod tests {
     use super::*;
 
+    /// Checklist: vectors: Cascade steps.
     #[test]
     fn steps_are_shared_as_the_table_says() {
         assert_eq!(cascade(30), (20, 10));

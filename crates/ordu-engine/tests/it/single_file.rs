@@ -212,6 +212,25 @@ fn files_that_are_no_models_are_passed_over_and_damaged_ones_reported() {
 }
 
 #[test]
+fn a_model_that_arrives_later_joins_and_one_that_goes_leaves() {
+    let source = folder(&checkpoint());
+    let folder = tempfile::tempdir().unwrap();
+    let engine = open(folder.path());
+    let names = || {
+        let models = engine.capabilities().models.into_iter();
+        models.map(|model| model.name).collect::<Vec<_>>()
+    };
+    assert_eq!(names(), ["ordu-tiny"]);
+    let file = folder.path().join("late.safetensors");
+    std::fs::copy(source.path().join("single.safetensors"), &file).unwrap();
+    assert_eq!(names(), ["ordu-tiny", "late"]);
+    std::fs::write(folder.path().join("bad.safetensors"), "x").unwrap();
+    assert_eq!(names(), ["ordu-tiny", "late"]);
+    std::fs::remove_file(&file).unwrap();
+    assert_eq!(names(), ["ordu-tiny"]);
+}
+
+#[test]
 fn a_folder_that_is_not_there_is_an_error() {
     let options = NativeOptions {
         models: Some(PathBuf::from("/no/such/folder")),

@@ -2,15 +2,18 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use image::{DynamicImage, Rgb, RgbImage, Rgba, RgbaImage};
 use ordu_engine::native::upscale::{Rrdb, Upscalers};
 use ordu_engine::native::weights::Weights;
 use ordu_engine::plan::post::PostProcessor;
 use ordu_engine::{
-    Compute, Engine, EngineError, ImageTask, NativeEngine, NativeOptions, ProgressSink, Quiet, Step,
+    AlchemyEngine, Answer, Compute, Engine, EngineError, ImageTask, NamedEngine, NativeEngine,
+    NativeOptions, PictureForms, ProgressSink, Quiet, Step,
 };
 use safetensors::tensor::TensorView;
+use serde_json::Map;
 
 use crate::data::{compare, get, path, tensors};
 
@@ -270,6 +273,22 @@ fn task() -> ImageTask {
         steps: 2,
         post: vec![PostProcessor::RealEsrganX4Plus],
         ..ImageTask::new("ordu-tiny", "a red circle")
+    }
+}
+
+#[test]
+fn enlarging_alone_is_a_form_and_needs_no_model() {
+    let (folder, _) = folder_with("RealESRGAN_x4plus.safetensors", &network());
+    let engine = NamedEngine::new(Arc::new(open(folder.path())));
+    let forms = PictureForms::new(Arc::new(engine));
+    assert_eq!(forms.forms(), ["RealESRGAN_x4plus"]);
+    let answer = |form: &str| forms.answer(form, &picture(20, 12), &Map::new(), &Quiet);
+    let Ok(Answer::Picture(made)) = answer("RealESRGAN_x4plus") else {
+        panic!("no picture")
+    };
+    assert_eq!((made.width(), made.height()), (80, 48));
+    for form in ["NMKD_Siax", "GFPGAN", "annotation", "caption"] {
+        assert!(answer(form).is_err(), "{form}");
     }
 }
 

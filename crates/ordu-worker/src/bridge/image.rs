@@ -6,14 +6,16 @@
 //! # Source
 //! `worker.md` § 2.1 to 2.13.
 
-use image::{DynamicImage, GrayImage};
-use ordu_api::image::{ImageJob, ImagePayload, SourceProcessing};
+use image::{DynamicImage, GrayImage, Luma, Rgb, RgbImage};
+use ordu_api::image::{ImageJob, ImagePayload, Metadata, SourceProcessing};
+use ordu_engine::plan::post::PostKind;
 use ordu_engine::{
     Control, ControlType, Embedding, Hires, ImageTask, Limits, Lora, Mode, NoiseSource,
     PostProcessor, QrSpec, RemixImage, Sampler, Schedule, Source, Workflow,
 };
 
 use super::prompt;
+use crate::manager::AddOns;
 
 /// Sides of a picture, in pixels.
 const SIDE: std::ops::RangeInclusive<u32> = 64..=8192;
@@ -29,9 +31,11 @@ const CLIP_SKIP: std::ops::RangeInclusive<u32> = 1..=20;
 const EXTRA_STRENGTH: std::ops::RangeInclusive<f64> = -5.0..=5.0;
 const FACE_STRENGTH: std::ops::RangeInclusive<f64> = 0.0..=1.0;
 
-/// `LoRA`s and learned words of one job.
-const MAX_LORAS: usize = 5;
-const MAX_EMBEDDINGS: usize = 20;
+/// The longest side of noise that stands for a source, in pixels; engines resize it.
+const NOISE_SIDE: u32 = 1024;
+
+/// How much of the text of a seed is read, in bytes.
+const MAX_SEED_BYTES: usize = 1024;
 
 /// How strongly a source steers; the protocol has no word for it.
 const CONTROL_STRENGTH: f32 = 1.0;
@@ -43,27 +47,20 @@ pub(crate) struct Sources {
     pub(crate) mask: Option<GrayImage>,
     /// Further pictures and how much each counts, in their order.
     pub(crate) extras: Vec<(DynamicImage, f64)>,
-    /// `LoRA`s that lie where the engine finds them.
-    pub(crate) loras: Vec<Lora>,
-    /// Learned words that lie where the engine finds them.
-    pub(crate) embeddings: Vec<Embedding>,
-    /// Words that wake the `LoRA`s, in their order.
-    pub(crate) triggers: Vec<String>,
 }
 
 /// The task of a job: one picture per id, from this seed.
-pub(crate) fn task(job: &ImageJob, mut sources: Sources, seed: u64, limits: Limits) -> ImageTask {
+pub(crate) fn task(
+    job: &ImageJob,
+    sources: Sources,
+    add_ons: &AddOns,
+    seed: u64,
+    limits: Limits,
+) -> ImageTask {
     let payload = &job.payload;
     let written = payload.prompt.as_deref().unwrap_or_default();
-    let (mut prompt, negative_prompt) = prompt::split(written, seed);
-    for trigger in &sources.triggers {
-        prompt = format!("{trigger}, {prompt}");
-    }
-    let mut loras = std::mem::take(&mut sources.loras);
-    loras.truncate(MAX_LORAS);
-    let mut embeddings = std::mem::take(&mut sources.embeddings);
-    embeddings.truncate(MAX_EMBEDDINGS);
-    let post = payload.post_processing.iter();
+    let (positive, negative) = prompt::split(written, seed);
+    let (prompt, negative_prompt) = add_ons.inject(&positive, &negative);
     ImageTask {
         model: job.model.clone().unwrap_or_default(),
         prompt,
@@ -82,17 +79,50 @@ pub(crate) fn task(job: &ImageJob, mut sources: Sources, seed: u64, limits: Limi
         mode: mode(job.source_processing, payload, sources),
         hires: payload.hires_fix.then(|| hires(payload)),
         control: control(payload),
-        loras,
-        embeddings,
+        loras: loras(add_ons),
+        embeddings: embeddings(add_ons),
         transparent: payload.transparent,
         workflow: workflow(payload),
-        post: post
-            .filter_map(|name| PostProcessor::from_name(name))
-            .collect(),
+        post: post(payload),
         face_strength: payload
             .facefixer_strength
             .map(|strength| single(clamped(&FACE_STRENGTH, strength))),
     }
+}
+
+fn loras(add_ons: &AddOns) -> Vec<Lora> {
+    let loras = add_ons.loras.iter().map(|lora| Lora {
+        file: lora.file(),
+        model: single(lora.model),
+        clip: single(lora.clip),
+    });
+    loras.collect()
+}
+
+/// Their words are in the prompts already.
+fn embeddings(add_ons: &AddOns) -> Vec<Embedding> {
+    let embeddings = add_ons.tis.iter().map(|ti| Embedding {
+        name: ti.id.to_string(),
+        strength: single(ti.strength),
+        place: None,
+    });
+    embeddings.collect()
+}
+
+/// Each step once, and one that enlarges at most: what is more than that is a mistake, or worse.
+fn post(payload: &ImagePayload) -> Vec<PostProcessor> {
+    let enlarges = |step: &PostProcessor| matches!(step.kind(), PostKind::Upscaler(_));
+    let mut steps: Vec<PostProcessor> = Vec::new();
+    for name in &payload.post_processing {
+        let Some(step) = PostProcessor::from_name(name) else {
+            continue;
+        };
+        let is_too_much = enlarges(&step) && steps.iter().any(enlarges);
+        if !is_too_much && !steps.contains(&step) {
+            steps.push(step);
+        }
+    }
+    steps
 }
 
 fn hires(payload: &ImagePayload) -> Hires {
@@ -157,12 +187,55 @@ fn remix(source: DynamicImage, extras: Vec<(DynamicImage, f64)>) -> Vec<RemixIma
     std::iter::once(first).chain(further).collect()
 }
 
+/// Makes a task fit for a model that can only fill in: noise to fill where there is no picture, all of it
+/// where nothing is masked, and remarks that these were missing.
+pub(crate) fn fill_in(task: &mut ImageTask) -> Vec<Metadata> {
+    let mut remarks = Vec::new();
+    let mut missing = |kind: &str| {
+        remarks.push(Metadata {
+            kind: kind.to_owned(),
+            value: "parse_failed".to_owned(),
+            reference: Some(kind.to_owned()),
+        });
+    };
+    let outpaints = matches!(task.mode, Mode::Outpaint(_));
+    let mut source = match std::mem::take(&mut task.mode) {
+        Mode::Img2Img(source) | Mode::Inpaint(source) | Mode::Outpaint(source) => Some(source),
+        Mode::Remix(pictures) => pictures.into_iter().next().map(|p| Source::new(p.image)),
+        Mode::Txt2Img => None,
+    }
+    .unwrap_or_else(|| {
+        missing("source_image");
+        let (width, height) = (task.width.min(NOISE_SIDE), task.height.min(NOISE_SIDE));
+        Source::new(noise(width, height, task.seed))
+    });
+    if source.mask.is_none() && !source.image.color().has_alpha() {
+        missing("source_mask");
+        let (width, height) = (source.image.width(), source.image.height());
+        source.mask = Some(GrayImage::from_pixel(width, height, Luma([u8::MAX])));
+    }
+    task.hires = None;
+    task.mode = if outpaints {
+        Mode::Outpaint(source)
+    } else {
+        Mode::Inpaint(source)
+    };
+    remarks
+}
+
+fn noise(width: u32, height: u32, seed: u64) -> DynamicImage {
+    let mut dice = prompt::Dice::new(seed);
+    let mut value = || u8::try_from(dice.below(256)).unwrap_or_default();
+    RgbImage::from_fn(width, height, |_, _| Rgb([value(), value(), value()])).into()
+}
+
 /// The seed of a payload; `None` if the worker has to choose one.
 ///
 /// Digits are the number; any other text is its bytes as a little-endian number. What is larger than 32
-/// bits is shifted right by 32 until it is not.
+/// bits is shifted right by 32 until it is not. Of an endless text only the start counts.
 pub(crate) fn seed(text: Option<&str>) -> Option<u64> {
     let text = text.map(str::trim).filter(|text| !text.is_empty())?;
+    let text = text.get(..MAX_SEED_BYTES).unwrap_or(text);
     let mut digits = text.bytes().map(|byte| byte.wrapping_sub(b'0'));
     let words = if digits.clone().all(|digit| digit < 10) {
         digits.try_fold(Vec::new(), |words, digit| {

@@ -338,6 +338,7 @@ fn forms(to: &mut BridgeData, value: &Value) -> Result<(), String> {
     if let Some(form) = forms.iter().find(|form| !is_known(form)) {
         return Err(format!("must be forms of alchemy, not `{form}`"));
     }
+    to.config.forms.clone_from(&forms);
     to.settings.alchemist.forms = forms;
     Ok(())
 }

@@ -13,6 +13,7 @@ fn environment(variables: &[(&str, &str)]) -> Environment {
     Environment::new(given.map(|(name, value)| ((*name).to_owned(), (*value).to_owned())))
 }
 
+/// Checklist: a config file of the reference loads.
 #[test]
 fn a_whole_file_of_the_deployed_worker_is_read() {
     let data = parse(TEMPLATE).unwrap();

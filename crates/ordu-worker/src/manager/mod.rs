@@ -15,6 +15,7 @@ mod index;
 mod inject;
 mod instruct;
 mod lock;
+mod names;
 mod pantry;
 mod record;
 mod secret;
@@ -31,7 +32,8 @@ pub use download::{
 pub use family::Family;
 pub use inject::InjectTi;
 pub use instruct::{Circumstances, Large, Selection, has_instructions, needs_usage, select};
-pub use pantry::{AddOns, Pantry, PantryOptions, ReadyLora, ReadyTi};
+pub use names::{bridge_version, comfy_models, names_of_files};
+pub use pantry::{AddOns, PROOF, Pantry, PantryOptions, ReadyLora, ReadyTi};
 pub use record::{Category, ModelFile, Record, Reference, parse};
 pub use secret::Secret;
 pub use sources::{NoReference, Origin, ReferenceSources, References};

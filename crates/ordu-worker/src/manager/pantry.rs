@@ -36,11 +36,21 @@ const MAX_LORAS: usize = 5;
 /// Textual inversions that one job may bring.
 const MAX_TIS: usize = 20;
 
+/// The longest reference of a remark, in characters.
+const MAX_REFERENCE_CHARS: usize = 255;
+
 /// Strengths beyond are cut.
 const MAX_STRENGTH: f64 = 10.0;
 
 /// The longest name of a LoRA in the name of its file, in characters.
 const MAX_FILE_CHARS: usize = 128;
+
+/// The stem of the file that lies among the add-ons, so that an engine that is another program can be
+/// asked whether it sees what is fetched for it.
+pub const PROOF: &str = "ordu-proof";
+
+/// A file of tensors without a tensor.
+const NO_TENSORS: &[u8] = b"\x02\0\0\0\0\0\0\0{}";
 
 /// How alike the name of a LoRA must be, in percent.
 const LORA_ALIKE: f64 = 90.0;
@@ -101,9 +111,19 @@ pub struct ReadyLora {
     _pin: Pin,
 }
 
+impl ReadyLora {
+    /// The name of its file.
+    pub fn file(&self) -> String {
+        let name = self.path.file_name().unwrap_or_default();
+        name.to_string_lossy().into_owned()
+    }
+}
+
 /// A textual inversion to apply.
 #[derive(Debug)]
 pub struct ReadyTi {
+    /// As the request named it.
+    pub name: String,
     /// The id by which prompts name it: `embedding:<id>`.
     pub id: u64,
     /// Where it is.
@@ -127,6 +147,30 @@ pub struct AddOns {
 }
 
 impl AddOns {
+    /// Remarks that none of these is served here.
+    pub(crate) fn refused(payload: &ImagePayload) -> Self {
+        let loras = payload.loras.iter().map(|lora| ("lora", &lora.name));
+        let tis = payload.tis.iter().map(|ti| ("ti", &ti.name));
+        let all = loras.take(MAX_LORAS).chain(tis.take(MAX_TIS));
+        Self {
+            remarks: all
+                .map(|(kind, name)| remark(kind, "download_failed", name))
+                .collect(),
+            ..Self::default()
+        }
+    }
+
+    /// What is told of an add-on that is here and that the engine could not find, by the name that its
+    /// task had for it.
+    pub(crate) fn missed(&self, name: &str) -> Option<Metadata> {
+        let lora = self.loras.iter().find(|lora| lora.file() == name);
+        let ti = || self.tis.iter().find(|ti| ti.id.to_string() == name);
+        match lora {
+            Some(lora) => Some(remark("lora", "download_failed", &lora.name)),
+            None => ti().map(|ti| remark("ti", "download_failed", &ti.name)),
+        }
+    }
+
     /// Prompt and negative prompt with the words of the add-ons.
     pub fn inject(&self, prompt: &str, negative: &str) -> (String, String) {
         let mut both = (prompt.to_owned(), negative.to_owned());
@@ -167,11 +211,15 @@ impl Missing {
             Self::Mismatch => "baseline_mismatch",
             _ => "download_failed",
         };
-        Metadata {
-            kind: kind.to_owned(),
-            value: value.to_owned(),
-            reference: Some(name.chars().take(255).collect()),
-        }
+        remark(kind, value, name)
+    }
+}
+
+fn remark(kind: &str, value: &str, name: &str) -> Metadata {
+    Metadata {
+        kind: kind.to_owned(),
+        value: value.to_owned(),
+        reference: Some(name.chars().take(MAX_REFERENCE_CHARS).collect()),
     }
 }
 
@@ -199,8 +247,31 @@ impl Pantry {
         }
     }
 
-    /// Makes the add-ons of a job ready for a model of this family. `seed` is that of the job.
-    pub async fn prefetch(&self, payload: &ImagePayload, family: &Family, seed: u64) -> AddOns {
+    /// Makes the folders for add-ons, and puts the file there by which an engine proves that it sees
+    /// them. Add-ons are served from then on.
+    ///
+    /// # Errors
+    /// If a folder or file cannot be made.
+    pub fn open(&self) -> io::Result<()> {
+        for folder in [Folder::Lora, Folder::Ti] {
+            std::fs::create_dir_all(self.store.folder(folder))?;
+            let proof = self.store.place(folder, &format!("{PROOF}.safetensors"));
+            if std::fs::read(&proof).ok().as_deref() != Some(NO_TENSORS) {
+                std::fs::write(proof, NO_TENSORS)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes the add-ons of a job ready for a model of this family, as far as they come until `latest`.
+    /// `seed` is that of the job.
+    pub async fn prefetch(
+        &self,
+        payload: &ImagePayload,
+        family: &Family,
+        seed: u64,
+        latest: Instant,
+    ) -> AddOns {
         let loras: Vec<_> = payload
             .loras
             .iter()
@@ -212,7 +283,7 @@ impl Pantry {
         let further = (loras.len() + tis.len()).saturating_sub(1);
         let further = u32::try_from(further).unwrap_or(u32::MAX);
         let wait = self.options.first_wait + self.options.further_wait.saturating_mul(further);
-        let end = Instant::now() + wait;
+        let end = latest.min(Instant::now() + wait);
         let (ready_loras, ready_tis) = futures::join!(
             join_all(
                 loras
@@ -296,6 +367,7 @@ impl Pantry {
             return Err(Missing::Mismatch);
         }
         Ok(ReadyTi {
+            name: wish.name.clone(),
             id: entry.model_id,
             path,
             strength: strength(wish.strength),
@@ -473,7 +545,9 @@ impl Pantry {
                 let is_lora = path
                     .extension()
                     .is_some_and(|ending| ending == "safetensors");
-                if !is_lora || known.contains(name.as_ref()) || Pin::evicting(&path)?.is_none() {
+                let is_ours = path.file_stem().is_some_and(|stem| stem == PROOF);
+                let stays = is_ours || known.contains(name.as_ref());
+                if !is_lora || stays || Pin::evicting(&path)?.is_none() {
                     continue;
                 }
                 remove(&path)?;

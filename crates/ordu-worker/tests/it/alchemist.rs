@@ -2,13 +2,19 @@
 
 use std::io::Cursor;
 use std::sync::Arc;
+use std::time::Duration;
 
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
 use image::{DynamicImage, ImageFormat, Rgb, RgbImage};
 use ordu_engine::{AlchemyEngine, Answer as Made, EngineError, NativeAlchemy, ProgressSink};
-use ordu_worker::{Engines, Shutdown, Status};
+use ordu_worker::{
+    Classifier, ClassifierError, Config, Engines, Judgement, Shutdown, Stage, Status, View,
+};
 use serde_json::{Map, Value, json};
 use tokio::sync::watch;
 
+use crate::support::engine::{Plan, Scripted};
 use crate::support::horde::{
     FORM_POP, FakeHorde, HERE, SIGNATURE, Script, faulted, id, ok, outcomes,
 };
@@ -60,9 +66,20 @@ async fn work(horde: &FakeHorde, jobs: u64) -> Status {
         alchemy: vec![Arc::new(NativeAlchemy), Arc::new(Mirror)],
         ..Engines::default()
     };
+    work_with(horde, jobs, engines, |_| {}).await
+}
+
+async fn work_with(
+    horde: &FakeHorde,
+    jobs: u64,
+    engines: Engines,
+    adapt: impl FnOnce(&mut Config),
+) -> Status {
+    let mut config = config(horde);
+    adapt(&mut config);
     let (sender, mut status) = watch::channel(Status::default());
     let shutdown = Shutdown::new();
-    let work = ordu_worker::run(config(horde), engines, shutdown.clone(), sender);
+    let work = ordu_worker::run(config, engines, shutdown.clone(), sender);
     let watch = async {
         let ended = |status: &Status| status.done + status.faulted >= jobs;
         within(status.wait_for(ended)).await.unwrap();
@@ -120,4 +137,181 @@ async fn only_forms_that_an_engine_answers_are_offered() {
         (&pop["name"], &pop["max_tiles"]),
         (&json!("tester"), &json!(8))
     );
+}
+
+/// Says that pictures that are wider than high are for adults.
+#[derive(Debug)]
+struct Prude;
+
+impl Classifier for Prude {
+    fn judge<'a>(&'a self, view: View<'a>) -> BoxFuture<'a, Result<Judgement, ClassifierError>> {
+        let seen = image::load_from_memory(view.picture).unwrap();
+        let nsfw = seen.width() > seen.height();
+        async move { Ok(Judgement { nsfw, csam: false }) }.boxed()
+    }
+}
+
+#[tokio::test]
+async fn the_classifier_answers_the_form_that_asks_for_it() {
+    let horde = horde(vec![form(1, "nsfw", "source")]).await;
+    let engines = Engines {
+        alchemy: vec![Arc::new(NativeAlchemy)],
+        safety: Some(Arc::new(Prude)),
+        ..Engines::default()
+    };
+    let status = work_with(&horde, 1, engines, |_| {}).await;
+    assert_eq!(status.done, 1);
+    let forms = json!(["palette", "describe", "nsfw"]);
+    assert_eq!(horde.form_pops()[0]["forms"], forms);
+    assert_eq!(horde.form_submits()[0]["result"], json!({"nsfw": true}));
+}
+
+/// Can do this and nothing else, on the device that pictures are drawn on.
+struct Tools(&'static [&'static str], Option<Duration>);
+
+impl AlchemyEngine for Tools {
+    fn forms(&self) -> Vec<String> {
+        self.0.iter().map(|form| (*form).to_owned()).collect()
+    }
+
+    fn shares_device(&self) -> bool {
+        true
+    }
+
+    fn answer(
+        &self,
+        _form: &str,
+        picture: &DynamicImage,
+        _options: &Map<String, Value>,
+        progress: &dyn ProgressSink,
+    ) -> Result<Made, EngineError> {
+        if let Some(pause) = self.1 {
+            // It works until nobody wants it any more.
+            while !progress.cancelled() {
+                std::thread::sleep(pause);
+            }
+            return Err(EngineError::Cancelled);
+        }
+        Ok(Made::Picture(picture.clone()))
+    }
+}
+
+fn with_tools(tools: &'static [&'static str]) -> Engines {
+    Engines {
+        alchemy: vec![Arc::new(NativeAlchemy), Arc::new(Tools(tools, None))],
+        ..Engines::default()
+    }
+}
+
+#[tokio::test]
+async fn the_owner_says_which_forms_and_post_process_means_all_tools() {
+    let tools = &["GFPGAN", "RealESRGAN_x4plus", "annotation", "caption"];
+    for (wishes, offered) in [
+        (
+            vec![],
+            json!([
+                "palette",
+                "describe",
+                "GFPGAN",
+                "RealESRGAN_x4plus",
+                "caption"
+            ]),
+        ),
+        (vec!["post-process"], json!(["GFPGAN", "RealESRGAN_x4plus"])),
+        (
+            vec!["caption", "realesrgan_x4plus"],
+            json!(["RealESRGAN_x4plus", "caption"]),
+        ),
+        (
+            vec!["annotation", "Palette"],
+            json!(["palette", "annotation"]),
+        ),
+    ] {
+        let source = form(1, offered[0].as_str().unwrap(), "source");
+        let horde = horde(vec![source]).await;
+        work_with(&horde, 1, with_tools(tools), |config| {
+            config.forms = wishes.iter().map(|wish| (*wish).to_owned()).collect();
+        })
+        .await;
+        assert_eq!(horde.form_pops()[0]["forms"], offered, "{wishes:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_picture_of_too_many_tiles_is_not_enlarged() {
+    let mut bytes = Cursor::new(Vec::new());
+    let large: DynamicImage = RgbImage::new(1025, 512).into();
+    large.write_to(&mut bytes, ImageFormat::Png).unwrap();
+    let forms = vec![
+        form(1, "RealESRGAN_x4plus", "large"),
+        form(2, "GFPGAN", "large"),
+        form(3, "RealESRGAN_x4plus", "source"),
+    ];
+    let horde = FakeHorde::scripted(Script {
+        form_pops: [Answer::json(200, &json!({"forms": forms, "skipped": {}}))].into(),
+        files: vec![
+            ("/source", png()),
+            ("/large", Answer::bytes(200, bytes.into_inner())),
+        ],
+        ..Script::default()
+    })
+    .await;
+    let engines = with_tools(&["GFPGAN", "RealESRGAN_x4plus"]);
+    work_with(&horde, 1, engines, |config| config.max_power = 2).await;
+    assert_eq!(horde.form_pops()[0]["max_tiles"], 2);
+    assert_eq!(outcomes(&horde.form_submits()), [faulted(1), ok(2), ok(3)]);
+}
+
+#[tokio::test]
+async fn a_form_that_takes_too_long_is_given_up_and_its_engine_told() {
+    let horde = horde(vec![
+        form(1, "GFPGAN", "source"),
+        form(2, "palette", "source"),
+    ])
+    .await;
+    let slow = Tools(&["GFPGAN"], Some(Duration::from_millis(1)));
+    let engines = Engines {
+        alchemy: vec![Arc::new(NativeAlchemy), Arc::new(slow)],
+        ..Engines::default()
+    };
+    let status = work_with(&horde, 1, engines, |config| {
+        config.timing.form_limit = Duration::from_millis(20);
+        config.timing.cold_limit = Duration::from_millis(20);
+    })
+    .await;
+    assert!(status.last_error.unwrap().contains("took longer"));
+    assert_eq!(outcomes(&horde.form_submits()), [faulted(1), ok(2)]);
+}
+
+#[tokio::test]
+async fn while_pictures_are_drawn_only_forms_that_need_no_device_are_offered() {
+    let horde = FakeHorde::with_jobs([crate::support::horde::job(&[1])]).await;
+    let engine = Arc::new(Scripted::new([Plan::Hold]));
+    let engines = Engines {
+        image: Some(engine.clone()),
+        ..with_tools(&["GFPGAN"])
+    };
+    let (sender, mut status) = watch::channel(Status::default());
+    let shutdown = Shutdown::new();
+    let work = ordu_worker::run(config(&horde), engines, shutdown.clone(), sender);
+    let all = json!(["palette", "describe", "GFPGAN"]);
+    let watch = async {
+        engine.started(1).await;
+        let draws = Stage::Sampling { step: 1, of: 2 };
+        let is_drawing = |status: &Status| status.jobs.iter().any(|job| job.stage == draws);
+        within(status.wait_for(is_drawing)).await.unwrap();
+        let before = horde.form_pops().len();
+        horde.wait_for(FORM_POP, before + 2).await;
+        let busy = horde.form_pops().remove(before + 1);
+        assert_eq!(busy["forms"], json!(["palette", "describe"]));
+        engine.release();
+        within(status.wait_for(|status| status.done == 1))
+            .await
+            .unwrap();
+        let after = horde.form_pops().len();
+        horde.wait_for(FORM_POP, after + 2).await;
+        assert_eq!(horde.form_pops().remove(after + 1)["forms"], all);
+        shutdown.escalate();
+    };
+    tokio::join!(work, watch).0.unwrap();
 }

@@ -1,16 +1,22 @@
 //! Jobs that go well, and how they come back.
 
+use std::sync::Arc;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
+use ordu_worker::{Classifier, ClassifierError, Judgement, View};
 use serde_json::json;
 
-use crate::support::Rig;
-use crate::support::engine::Scripted;
+use crate::support::engine::{Plan, Scripted};
 use crate::support::horde::{
     FakeHorde, SIGNATURE, Script, faulted, id, job, job_with, ok, outcomes, refusal,
 };
 use crate::support::http::Answer;
+use crate::support::{Rig, config};
 
+/// Checklist: PUT to a presigned URL sends no content type and does not re-encode the query.
 #[tokio::test]
 async fn a_job_is_sampled_uploaded_and_submitted() {
     let horde = FakeHorde::with_jobs([job(&[1])]).await;
@@ -69,6 +75,7 @@ async fn a_batch_is_one_task_and_each_picture_goes_to_its_own_address() {
     rig.stop().await;
 }
 
+/// Checklist: unknown keys in any response are ignored.
 #[tokio::test]
 async fn unknown_members_and_odd_types_do_no_harm() {
     let odd = job_with(
@@ -187,4 +194,31 @@ async fn an_upload_refused_ten_times_is_a_fault() {
     let rig = upload_refused(10).await;
     assert_eq!(outcomes(&rig.horde.submits()), [faulted(1)]);
     assert_eq!(rig.stop().await.faulted, 1);
+}
+
+/// Checklist: transparent pictures survive WebP and safety.
+#[tokio::test]
+async fn a_transparent_picture_arrives_transparent_though_somebody_looks_at_it() {
+    let horde =
+        FakeHorde::with_jobs([job_with(1, &json!({}), &json!({"transparent": true}))]).await;
+    let config = config(&horde);
+    let looks: Arc<dyn Classifier> = Arc::new(Trusting);
+    let engine = Scripted::new([Plan::Clear]).foreign();
+    let mut rig = Rig::start_guarded(horde, engine, config, Some(looks));
+    assert_eq!(rig.ended(1).await.done, 1);
+    assert!(rig.engine.tasks()[0].transparent);
+    let arrived = image::load_from_memory(&rig.horde.uploads()[0].body).unwrap();
+    assert!(arrived.color().has_alpha());
+    assert_eq!(arrived.to_rgba8().get_pixel(0, 0)[3], 0);
+    rig.stop().await;
+}
+
+/// Sees nothing to object to.
+#[derive(Debug)]
+struct Trusting;
+
+impl Classifier for Trusting {
+    fn judge<'a>(&'a self, _: View<'a>) -> BoxFuture<'a, Result<Judgement, ClassifierError>> {
+        async { Ok(Judgement::default()) }.boxed()
+    }
 }

@@ -9,6 +9,7 @@ use crate::support::engine::{Plan, Scripted};
 use crate::support::horde::{FakeHorde, faulted, id, job, job_with, ok, outcomes};
 use crate::support::{Rig, config};
 
+/// Checklist: faults are submitted for every id of a batch.
 #[tokio::test]
 async fn a_failed_batch_is_faulted_id_by_id() {
     for plan in [Plan::Fail, Plan::Panic, Plan::Draw(0)] {
@@ -33,6 +34,7 @@ async fn a_failed_batch_is_faulted_id_by_id() {
     }
 }
 
+/// Checklist: faults are submitted for every id of a batch; partial batches too.
 #[tokio::test]
 async fn of_a_partial_batch_only_what_is_missing_is_faulted() {
     let horde = FakeHorde::with_jobs([job(&[1, 2, 3])]).await;
@@ -139,5 +141,38 @@ async fn the_status_shows_where_a_job_is() {
     );
     rig.engine.release();
     assert!(rig.ended(1).await.jobs.is_empty());
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn a_program_that_is_gone_is_nobodys_failure() {
+    let horde = FakeHorde::with_jobs((1..=5).map(|number| job(&[number]))).await;
+    let plans = [Plan::Draw(1), Plan::Gone, Plan::Gone, Plan::Gone];
+    let mut rig = Rig::start(horde, Scripted::new(plans));
+    let status = rig.ended(5).await;
+    assert_eq!((status.done, status.faulted), (2, 3));
+    assert!(status.last_error.unwrap().contains("cannot be reached"));
+    let expected = [ok(1), faulted(2), faulted(3), faulted(4), ok(5)];
+    assert_eq!(outcomes(&rig.horde.submits()), expected);
+    // No pause, no quarantine: the engine itself says when it can do something again.
+    for pop in rig.horde.pops().iter().take(5) {
+        assert_eq!(pop["models"], json!(["test"]));
+    }
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn a_program_that_answers_nonsense_pauses_the_worker_and_no_model() {
+    let horde = FakeHorde::with_jobs((1..=4).map(|number| job(&[number]))).await;
+    let mut config = config(&horde);
+    config.timing.failure_pause = Duration::from_millis(50);
+    let engine = Scripted::new([Plan::Lie, Plan::Lie, Plan::Lie]);
+    let mut rig = Rig::start_with(horde, engine, config);
+    let paused = rig
+        .until(|status| matches!(status.phase, Phase::Paused(_)))
+        .await;
+    assert_eq!(paused.faulted, 3);
+    assert_eq!(rig.ended(4).await.done, 1);
+    assert_eq!(rig.horde.pops()[3]["models"], json!(["test"]));
     rig.stop().await;
 }

@@ -8,6 +8,7 @@ use crate::support::engine::{Plan, Scripted};
 use crate::support::horde::{FakeHorde, job, job_with};
 use crate::support::{KEY, Rig, logs};
 
+/// Checklist: no prompt, image or key in any log at any verbosity.
 #[tokio::test]
 async fn no_prompt_picture_key_or_signature_is_logged_at_any_level() {
     let source = STANDARD.encode("SECRET PICTURE THAT IS NONE");

@@ -6,10 +6,12 @@
     reason = "a test that cannot go on should stop there, and nobody uses a test"
 )]
 
+mod add_ons;
 mod alchemist;
 mod deliver;
 mod downloads;
 mod fault;
+mod hostile;
 mod logs;
 mod pantry;
 mod pop;

@@ -9,6 +9,7 @@ use ordu_worker::manager::{
     Web,
 };
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use crate::downloads::{options, sum};
 use crate::support::files::{FileServer, Served, Trick};
@@ -17,7 +18,7 @@ use crate::support::{logs, within};
 const TOKEN: &str = "CIVITOKEN0123456789";
 
 /// A small file of named tensors that is different for each number, and so large at least.
-fn tensors(number: u64, bytes: usize) -> Vec<u8> {
+pub fn tensors(number: u64, bytes: usize) -> Vec<u8> {
     let length = bytes.next_multiple_of(4).max(4);
     let head = format!(
         "{{\"t{number}\":{{\"dtype\":\"F32\",\"shape\":[{}],\"data_offsets\":[0,{length}]}}}}",
@@ -30,7 +31,7 @@ fn tensors(number: u64, bytes: usize) -> Vec<u8> {
 }
 
 /// One version as CivitAI describes it, whose file is at `/files/{id}`.
-fn version(server: &FileServer, id: u64, base_model: &str) -> Value {
+pub fn version(server: &FileServer, id: u64, base_model: &str) -> Value {
     let body = tensors(id, 1_000);
     #[expect(clippy::cast_precision_loss, reason = "it is small")]
     let kilobytes = body.len() as f64 / 1024.0;
@@ -47,12 +48,12 @@ fn version(server: &FileServer, id: u64, base_model: &str) -> Value {
     })
 }
 
-fn model(id: u64, name: &str, versions: &[Value]) -> Value {
+pub fn model(id: u64, name: &str, versions: &[Value]) -> Value {
     json!({"id": id, "name": name, "type": "LORA", "nsfw": false, "modelVersions": versions})
 }
 
 /// A server with LoRA 1 in versions 11, 12 and, in early access, 13; for SD 1.5.
-async fn civitai() -> FileServer {
+pub async fn civitai() -> FileServer {
     let server = FileServer::start().await;
     let mut early = version(&server, 13, "SD 1.5");
     early["availability"] = json!("EarlyAccess");
@@ -73,7 +74,7 @@ async fn civitai() -> FileServer {
     server
 }
 
-fn pantry_with(
+pub fn pantry_with(
     server: &FileServer,
     folder: &Path,
     adapt: impl FnOnce(&mut PantryOptions),
@@ -93,7 +94,7 @@ fn pantry_with(
     Pantry::new(store, Downloads::new(web.clone(), options()), web, options_)
 }
 
-fn lora(name: &str) -> Lora {
+pub fn lora(name: &str) -> Lora {
     Lora {
         name: name.to_owned(),
         model: 1.0,
@@ -103,16 +104,17 @@ fn lora(name: &str) -> Lora {
     }
 }
 
-async fn brought(pantry: &Pantry, loras: Vec<Lora>, tis: Vec<TextualInversion>) -> AddOns {
+pub async fn brought(pantry: &Pantry, loras: Vec<Lora>, tis: Vec<TextualInversion>) -> AddOns {
     let payload = ImagePayload {
         loras,
         tis,
         ..ImagePayload::default()
     };
-    within(pantry.prefetch(&payload, &Family::StableDiffusion1, 1)).await
+    let latest = Instant::now() + Duration::from_mins(1);
+    within(pantry.prefetch(&payload, &Family::StableDiffusion1, 1, latest)).await
 }
 
-fn remarks(add_ons: &AddOns) -> Vec<(String, String, String)> {
+pub fn remarks(add_ons: &AddOns) -> Vec<(String, String, String)> {
     let remarks = add_ons.remarks.iter();
     remarks
         .map(|remark| {
@@ -122,7 +124,7 @@ fn remarks(add_ons: &AddOns) -> Vec<(String, String, String)> {
         .collect()
 }
 
-fn failed(name: &str) -> Vec<(String, String, String)> {
+pub fn failed(name: &str) -> Vec<(String, String, String)> {
     vec![(
         "lora".to_owned(),
         "download_failed".to_owned(),
@@ -415,7 +417,7 @@ async fn defaults_are_stocked_and_strangers_purged() {
     );
 }
 
-fn ti(name: &str, inject: Option<&str>) -> TextualInversion {
+pub fn ti(name: &str, inject: Option<&str>) -> TextualInversion {
     TextualInversion {
         name: name.to_owned(),
         inject_ti: inject.map(str::to_owned),

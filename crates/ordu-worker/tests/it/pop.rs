@@ -15,6 +15,7 @@ async fn a_pop_says_what_the_worker_can_do() {
     config.allow_unsafe_ip = false;
     config.max_power = 2;
     config.blacklist = vec!["word".to_owned()];
+    config.priority_usernames = vec!["friend#7".to_owned()];
     let rig = Rig::start_with(horde, Scripted::new([]), config);
     rig.horde.wait_for(POP, 1).await;
     let pop = &rig.horde.pops()[0];
@@ -23,6 +24,7 @@ async fn a_pop_says_what_the_worker_can_do() {
     assert_eq!(pop["max_pixels"], 65_536);
     assert_eq!(pop["allow_unsafe_ipaddr"], false);
     assert_eq!(pop["blacklist"], json!(["word"]));
+    assert_eq!(pop["priority_usernames"], json!(["friend#7"]));
     assert!(
         pop["bridge_agent"]
             .as_str()

@@ -19,8 +19,8 @@ use crate::support::http::{Answer, TestServer};
 use crate::support::writer::{Program, TextRig, serve};
 use crate::support::{Rig, config, within};
 
-fn heard(watched: bool) -> Option<Answer> {
-    Some(Answer::json(200, &json!({ "watched": watched })))
+fn heard(watched: bool) -> Answer {
+    Answer::json(200, &json!({ "watched": watched }))
 }
 
 /// The reports that came until now.
@@ -43,10 +43,10 @@ async fn reported(horde: &FakeHorde, is_it: impl Fn(&Value) -> bool) -> Value {
     }
 }
 
-fn dreaming(job: Value, progress: Option<Answer>) -> Script {
+fn dreaming(job: &Value, progress: Answer) -> Script {
     Script {
-        pops: [Answer::json(200, &job)].into(),
-        progress,
+        pops: [Answer::json(200, job)].into(),
+        progress: Some(progress),
         files: vec![extended(&["progress"])],
         ..Script::default()
     }
@@ -54,7 +54,7 @@ fn dreaming(job: Value, progress: Option<Answer>) -> Script {
 
 #[tokio::test]
 async fn steps_are_told_and_pictures_only_to_who_looks() {
-    let unwatched = dreaming(job(&[1]), heard(false));
+    let unwatched = dreaming(&job(&[1]), heard(false));
     let mut rig = Rig::start(
         FakeHorde::scripted(unwatched).await,
         Scripted::new([Plan::Hold]),
@@ -67,7 +67,7 @@ async fn steps_are_told_and_pictures_only_to_who_looks() {
     assert!(all.iter().all(|report| report.get("preview").is_none()));
     rig.stop().await;
 
-    let watched = dreaming(job(&[1]), heard(true));
+    let watched = dreaming(&job(&[1]), heard(true));
     let mut rig = Rig::start(
         FakeHorde::scripted(watched).await,
         Scripted::new([Plan::Hold]),
@@ -88,7 +88,7 @@ async fn what_may_be_withheld_is_not_shown_before() {
     let classifier = Arc::new(RemoteClassifier::new(&judge.url).unwrap());
     let censored = json!({"use_nsfw_censor": true});
     for (payload, classifier) in [(censored, None), (json!({}), Some(classifier))] {
-        let script = dreaming(job_with(1, &json!({}), &payload), heard(true));
+        let script = dreaming(&job_with(1, &json!({}), &payload), heard(true));
         let horde = FakeHorde::scripted(script).await;
         let (settings, engine) = (config(&horde), Scripted::new([Plan::Hold]));
         let classifier = classifier.map(|it| it as Arc<dyn Classifier>);
@@ -106,16 +106,11 @@ async fn what_may_be_withheld_is_not_shown_before() {
 async fn other_hordes_hear_nothing_and_refusals_harm_nothing() {
     let silent = Script {
         pops: [Answer::json(200, &job(&[1]))].into(),
-        progress: heard(true),
+        progress: Some(heard(true)),
         ..Script::default()
     };
-    let refusing = dreaming(
-        job(&[1]),
-        Some(Answer::json(
-            403,
-            &json!({"message": "no", "rc": "WrongCredentials"}),
-        )),
-    );
+    let refused = json!({"message": "no", "rc": "WrongCredentials"});
+    let refusing = dreaming(&job(&[1]), Answer::json(403, &refused));
     for (script, count) in [(silent, 0), (refusing, 1)] {
         let horde = FakeHorde::scripted(script).await;
         let mut rig = Rig::start(horde, Scripted::new([Plan::Hold]));
@@ -180,7 +175,7 @@ async fn a_text_is_told_to_who_looks_each_part_under_its_own_id() {
     two["ids"] = json!([id(1), id(2)]);
     let script = Script {
         text_pops: [Answer::json(200, &two)].into(),
-        progress: heard(true),
+        progress: Some(heard(true)),
         files: vec![extended(&["progress"])],
         ..Script::default()
     };

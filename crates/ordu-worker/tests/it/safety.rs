@@ -50,6 +50,8 @@ async fn outcome(answer: Answer, payload: &Value, change: impl FnOnce(&mut Confi
 
 /// `worker.md` § 4.1, row by row: what the classifier says, what job and worker ask for, and what the
 /// horde is told.
+///
+/// Checklist: censorship reaches the server through metadata.
 #[tokio::test]
 async fn what_a_picture_shows_decides_how_it_leaves() {
     let nothing = json!([]);

@@ -9,6 +9,7 @@ use ordu_engine::{ImageTask, Mode};
 use serde_json::{Value, json};
 
 use crate::support::engine::Scripted;
+use crate::support::gate::Gate;
 use crate::support::horde::{FakeHorde, HERE, Script, job_with};
 use crate::support::http::{Answer, TestServer};
 use crate::support::{Rig, config};
@@ -155,4 +156,122 @@ async fn a_passing_failure_of_the_store_is_tried_five_times() {
         .count();
     assert_eq!(tries, 5);
     rig.stop().await;
+}
+
+fn png_of(side: u32) -> String {
+    let mut bytes = Cursor::new(Vec::new());
+    let picture = DynamicImage::new_rgb8(side, side);
+    picture.write_to(&mut bytes, ImageFormat::Png).unwrap();
+    STANDARD.encode(bytes.into_inner())
+}
+
+/// Checklist: remix works with 1…6 images, drops failed ones, keeps order, records indexes.
+#[tokio::test]
+async fn a_remix_keeps_its_order_without_what_failed() {
+    let broken = || json!({"image": "no base64!"});
+    let good = |side: u32| json!({"image": png_of(side), "strength": side});
+    for (extras, sides, failed) in [
+        (vec![], vec![9], vec![]),
+        (vec![good(1)], vec![9, 1], vec![]),
+        (vec![broken(), good(2)], vec![9, 2], vec!["0"]),
+        (
+            vec![good(1), broken(), good(3), broken(), good(5)],
+            vec![9, 1, 3, 5],
+            vec!["1", "3"],
+        ),
+        ((1..=5).map(good).collect(), vec![9, 1, 2, 3, 4, 5], vec![]),
+        ((1..=8).map(good).collect(), vec![9, 1, 2, 3, 4, 5], vec![]),
+    ] {
+        let (task, said) = made_of(json!({
+            "source_image": png_of(9), "source_processing": "remix", "extra_source_images": extras
+        }))
+        .await;
+        let Mode::Remix(pictures) = task.mode else {
+            panic!("{:?}", task.mode)
+        };
+        let found: Vec<_> = pictures
+            .iter()
+            .map(|picture| picture.image.width())
+            .collect();
+        assert_eq!(found, sides);
+        let told = said.as_array().unwrap().iter();
+        let told: Vec<_> = told.map(|remark| remark["ref"].as_str().unwrap()).collect();
+        assert_eq!(told, failed);
+    }
+}
+
+#[tokio::test]
+async fn five_pictures_come_in_the_time_of_one() {
+    // Nobody is answered before all five are asked for.
+    let gate = Gate::start(5, png()).await;
+    let at = |path: &str| format!("{}/{path}", gate.url);
+    let extras: Vec<_> = (0..3)
+        .map(|n| json!({"image": at(&n.to_string())}))
+        .collect();
+    let top = json!({
+        "source_image": at("source"), "source_mask": at("mask"), "source_processing": "remix",
+        "extra_source_images": extras
+    });
+    let horde = FakeHorde::with_jobs([job_with(1, &top, &json!({}))]).await;
+    let mut config = config(&horde);
+    config.trusted_hosts = vec![gate.url.clone()];
+    let mut rig = Rig::start_with(horde, Scripted::new([]), config);
+    assert_eq!(rig.ended(1).await.done, 1);
+    assert_eq!(gate.asked(), 5);
+    assert!(matches!(&rig.engine.tasks()[0].mode, Mode::Remix(all) if all.len() == 4));
+    assert_eq!(rig.horde.submits()[0]["gen_metadata"], json!([]));
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn a_redirect_does_not_lead_into_the_private_network() {
+    let inside = TestServer::start(|_| Answer::bytes(200, png())).await;
+    let target = inside.url.clone();
+    let outside =
+        TestServer::start(move |_| Answer::bytes(302, Vec::new()).with("location", target.clone()))
+            .await;
+    let top = json!({"source_image": format!("{}/x", outside.url)});
+    let horde = FakeHorde::with_jobs([job_with(1, &top, &json!({}))]).await;
+    let mut config = config(&horde);
+    config.trusted_hosts = vec![outside.url.clone()];
+    let mut rig = Rig::start_with(horde, Scripted::new([]), config);
+    rig.ended(1).await;
+    let said = rig.horde.submits()[0]["gen_metadata"].clone();
+    assert_eq!(said[0]["value"], "download_failed");
+    assert_eq!(outside.seen().len(), 1);
+    assert!(inside.seen().is_empty());
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn a_model_that_fills_in_gets_something_to_fill_in() {
+    for (top, expected) in [
+        (
+            json!({}),
+            vec!["source_image parse_failed", "source_mask parse_failed"],
+        ),
+        (
+            json!({"source_image": here("/gone")}),
+            vec!["source_image download_failed", "source_mask parse_failed"],
+        ),
+        (
+            json!({"source_image": STANDARD.encode(png()), "source_mask": STANDARD.encode(png())}),
+            vec![],
+        ),
+    ] {
+        let horde = FakeHorde::with_jobs([job_with(1, &top, &json!({"hires_fix": true}))]).await;
+        let mut rig = Rig::start(horde, Scripted::new([]).filling_in());
+        assert_eq!(rig.ended(1).await.done, 1);
+        let task = rig.engine.tasks().remove(0);
+        assert!(matches!(task.mode, Mode::Inpaint(source) if source.mask.is_some()));
+        assert_eq!(task.hires, None);
+        let said = rig.horde.submits()[0]["gen_metadata"].clone();
+        let text = |remark: &Value, key: &str| remark[key].as_str().unwrap().to_owned();
+        let said = said.as_array().unwrap().iter();
+        let said: Vec<_> = said
+            .map(|remark| format!("{} {}", text(remark, "type"), text(remark, "value")))
+            .collect();
+        assert_eq!(said, expected);
+        rig.stop().await;
+    }
 }

@@ -18,6 +18,7 @@ async fn busy() -> Rig {
     rig
 }
 
+/// Checklist: shutdown submits everything popped.
 #[tokio::test]
 async fn the_first_signal_finishes_what_was_popped_and_pops_no_more() {
     let mut rig = busy().await;
@@ -29,6 +30,7 @@ async fn the_first_signal_finishes_what_was_popped_and_pops_no_more() {
     assert_eq!(rig.horde.pops().len(), 3);
 }
 
+/// Checklist: second signal faults what has not started.
 #[tokio::test]
 async fn the_second_signal_hands_back_what_is_not_sampled() {
     let mut rig = busy().await;

@@ -28,7 +28,8 @@ pub(crate) struct Work {
     #[arg(long, env = "ORDU_SCRIBE", value_parser = clap::builder::FalseyValueParser::new())]
     pub(crate) scribe: bool,
 
-    /// Answer forms of alchemy: `palette` and `describe`.
+    /// Answer forms of alchemy: `palette` and `describe`, what the engine for pictures can do besides
+    /// drawing, and `nsfw` with `--safety`.
     #[arg(long, env = "ORDU_ALCHEMIST", value_parser = clap::builder::FalseyValueParser::new())]
     pub(crate) alchemist: bool,
 
@@ -87,6 +88,10 @@ pub(crate) struct Work {
 
     #[command(flatten)]
     pub(crate) computing: Computing,
+
+    /// Fetch and use the LoRAs that requests name, in a folder that the engine sees.
+    #[arg(long, env = "ORDU_ALLOW_LORA", value_parser = clap::builder::FalseyValueParser::new())]
+    pub(crate) allow_lora: bool,
 
     /// The largest picture, in pixels.
     #[arg(

@@ -1,20 +1,35 @@
 //! What does the work of a worker.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail};
 use ordu_engine::remote::RemoteOptions;
 use ordu_engine::remote::kobold::KoboldEngine;
 use ordu_engine::remote::openai::{OpenAiEngine, OpenAiMode};
-use ordu_engine::{ComfyEngine, ComfyOptions, Engine, NativeAlchemy, TextEngine};
+use ordu_engine::{
+    AlchemyEngine, ComfyEngine, ComfyOptions, Engine, NamedEngine, NativeAlchemy, PictureForms,
+    TextEngine,
+};
+use ordu_worker::manager::PROOF;
 use ordu_worker::{Engines, RemoteClassifier};
 use tokio::runtime::Handle;
 
 use super::host;
 use crate::cli::{Computing, EngineChoice, Makes, Work};
 
-/// The engines for the roles that were asked for.
-pub(crate) fn for_work(args: &Work) -> Result<Engines> {
+/// What does the work, and whom to tell how models are called.
+#[derive(Default)]
+pub(crate) struct Staff {
+    pub(crate) engines: Engines,
+    /// The ComfyUI that draws.
+    pub(crate) comfy: Option<Arc<ComfyEngine>>,
+    /// The built-in engine.
+    pub(crate) native: Option<Arc<NamedEngine>>,
+}
+
+/// The engines for the roles that were asked for. The built-in one has the models of this folder.
+pub(crate) fn for_work(args: &Work, models: Option<&Path>) -> Result<Staff> {
     let unspecified = !args.dreamer && !args.scribe && !args.alchemist;
     let (painter, writer) = (named(args, Makes::Pictures)?, named(args, Makes::Texts)?);
     let is_native = args.engine.contains(&EngineChoice::Native);
@@ -35,22 +50,26 @@ pub(crate) fn for_work(args: &Work) -> Result<Engines> {
     if is_native && painter.is_some() && !writes_natively {
         bail!("one engine of a kind is enough: leave out `native`");
     }
-    let mut engines = Engines::default();
+    let mut staff = Staff::default();
     if paints_natively || writes_natively {
         // One process for both.
-        let engine = host::start(
-            args.models_dir.as_deref(),
-            args.text_model.as_deref(),
-            args.computing,
-        )?;
-        engines.image = paints_natively.then(|| engine.clone() as Arc<dyn Engine>);
-        engines.text = writes_natively.then_some(engine);
+        let engine = host::start(models, args.text_model.as_deref(), args.computing)?;
+        staff.native = paints_natively.then(|| Arc::new(NamedEngine::new(engine.clone())));
+        staff.engines.text = writes_natively.then_some(engine);
     }
-    if let Some(EngineChoice::ComfyUi(url)) = painter
-        && paints
-    {
-        let engine = ComfyEngine::open(url, Handle::current(), ComfyOptions::default());
-        engines.image = Some(Arc::new(engine.context("`--engine` is unusable")?));
+    if let Some(EngineChoice::ComfyUi(url)) = painter {
+        let options = ComfyOptions {
+            proof: Some(PROOF.to_owned()),
+            ..ComfyOptions::default()
+        };
+        let engine = ComfyEngine::open(url, Handle::current(), options);
+        staff.comfy = Some(Arc::new(engine.context("`--engine` is unusable")?));
+    }
+    let drawing = staff.comfy.clone().map(|comfy| comfy as Arc<dyn Engine>);
+    let drawing = drawing.or_else(|| Some(staff.native.clone()? as Arc<dyn Engine>));
+    let engines = &mut staff.engines;
+    if paints {
+        engines.image.clone_from(&drawing);
     }
     if let Some(writer) = writer
         && writes
@@ -59,6 +78,10 @@ pub(crate) fn for_work(args: &Work) -> Result<Engines> {
     }
     if args.alchemist {
         engines.alchemy.push(Arc::new(NativeAlchemy));
+        let tools = drawing.map(|engine| Arc::new(PictureForms::new(engine)));
+        engines
+            .alchemy
+            .extend(tools.map(|tools| tools as Arc<dyn AlchemyEngine>));
     }
     if let Some(url) = &args.safety {
         let classifier = RemoteClassifier::new(url).context("`--safety` is unusable")?;
@@ -69,7 +92,7 @@ pub(crate) fn for_work(args: &Work) -> Result<Engines> {
              bundled one, only requests without adult content are taken"
         );
     }
-    Ok(engines)
+    Ok(staff)
 }
 
 /// The engine that is another program and makes texts, or the one that makes pictures.

@@ -14,4 +14,5 @@ mod data;
 mod engines;
 mod picture;
 mod signals;
+mod supply;
 mod target;

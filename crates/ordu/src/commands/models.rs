@@ -43,19 +43,25 @@ pub(crate) async fn run(task: StockTask, args: &Work) -> Result<Exit> {
     Ok(exit)
 }
 
-/// The settings of an existing worker, or those of an empty file; the environment counts in both.
+/// The settings of an existing worker, or those of an empty file; the environment counts in both. What
+/// its owner should know is told.
 pub(crate) fn bridge_data(args: &Work) -> Result<BridgeData> {
+    let data = read_bridge_data(args)?;
+    for warning in &data.warnings {
+        eprintln!("Note: {warning}");
+    }
+    Ok(data)
+}
+
+/// The same in silence.
+pub(crate) fn read_bridge_data(args: &Work) -> Result<BridgeData> {
     let environment = settings::worker_environment();
     let data = match &args.stock.bridge_data {
         Some(path) => ConfigFile::new(path.clone(), environment).load(),
         None if args.stock.load_config_from_env_vars => BridgeData::from_environment(&environment),
         None => BridgeData::parse(Path::new("none.yaml"), "", &environment),
     };
-    let data = data.map_err(|wrong| all_that_is_wrong(&wrong))?;
-    for warning in &data.warnings {
-        eprintln!("Note: {warning}");
-    }
-    Ok(data)
+    data.map_err(|wrong| all_that_is_wrong(&wrong))
 }
 
 /// `ordu config check`: whether a worker could start with a file.
@@ -104,16 +110,19 @@ pub(crate) async fn worker_config(args: &Work) -> Result<Config> {
     Ok(config)
 }
 
-/// The models of this machine and what is known about models.
-struct Shelf {
-    store: Store,
+/// Where the models of this machine lie, and how others come here.
+pub(crate) struct Depot {
+    pub(crate) store: Store,
+    pub(crate) web: Web,
+    pub(crate) downloads: Downloads,
+    /// Where the list of default LoRAs is.
+    pub(crate) defaults: Option<url::Url>,
     references: References,
-    reference: Arc<Reference>,
-    downloads: Downloads,
 }
 
-impl Shelf {
-    async fn open(args: &Work, data: &BridgeData) -> Result<Self> {
+impl Depot {
+    /// Asks nobody yet.
+    pub(crate) fn open(args: &Work, data: &BridgeData) -> Result<Self> {
         let models = &data.settings.models;
         let homes: &[PathBuf] = match args.stock.cache_home.as_slice() {
             [] => &models.cache_home,
@@ -125,8 +134,9 @@ impl Shelf {
             web = web.with_token("civitai.com", token);
         }
         let folder = store.folder(Folder::Reference);
-        let references = References::new(web.clone(), sources(args, data)?, folder);
-        let (reference, _) = references.get(Category::ImageGeneration).await?;
+        let sources = sources(args, data)?;
+        let defaults = sources.images.clone();
+        let references = References::new(web.clone(), sources, folder);
         let options = DownloadOptions {
             connections: u64::from(models.download_connections),
             rate: models.bandwidth_limit,
@@ -137,9 +147,108 @@ impl Shelf {
         Ok(Self {
             store,
             references,
-            reference,
-            downloads: Downloads::new(web, options),
+            defaults,
+            downloads: Downloads::new(web.clone(), options),
+            web,
         })
+    }
+
+    /// What is known about image models.
+    pub(crate) async fn reference(&self) -> Result<Arc<Reference>> {
+        let (reference, _) = self.references.get(Category::ImageGeneration).await?;
+        Ok(reference)
+    }
+
+    /// Those helpers of these categories that the features of a worker need, as far as they are known.
+    pub(crate) async fn supplies(
+        &self,
+        data: &BridgeData,
+        categories: impl IntoIterator<Item = Category>,
+    ) -> Vec<Record> {
+        let features = &data.settings.features;
+        let mut needed = Vec::new();
+        for category in categories {
+            match self.references.get(category).await {
+                Ok((reference, _)) => {
+                    let records = reference.records.values();
+                    needed.extend(records.filter(|r| is_needed(r, features)).cloned());
+                }
+                Err(error) => eprintln!("Note: {error}"),
+            }
+        }
+        needed
+    }
+
+    /// Fetches the files of a model that are not here or not right.
+    pub(crate) async fn fetch_model(&self, record: &Record, sight: Sight) -> Result<Fetched> {
+        if record.files.is_empty() {
+            bail!("its record names no files");
+        }
+        let mut fetched = Fetched::AlreadyThere;
+        for file in &record.files {
+            let target = self.store.place(file.folder, &file.name);
+            let elsewhere = self.store.find(file.folder, &file.name);
+            if elsewhere.is_some_and(|found| found != target) {
+                continue;
+            }
+            let Some(wanted) = Wanted::of(file, target) else {
+                bail!("its record does not say where `{}` can be had", file.name);
+            };
+            let came = match sight {
+                Sight::Shown => self.fetch_shown(&wanted, &file.name).await?,
+                Sight::Hidden => {
+                    let unseen = watch::Sender::new(TransferProgress::default());
+                    self.downloads.fetch(&wanted, &unseen).await?
+                }
+            };
+            if came == Fetched::Now {
+                fetched = Fetched::Now;
+            }
+        }
+        Ok(fetched)
+    }
+
+    async fn fetch_shown(&self, wanted: &Wanted, name: &str) -> Result<Fetched> {
+        let (progress, mut told) = watch::channel(TransferProgress::default());
+        let bar = ProgressBar::no_length().with_message(name.to_owned());
+        bar.set_style(ProgressStyle::with_template(
+            "{msg} {bar:30} {bytes}/{total_bytes} {prefix}",
+        )?);
+        let fetch = self.downloads.fetch(wanted, &progress);
+        tokio::pin!(fetch);
+        let ended = loop {
+            tokio::select! {
+                ended = &mut fetch => break ended,
+                changed = told.changed() => {
+                    if changed.is_ok() {
+                        show(&bar, *told.borrow_and_update());
+                    }
+                }
+            }
+        };
+        bar.finish_and_clear();
+        Ok(ended?)
+    }
+}
+
+/// Whether somebody watches a transfer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Sight {
+    Shown,
+    Hidden,
+}
+
+/// The models of this machine and what is known about models.
+struct Shelf {
+    depot: Depot,
+    reference: Arc<Reference>,
+}
+
+impl Shelf {
+    async fn open(args: &Work, data: &BridgeData) -> Result<Self> {
+        let depot = Depot::open(args, data)?;
+        let reference = depot.reference().await?;
+        Ok(Self { depot, reference })
     }
 
     /// The models that the command is about.
@@ -150,7 +259,8 @@ impl Shelf {
             _ if !named.is_empty() => named,
             StockTask::List => return Ok(records.cloned().collect()),
             StockTask::Verify => {
-                let here = |record: &&Record| self.store.presence(record) != Presence::Missing;
+                let here =
+                    |record: &&Record| self.depot.store.presence(record) != Presence::Missing;
                 return Ok(records.filter(here).cloned().collect());
             }
             StockTask::Fetch if args.stock.has_settings() => &data.config.models_to_load,
@@ -179,25 +289,10 @@ impl Shelf {
             .cloned()
             .collect();
         if named.is_empty() {
-            wanted.append(&mut self.supplies(data).await);
+            let categories = supplies(&data.settings.features);
+            wanted.append(&mut self.depot.supplies(data, categories).await);
         }
         Ok(wanted)
-    }
-
-    /// The helpers that the features of a worker need, as far as they are known.
-    async fn supplies(&self, data: &BridgeData) -> Vec<Record> {
-        let features = &data.settings.features;
-        let mut needed = Vec::new();
-        for category in supplies(features) {
-            match self.references.get(category).await {
-                Ok((reference, _)) => {
-                    let records = reference.records.values();
-                    needed.extend(records.filter(|r| is_needed(r, features)).cloned());
-                }
-                Err(error) => eprintln!("Note: {error}"),
-            }
-        }
-        needed
     }
 
     /// What entries to load and to skip mean now.
@@ -239,7 +334,7 @@ impl Shelf {
             json!({
                 "name": record.name,
                 "baseline": record.family.as_str(),
-                "state": self.store.presence(record).as_str(),
+                "state": self.depot.store.presence(record).as_str(),
                 "bytes": record.size(),
                 "nsfw": record.nsfw,
             })
@@ -250,7 +345,8 @@ impl Shelf {
     async fn fetch(&self, wanted: &[Record], args: &Work) -> Result<(Value, Exit)> {
         let missing = |record: &Record| -> Vec<ModelFile> {
             let files = record.files.iter();
-            let absent = files.filter(|file| self.store.find(file.folder, &file.name).is_none());
+            let absent =
+                files.filter(|file| self.depot.store.find(file.folder, &file.name).is_none());
             absent.cloned().collect()
         };
         let files: Vec<_> = wanted.iter().flat_map(missing).collect();
@@ -265,15 +361,15 @@ impl Shelf {
             wanted.len(),
             files.len(),
             HumanBytes(known),
-            self.store.home().display()
+            self.depot.store.home().display()
         );
         let mut rows = Vec::new();
         let mut exit = Exit::Done;
         for record in wanted {
             let (state, reason) = if args.stock.plan {
-                (self.store.presence(record).as_str(), None)
+                (self.depot.store.presence(record).as_str(), None)
             } else {
-                match self.fetch_model(record).await {
+                match self.depot.fetch_model(record, Sight::Shown).await {
                     Ok(Fetched::Now) => ("fetched", None),
                     Ok(Fetched::AlreadyThere) => ("present", None),
                     Err(error) => {
@@ -290,56 +386,12 @@ impl Shelf {
         Ok((Value::Array(rows), exit))
     }
 
-    /// Fetches the files of a model that are not here or not right.
-    async fn fetch_model(&self, record: &Record) -> Result<Fetched> {
-        if record.files.is_empty() {
-            bail!("its record names no files");
-        }
-        let mut fetched = Fetched::AlreadyThere;
-        for file in &record.files {
-            let target = self.store.place(file.folder, &file.name);
-            let elsewhere = self.store.find(file.folder, &file.name);
-            if elsewhere.is_some_and(|found| found != target) {
-                continue;
-            }
-            let Some(wanted) = Wanted::of(file, target) else {
-                bail!("its record does not say where `{}` can be had", file.name);
-            };
-            if self.fetch_file(&wanted, &file.name).await? == Fetched::Now {
-                fetched = Fetched::Now;
-            }
-        }
-        Ok(fetched)
-    }
-
-    async fn fetch_file(&self, wanted: &Wanted, name: &str) -> Result<Fetched> {
-        let (progress, mut told) = watch::channel(TransferProgress::default());
-        let bar = ProgressBar::no_length().with_message(name.to_owned());
-        bar.set_style(ProgressStyle::with_template(
-            "{msg} {bar:30} {bytes}/{total_bytes} {prefix}",
-        )?);
-        let fetch = self.downloads.fetch(wanted, &progress);
-        tokio::pin!(fetch);
-        let ended = loop {
-            tokio::select! {
-                ended = &mut fetch => break ended,
-                changed = told.changed() => {
-                    if changed.is_ok() {
-                        show(&bar, *told.borrow_and_update());
-                    }
-                }
-            }
-        };
-        bar.finish_and_clear();
-        Ok(ended?)
-    }
-
     async fn verify(&self, wanted: &[Record]) -> Result<(Value, Exit)> {
         let mut rows = Vec::new();
         let mut exit = Exit::Done;
         for record in wanted {
             for file in &record.files {
-                let state = match self.store.find(file.folder, &file.name) {
+                let state = match self.depot.store.find(file.folder, &file.name) {
                     None => "missing",
                     Some(path) => {
                         let file = file.clone();
@@ -365,9 +417,9 @@ impl Shelf {
         for record in wanted {
             let kept = self.reference.records.values().filter(|other| {
                 let going = wanted.iter().any(|gone| gone.name == other.name);
-                !going && self.store.presence(other) == Presence::Present
+                !going && self.depot.store.presence(other) == Presence::Present
             });
-            let freed = self.store.remove(record, kept);
+            let freed = self.depot.store.remove(record, kept);
             let freed = freed.with_context(|| format!("`{}` could not be removed", record.name))?;
             rows.push(json!({"name": record.name, "state": "removed", "freed_bytes": freed}));
         }

@@ -11,6 +11,7 @@ use tokio::task::JoinSet;
 use super::data::DataFolder;
 use super::engines;
 use super::signals::Signals;
+use super::supply::Supply;
 use super::target::DEFAULT_HORDE;
 use crate::cli::Work;
 use crate::exit::Exit;
@@ -33,7 +34,10 @@ pub(crate) async fn run(args: Work) -> Result<Exit> {
     } else {
         config(&args)?
     };
-    let engines = engines::for_work(&args)?;
+    let supply = Supply::open(&args)?;
+    let mut staff = engines::for_work(&args, supply.models_dir(&args)?.as_deref())?;
+    let _fetching = supply.start(&config, &mut staff)?;
+    let engines = staff.engines;
     config
         .check(&engines.kinds())
         .context("the worker cannot start")?;
@@ -100,6 +104,7 @@ fn config(args: &Work) -> Result<Config> {
         max_power: pixels.div_ceil(PIXELS_PER_POWER),
         models_to_load: args.model.clone(),
         nsfw: !args.sfw,
+        allow_lora: args.allow_lora,
         max_threads: args.threads,
         max_length: args.max_length,
         max_context_length: args.max_context_length,

@@ -42,7 +42,7 @@ fn a_device_that_was_not_built_in_is_told() {
     let folder = tempfile::tempdir().unwrap();
     for (arguments, name) in [
         (&["up", "--device", "cuda:1"][..], "CUDA"),
-        (&["work", "--device", "metal"], "Metal"),
+        (&["work", "--api-key", "a", "--device", "metal"], "Metal"),
     ] {
         let output = run(folder.path(), arguments);
         let told = text(&output.stderr);

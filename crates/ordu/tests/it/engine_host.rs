@@ -11,8 +11,9 @@ use ordu_api::ApiKey;
 use ordu_api::image::{ImageParams, ImageRequest};
 use ordu_client::{Horde, Pace};
 use ordu_engine::{
-    Engine as _, EngineError, HostTiming, HostedEngine, ImageTask, Mode, NativeEngine,
-    NativeOptions, Picture, ProgressSink, Quiet, Source, Step,
+    Engine, EngineError, HostTiming, HostedEngine, ImageTask, Mode, NativeEngine, NativeOptions,
+    NativeText, NativeTextOptions, Picture, ProgressSink, Quiet, Source, Step, TextEngine,
+    TextError, TextTask,
 };
 use ordu_worker::{Config, Engines, Level, Shutdown, Stage, Status, Timing};
 use tokio::sync::watch;
@@ -87,7 +88,7 @@ fn signal(engine: &HostedEngine, name: &str) {
 fn it_makes_what_the_engine_makes_here() {
     let here = NativeEngine::open(&NativeOptions::default()).unwrap();
     let there = start();
-    assert_eq!(there.capabilities(), here.capabilities());
+    assert_eq!(Engine::capabilities(&there), here.capabilities());
     let mut mask = GrayImage::new(64, 64);
     for (x, _, pixel) in mask.enumerate_pixels_mut() {
         *pixel = Luma([if x < 32 { 255 } else { 0 }]);
@@ -114,6 +115,7 @@ fn it_makes_what_the_engine_makes_here() {
     );
 }
 
+/// Checklist: child messages of an old launch are ignored.
 #[test]
 fn a_killed_one_costs_one_task_and_is_replaced() {
     let engine = start();
@@ -253,6 +255,8 @@ fn kills() -> u64 {
     std::env::var("ORDU_ENGINE_KILLS").map_or(KILLS, |text| text.parse().unwrap())
 }
 
+/// Checklist: killing the engine host mid-job gives exactly one fault; here none, since a job is tried
+/// once more.
 #[test]
 fn jobs_survive_the_death_of_their_engine() {
     let kills = kills();
@@ -319,4 +323,72 @@ fn jobs_survive_the_death_of_their_engine() {
     assert_eq!((finished, killed), (kills, kills));
     assert_eq!((last.done, last.faulted), (kills, 0));
     assert_eq!(server.terminate(), Some(0));
+}
+
+/// Notes what is told of a text, and wants no more after so many pieces.
+struct Listener {
+    pieces: std::sync::Mutex<Vec<String>>,
+    enough: usize,
+}
+
+impl ProgressSink for Listener {
+    fn step(&self, _step: Step) {}
+
+    fn wants_text(&self) -> bool {
+        true
+    }
+
+    fn text(&self, so_far: &str) {
+        let mut pieces = self.pieces.lock().unwrap();
+        let piece = so_far.strip_prefix(&pieces.concat()).unwrap().to_owned();
+        pieces.push(piece);
+    }
+
+    fn cancelled(&self) -> bool {
+        self.pieces.lock().unwrap().len() >= self.enough
+    }
+}
+
+#[test]
+fn it_writes_what_the_engine_writes_here() {
+    let there = start();
+    let task = TextTask {
+        prompt: "A red circle".to_owned(),
+        max_length: 60,
+        max_context_length: 500,
+        seed: Some(4),
+        stop_sequence: vec!["happy".to_owned()],
+        ..TextTask::default()
+    };
+    let here = NativeText::open(&NativeTextOptions::default()).unwrap();
+    let known = TextEngine::capabilities(&there).unwrap();
+    assert_eq!(here.capabilities().unwrap(), known);
+    let listener = |enough| Listener {
+        pieces: std::sync::Mutex::default(),
+        enough,
+    };
+    let patient = listener(usize::MAX);
+    let text = there.write(&task, &patient).unwrap();
+    assert_eq!(text, here.write(&task, &Quiet).unwrap());
+    assert_eq!(patient.pieces.into_inner().unwrap().concat(), text.text);
+    let endless = TextTask {
+        max_length: 4000,
+        max_context_length: 4096,
+        sampling: ordu_engine::Sampling {
+            use_default_badwordsids: Some(true),
+            ..ordu_engine::Sampling::default()
+        },
+        stop_sequence: Vec::new(),
+        ..task.clone()
+    };
+    let cancelled = there.write(&endless, &listener(3));
+    assert!(matches!(cancelled, Err(TextError::Cancelled)));
+    let soft = TextTask {
+        soft_prompt: Some("x".to_owned()),
+        ..task
+    };
+    assert!(matches!(
+        there.write(&soft, &Quiet),
+        Err(TextError::Refused { .. })
+    ));
 }

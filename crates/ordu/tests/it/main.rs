@@ -16,6 +16,7 @@ mod imagine;
 mod killed;
 mod models;
 mod story;
+mod supply;
 mod write;
 
 mod program;

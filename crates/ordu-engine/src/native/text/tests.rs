@@ -1,3 +1,5 @@
+//! What the engine for texts must do, beside what llama.cpp makes of the same files.
+
 use std::cell::{Cell, RefCell};
 use std::path::PathBuf;
 
@@ -146,8 +148,14 @@ impl ProgressSink for Heard {
         self.steps.borrow_mut().push((step.step, step.of));
     }
 
-    fn piece(&self, text: &str) {
-        self.pieces.borrow_mut().push(text.to_owned());
+    fn wants_text(&self) -> bool {
+        true
+    }
+
+    fn text(&self, so_far: &str) {
+        let mut pieces = self.pieces.borrow_mut();
+        let piece = so_far.strip_prefix(&pieces.concat()).unwrap().to_owned();
+        pieces.push(piece);
     }
 
     fn cancelled(&self) -> bool {

@@ -36,9 +36,8 @@ impl<'t> Writing<'t> {
             self.text.truncate(end);
             self.held.clear();
         }
-        let piece = self.text.get(start..).unwrap_or_default();
-        if !piece.is_empty() {
-            progress.piece(piece);
+        if self.text.len() > start {
+            self.tell(progress);
         }
         end.is_none()
     }
@@ -49,11 +48,21 @@ impl<'t> Writing<'t> {
             // The model ended it, so that is all there will be of the character.
             self.held.clear();
             self.text.push(char::REPLACEMENT_CHARACTER);
-            progress.piece("\u{FFFD}");
+            self.tell(progress);
         }
         Text {
             text: self.task.format.apply(&self.task.prompt, &self.text),
             finish,
+        }
+    }
+
+    fn tell(&self, progress: &dyn ProgressSink) {
+        if !progress.wants_text() {
+            return;
+        }
+        let so_far = self.task.format.so_far(&self.task.prompt, &self.text);
+        if !so_far.is_empty() {
+            progress.text(&so_far);
         }
     }
 
@@ -128,8 +137,14 @@ mod tests {
     impl ProgressSink for Heard {
         fn step(&self, _step: Step) {}
 
-        fn piece(&self, text: &str) {
-            self.0.borrow_mut().push(text.to_owned());
+        fn wants_text(&self) -> bool {
+            true
+        }
+
+        fn text(&self, so_far: &str) {
+            let mut heard = self.0.borrow_mut();
+            let piece = so_far.strip_prefix(&heard.concat()).unwrap().to_owned();
+            heard.push(piece);
         }
     }
 
@@ -184,7 +199,7 @@ mod tests {
         one_line.format.single_line = Some(true);
         let (text, heard) = write(&one_line, &[b"\n", b"a", b"b\nc", b"d"]);
         assert_eq!(text, "ab");
-        assert_eq!(heard, ["\n", "a", "b\n"]);
+        assert_eq!(heard, ["a", "b"]);
     }
 
     proptest! {

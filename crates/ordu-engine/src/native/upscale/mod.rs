@@ -38,7 +38,7 @@ pub struct Upscalers {
 
 impl Upscalers {
     /// Looks for the file of each upscaler of the protocol, such as `RealESRGAN_x4plus.safetensors`.
-    /// Reads headers, loads nothing. What cannot be used is among [`Upscalers::problems`].
+    /// Reads headers, loads nothing. What cannot be used is among [`Upscalers::take_problems`].
     pub fn open(folder: &Path) -> Self {
         let mut upscalers = Self::default();
         for step in PostProcessor::all() {

@@ -6,6 +6,7 @@ fn placed(text: &str, width: u32, height: u32) -> Symbol {
     place(&QrSpec::new(text), width, height).unwrap()
 }
 
+/// Checklist: vectors: QR pixel size.
 #[test]
 fn sizes_are_those_of_the_table() {
     // 11 and 26 bytes at the highest correction: versions 2 and 4.
@@ -13,6 +14,7 @@ fn sizes_are_those_of_the_table() {
     assert_eq!(placed("https://example.com/abcdef", 1024, 1024).side(), 560);
 }
 
+/// Checklist: QR: offset clamping.
 #[test]
 fn offsets_are_centred_on_the_grid_or_clamped() {
     for (asked, side, symbol, expected) in [
@@ -36,6 +38,7 @@ fn offsets_are_centred_on_the_grid_or_clamped() {
     }
 }
 
+/// Checklist: QR: oversize text.
 #[test]
 fn what_does_not_fit_gets_smaller_modules_and_then_says_so() {
     let text = "x".repeat(40);

@@ -20,6 +20,7 @@ mod samplers;
 mod shelf;
 mod watch;
 
+use std::collections::BTreeSet;
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -33,9 +34,9 @@ pub use self::models::{ComfyModel, ModelFiles};
 use self::models::{Stocked, from_metadata, stocked, unlisted};
 use self::pipelines::Finish;
 use self::shelf::Shelf;
-use crate::plan::qr;
+use crate::plan::{pipeline, qr};
 use crate::{
-    Capabilities, Engine, EngineError, Held, Holdings, ImageTask, Limits, Picture, Place,
+    Capabilities, Engine, EngineError, Feature, Held, Holdings, ImageTask, Limits, Picture, Place,
     ProgressSink, Workflow,
 };
 
@@ -44,6 +45,9 @@ use crate::{
 pub struct ComfyOptions {
     /// Models by the names that tasks use. One whose files are not there is not offered.
     pub models: Vec<ComfyModel>,
+    /// The stem of a file that lies among the add-ons of jobs, LoRAs and textual inversions. Unless it
+    /// is listed, what jobs bring does not get here, and neither is offered. `None`: nobody asks.
+    pub proof: Option<String>,
     /// Whether checkpoints that are no such model are offered under the names of their files.
     pub unlisted: bool,
     /// The borders of a task.
@@ -68,6 +72,7 @@ impl Default for ComfyOptions {
     fn default() -> Self {
         Self {
             models: Vec::new(),
+            proof: None,
             unlisted: true,
             limits: Limits {
                 max_pixels: 4096 * 4096,
@@ -110,6 +115,8 @@ pub struct ComfyEngine {
 /// What was found out last.
 #[derive(Debug, Default)]
 struct Known {
+    /// Models by the names that tasks use.
+    listed: Vec<ComfyModel>,
     stock: Arc<Stock>,
     probed: Option<Instant>,
     breaker: Breaker,
@@ -124,6 +131,32 @@ struct Stock {
     models: Vec<Stocked>,
     /// Checkpoints that belong to no known model.
     unlisted: Vec<ComfyModel>,
+    /// Learned words, if it says which it has.
+    embeddings: Option<BTreeSet<String>>,
+}
+
+impl Stock {
+    fn has_lora(&self, file: &str) -> bool {
+        self.shelf.file("LoraLoader", "lora_name", file).is_some()
+    }
+
+    /// Whether it has a learned word, as far as it says.
+    fn has_embedding(&self, name: &str) -> bool {
+        let Some(known) = &self.embeddings else {
+            return true;
+        };
+        known.iter().any(|word| shelf::base_name(word) == name)
+    }
+
+    /// Whether everything that a task brings is there; if not, the first that is missing.
+    fn lacks(&self, task: &ImageTask) -> Option<String> {
+        let loras = task.loras.iter().map(|lora| &lora.file);
+        let words = task.embeddings.iter().map(|word| &word.name);
+        let lora = loras.filter(|file| !self.has_lora(file));
+        lora.chain(words.filter(|name| !self.has_embedding(name)))
+            .next()
+            .cloned()
+    }
 }
 
 impl ComfyEngine {
@@ -134,13 +167,24 @@ impl ComfyEngine {
     ///
     /// [`EngineError::BadTask`] if the address is none.
     pub fn open(url: &str, handle: Handle, options: ComfyOptions) -> Result<Self, EngineError> {
+        let known = Known {
+            listed: options.models.clone(),
+            ..Known::default()
+        };
         Ok(Self {
             api: Api::new(url, &options)?,
             handle,
             options,
-            known: Mutex::default(),
+            known: Mutex::new(known),
             probing: Mutex::default(),
         })
+    }
+
+    /// Uses these models from now on, by the names that tasks use, instead of those it was opened with.
+    pub fn learn(&self, models: Vec<ComfyModel>) {
+        let mut known = lock(&self.known);
+        known.listed = models;
+        known.probed = None;
     }
 
     /// What it says about itself; empty until it answered once.
@@ -217,9 +261,12 @@ impl ComfyEngine {
         let info = self.api.get("object_info").await?;
         let shelf = Shelf::read(&info);
         let shelf = shelf.ok_or_else(|| self.api.failed("`/object_info` lists no nodes"))?;
-        let mut models = stocked(&self.options.models, &shelf);
+        let (listed, before) = {
+            let known = lock(&self.known);
+            (known.listed.clone(), known.stock.clone())
+        };
+        let mut models = stocked(&listed, &shelf);
         // What a file says about itself is asked once.
-        let before = lock(&self.known).stock.clone();
         let mut further = Vec::new();
         if self.options.unlisted {
             for file in unlisted(&models, &shelf) {
@@ -242,19 +289,48 @@ impl ComfyEngine {
             shelf,
             models,
             unlisted: further,
+            embeddings: self.embeddings().await,
         })
+    }
+
+    /// The learned words it has. Not all versions say.
+    async fn embeddings(&self) -> Option<BTreeSet<String>> {
+        let answer = self.api.get("embeddings").await.ok()?;
+        let listed = answer.as_array()?.iter();
+        let names = listed.filter_map(Value::as_str).map(str::to_owned);
+        Some(names.collect())
+    }
+
+    /// What is not proven to work: add-ons that would not get here.
+    fn unproven(&self, stock: &Stock) -> Vec<Feature> {
+        let Some(proof) = &self.options.proof else {
+            return Vec::new();
+        };
+        let mut unproven = Vec::new();
+        if !stock.has_lora(&format!("{proof}.safetensors")) {
+            unproven.push(Feature::Lora);
+        }
+        if stock.embeddings.is_none() || !stock.has_embedding(proof) {
+            unproven.push(Feature::TextualInversion);
+        }
+        unproven
     }
 
     /// What it has, with everything that a task names, as far as asking again helps.
     fn stock_for(&self, task: &ImageTask) -> Result<Arc<Stock>, EngineError> {
         let stock = self.stock()?;
-        let listed = |file: &str| stock.shelf.file("LoraLoader", "lora_name", file).is_some();
-        if task.loras.iter().all(|lora| listed(&lora.file)) {
+        if stock.lacks(task).is_none() {
             return Ok(stock);
         }
         // It may have been fetched a moment ago.
-        let _one_at_a_time = lock(&self.probing);
-        self.probe()
+        let fresh = {
+            let _one_at_a_time = lock(&self.probing);
+            self.probe()?
+        };
+        match fresh.lacks(task) {
+            Some(name) => Err(EngineError::NoAddOn { name }),
+            None => Ok(fresh),
+        }
     }
 
     fn check(&self, task: &ImageTask) -> Result<(), EngineError> {
@@ -359,7 +435,13 @@ impl ComfyEngine {
 impl Engine for ComfyEngine {
     fn capabilities(&self) -> Capabilities {
         match self.stock() {
-            Ok(stock) => features::capabilities(&stock.models, &stock.shelf, self.options.limits),
+            Ok(stock) => {
+                let (models, limits) = (&stock.models, self.options.limits);
+                let mut found = features::capabilities(models, &stock.shelf, limits);
+                let unproven = self.unproven(&stock);
+                found.features.retain(|feature| !unproven.contains(feature));
+                found
+            }
             Err(_) => Capabilities::nothing(self.options.limits),
         }
     }
@@ -371,10 +453,11 @@ impl Engine for ComfyEngine {
     ) -> Result<Vec<Picture>, EngineError> {
         self.check(&task)?;
         let stock = self.stock_for(&task)?;
-        let model = stock
-            .models
-            .iter()
-            .find(|model| model.info.name == task.model);
+        let none = Stocked::none();
+        let mut models = stock.models.iter();
+        let model = models.find(|model| model.info.name == task.model);
+        let needs_one = pipeline::draws(&task) || !task.model.is_empty();
+        let model = model.or((!needs_one).then_some(&none));
         let Some(model) = model else {
             return Err(EngineError::UnknownModel {
                 name: task.model,
@@ -385,7 +468,9 @@ impl Engine for ComfyEngine {
                     .collect(),
             });
         };
-        lock(&self.known).held = Some(task.model.clone());
+        if needs_one {
+            lock(&self.known).held = Some(task.model.clone());
+        }
         let attempt = Attempt {
             task: &task,
             model,

@@ -100,6 +100,24 @@ pub(super) struct Stocked {
     pub files: ModelFiles,
 }
 
+impl Stocked {
+    /// What stands for the model of a task that needs none.
+    pub(super) fn none() -> Self {
+        let files = ModelFiles::Checkpoint(String::new());
+        let model = ComfyModel {
+            name: String::new(),
+            baseline: Baseline::Custom,
+            native: 0,
+            inpainting: false,
+            files: files.clone(),
+        };
+        Self {
+            info: info(&model, &files),
+            files,
+        }
+    }
+}
+
 /// Classes without which a family cannot be drawn.
 fn needed(baseline: Baseline) -> &'static [&'static str] {
     match baseline {

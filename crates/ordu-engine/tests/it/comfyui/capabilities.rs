@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use ordu_engine::remote::comfyui::{ComfyEngine, ComfyOptions};
 use ordu_engine::{
-    Baseline, Capabilities, ControlType, Engine, Feature, ImageTask, Lora, PostProcessor, Sampler,
+    Baseline, Capabilities, ControlType, Embedding, Engine, EngineError, Feature, ImageTask, Lora,
+    PostProcessor, Sampler,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{Stage, options, stock};
 
@@ -19,6 +20,7 @@ fn names(capabilities: &Capabilities) -> Vec<&str> {
         .collect()
 }
 
+/// Checklist: Cascade: both stage files required, otherwise the model is not offered.
 #[test]
 fn models_are_those_whose_files_are_there() {
     let stage = Stage::new();
@@ -179,4 +181,77 @@ fn a_lora_that_was_just_fetched_is_found() {
     stage.run(task).unwrap();
     let graph = stage.comfy.state().graphs.pop().unwrap().to_string();
     assert!(graph.contains("new_7.safetensors"), "{graph}");
+}
+
+/// A task with a LoRA and a learned word.
+fn adorned(lora: &str, word: &str) -> ImageTask {
+    let mut task = ImageTask::new("sd15", "x");
+    task.loras = vec![Lora {
+        file: lora.to_owned(),
+        model: 1.0,
+        clip: 1.0,
+    }];
+    task.embeddings = vec![Embedding {
+        name: word.to_owned(),
+        strength: 1.0,
+        place: None,
+    }];
+    task
+}
+
+#[test]
+fn an_add_on_that_is_not_there_is_named_and_nothing_is_drawn() {
+    let stage = Stage::new();
+    stage.comfy.state().embeddings = Some(vec!["sub/7".to_owned()]);
+    let lacks = |task: ImageTask| match stage.run(task) {
+        Err(EngineError::NoAddOn { name }) => name,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(
+        lacks(adorned("absent.safetensors", "7")),
+        "absent.safetensors"
+    );
+    assert_eq!(lacks(adorned("one.safetensors", "8")), "8");
+    assert!(stage.comfy.state().graphs.is_empty());
+    let mut task = adorned("absent.safetensors", "7");
+    assert!(task.leave_out("absent.safetensors") && !task.leave_out("absent.safetensors"));
+    stage.run(task).unwrap();
+}
+
+#[test]
+fn add_ons_are_offered_only_when_what_jobs_bring_gets_there() {
+    let offered = |info: Value, words: Option<&str>| {
+        let proof = Some("proof".to_owned());
+        let stage = Stage::opened(info, ComfyOptions { proof, ..options() });
+        stage.comfy.state().embeddings = words.map(|word| vec![word.to_owned()]);
+        let features = stage.engine.capabilities().features;
+        [Feature::Lora, Feature::TextualInversion].map(|feature| features.contains(&feature))
+    };
+    let mut shared = stock::full();
+    shared["LoraLoader"]["input"]["required"]["lora_name"][0] = json!(["horde/proof.safetensors"]);
+    assert_eq!(offered(stock::full(), Some("other")), [false, false]);
+    assert_eq!(offered(shared.clone(), None), [true, false]);
+    assert_eq!(offered(shared, Some("proof")), [true, true]);
+}
+
+#[test]
+fn a_model_is_called_as_it_is_learnt_to_be_called() {
+    let stage = Stage::opened(
+        stock::full(),
+        ComfyOptions {
+            models: Vec::new(),
+            ..options()
+        },
+    );
+    assert!(
+        stage.engine.capabilities().model("sd15").is_some(),
+        "by its file"
+    );
+    let mut model = stock::models().remove(0);
+    model.name = "Stable Diffusion".to_owned();
+    stage.engine.learn(vec![model]);
+    let capabilities = stage.engine.capabilities();
+    assert!(capabilities.model("sd15").is_none());
+    let learnt = capabilities.model("Stable Diffusion").unwrap();
+    assert_eq!(learnt.baseline, Baseline::StableDiffusion1);
 }

@@ -2,6 +2,7 @@
 
 mod capabilities;
 mod failures;
+mod forms;
 mod pipelines;
 mod server;
 mod stock;
@@ -29,13 +30,17 @@ impl Stage {
     }
 
     pub(crate) fn with(info: serde_json::Value) -> Self {
+        Self::opened(info, options())
+    }
+
+    pub(crate) fn opened(info: serde_json::Value, options: ComfyOptions) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .enable_all()
             .build()
             .unwrap();
         let comfy = Comfy::start(&runtime, info);
-        let engine = ComfyEngine::open(&comfy.url(), runtime.handle().clone(), options()).unwrap();
+        let engine = ComfyEngine::open(&comfy.url(), runtime.handle().clone(), options).unwrap();
         Self {
             comfy,
             engine,

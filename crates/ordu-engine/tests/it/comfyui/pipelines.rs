@@ -70,11 +70,7 @@ fn hires_img2img(task: &mut ImageTask) {
 }
 
 fn adorned(task: &mut ImageTask) {
-    task.loras = vec![
-        lora("one.safetensors"),
-        lora("two_22.safetensors"),
-        lora("absent.safetensors"),
-    ];
+    task.loras = vec![lora("one.safetensors"), lora("two_22.safetensors")];
     task.embeddings = vec![Embedding {
         name: "99".to_owned(),
         strength: 1.0,
@@ -221,6 +217,7 @@ const CASES: &[(&str, Change, &[&str])] = &[
     ),
 ];
 
+/// Checklist: QR: both controlnets; transparent: SD1.5 and SDXL; remix: 1 to 6 pictures.
 #[test]
 fn every_pipeline_is_accepted_on_every_family() {
     let stage = Stage::new();
@@ -314,6 +311,7 @@ fn graphs_stay_as_they_are() {
     }
 }
 
+/// Checklist: LoRA affects U-Net and CLIP in every pipeline that has them; with transparent too.
 #[test]
 fn loras_reach_every_sampler_and_every_encoder() {
     let changes: [(&str, Change); 6] = [

@@ -58,6 +58,8 @@ pub(crate) enum Plan {
 pub(crate) struct State {
     plan: Plan,
     info: Value,
+    /// Learned words; without it, it does not know the question.
+    pub(crate) embeddings: Option<Vec<String>>,
     uploads: BTreeMap<String, (u32, u32)>,
     uploaded_last: Vec<u8>,
     pictures: BTreeMap<String, Vec<u8>>,
@@ -160,6 +162,10 @@ impl Comfy {
                 "devices": [{"name": "cuda:0 Test", "vram_total": 1 << 30}],
             })),
             (Method::GET, ["object_info"]) => json_answer(&self.state().info.clone()),
+            (Method::GET, ["embeddings"]) => match &self.state().embeddings {
+                Some(words) => json_answer(&json!(words)),
+                None => status(StatusCode::NOT_FOUND),
+            },
             (Method::GET, ["view_metadata", _]) if query.contains("somebody") => {
                 json_answer(&json!({"modelspec.architecture": "stable-diffusion-xl-v1-base"}))
             }

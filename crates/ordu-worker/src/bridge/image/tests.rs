@@ -20,9 +20,16 @@ fn job(payload: ImagePayload) -> ImageJob {
 }
 
 fn convert(payload: ImagePayload) -> ImageTask {
-    task(&job(payload), Sources::default(), 7, LIMITS)
+    task(
+        &job(payload),
+        Sources::default(),
+        &AddOns::default(),
+        7,
+        LIMITS,
+    )
 }
 
+/// Checklist: vectors: seeds.
 #[test]
 fn seeds_are_read_as_the_horde_reads_them() {
     for (text, number) in [
@@ -110,7 +117,13 @@ fn numbers_are_clamped_and_sides_rounded_up() {
         max_steps: 100,
         ..LIMITS
     };
-    let task = super::task(&job(most), Sources::default(), 0, limits);
+    let task = super::task(
+        &job(most),
+        Sources::default(),
+        &AddOns::default(),
+        0,
+        limits,
+    );
     assert_eq!((task.steps, task.clip_skip), (100, 20));
     assert!((task.cfg_scale - 100.0).abs() < f32::EPSILON);
 }
@@ -128,9 +141,8 @@ fn with_source(processing: SourceProcessing, strength: Option<f64>) -> Mode {
             (DynamicImage::new_rgb8(8, 8), 0.5),
             (DynamicImage::new_rgb8(8, 8), f64::INFINITY),
         ],
-        ..Sources::default()
     };
-    task(&job, sources, 0, LIMITS).mode
+    task(&job, sources, &AddOns::default(), 0, LIMITS).mode
 }
 
 #[test]
@@ -227,23 +239,93 @@ fn names_that_nobody_knows_mean_nothing() {
     );
 }
 
+fn drawing(mode: Mode) -> ImageTask {
+    ImageTask {
+        mode,
+        width: 128,
+        height: 64,
+        hires: Some(Hires::default()),
+        ..ImageTask::new("m", "x")
+    }
+}
+
 #[test]
-fn add_ons_are_taken_as_they_lie_there() {
-    let lora = |file: usize| Lora {
-        file: format!("{file}.safetensors"),
-        model: 1.0,
-        clip: 1.0,
+fn an_inpainting_model_gets_something_to_fill_in() {
+    let source = || Source::new(DynamicImage::new_rgb8(8, 8));
+    let masked = Source {
+        mask: Some(GrayImage::new(8, 8)),
+        ..source()
     };
-    let sources = Sources {
-        loras: (0..9).map(lora).collect(),
-        triggers: vec!["one".to_owned(), "two".to_owned()],
-        ..Sources::default()
+    let see_through = Source::new(DynamicImage::new_rgba8(8, 8));
+    let remix = Mode::Remix(vec![RemixImage {
+        image: DynamicImage::new_rgb8(8, 8),
+        strength: 1.0,
+    }]);
+    let (no_source, no_mask) = ("source_image", "source_mask");
+    for (mode, told) in [
+        (Mode::Txt2Img, vec![no_source, no_mask]),
+        (Mode::Img2Img(source()), vec![no_mask]),
+        (Mode::Outpaint(source()), vec![no_mask]),
+        (remix, vec![no_mask]),
+        (Mode::Img2Img(masked.clone()), vec![]),
+        (Mode::Inpaint(masked), vec![]),
+        (Mode::Img2Img(see_through), vec![]),
+    ] {
+        let mut task = drawing(mode);
+        let remarks = fill_in(&mut task);
+        let kinds: Vec<_> = remarks.iter().map(|remark| remark.kind.as_str()).collect();
+        assert_eq!(kinds, told);
+        assert!(remarks.iter().all(|remark| remark.value == "parse_failed"));
+        assert_eq!(task.hires, None);
+        let (Mode::Inpaint(filled) | Mode::Outpaint(filled)) = task.mode else {
+            panic!("{:?}", task.mode)
+        };
+        assert!(filled.mask.is_some() || filled.image.color().has_alpha());
+    }
+}
+
+#[test]
+fn the_picture_that_stands_for_none_is_noise_of_the_seed() {
+    let noise = |seed| {
+        let mut task = drawing(Mode::Txt2Img);
+        task.seed = seed;
+        fill_in(&mut task);
+        let source = task.source().unwrap().image.to_rgb8();
+        assert_eq!(source.dimensions(), (128, 64));
+        source
     };
-    let payload = ImagePayload {
-        prompt: Some("a cat".to_owned()),
+    assert_eq!(noise(1), noise(1));
+    assert_ne!(noise(1), noise(2));
+    let mean = noise(3)
+        .as_raw()
+        .iter()
+        .map(|value| u64::from(*value))
+        .sum::<u64>()
+        / (128 * 64 * 3);
+    assert!((118..138).contains(&mean), "{mean}");
+}
+
+#[test]
+fn no_step_is_done_twice_and_one_enlarges_at_most() {
+    use PostProcessor as P;
+    let names = [
+        "RealESRGAN_x4plus",
+        "GFPGAN",
+        "NMKD_Siax",
+        "GFPGAN",
+        "strip_background",
+    ];
+    let many = names
+        .iter()
+        .cycle()
+        .take(10_000)
+        .map(|name| (*name).to_owned());
+    let task = convert(ImagePayload {
+        post_processing: many.collect(),
         ..ImagePayload::default()
-    };
-    let task = task(&job(payload), sources, 7, LIMITS);
-    assert_eq!(task.prompt, "two, one, a cat");
-    assert_eq!(task.loras.len(), 5);
+    });
+    assert_eq!(
+        task.post,
+        [P::RealEsrganX4Plus, P::Gfpgan, P::StripBackground]
+    );
 }

@@ -74,6 +74,7 @@ fn what_fits_is_judged_by_the_card() {
     assert!(!fitting.contains(&"Qwen-Image_fp8".to_owned()));
 }
 
+/// Checklist: two adjacent meta instructions both apply.
 #[test]
 fn adjacent_instructions_both_apply() {
     assert_eq!(

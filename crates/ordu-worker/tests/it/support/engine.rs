@@ -6,7 +6,8 @@ use std::sync::Mutex;
 use image::RgbImage;
 use ordu_engine::testing::TestEngine;
 use ordu_engine::{
-    Capabilities, Engine, EngineError, Holdings, ImageTask, Origin, Picture, ProgressSink, Step,
+    Capabilities, Engine, EngineError, Feature, Holdings, ImageTask, Origin, Picture, ProgressSink,
+    Step,
 };
 use tokio::sync::watch;
 
@@ -21,11 +22,24 @@ pub enum Plan {
     Draw(usize),
     /// Take the first of two steps, show pictures to who wants some, wait for [`Scripted::release`], then draw.
     Hold,
+    /// Draw as many pictures as were asked for, of a few pixels, whatever size was asked for.
+    Dot,
+    /// Draw a picture of nothing.
+    Clear,
+    /// Not find the first add-on of the task, if it has one.
+    Lack,
+    /// Be a program elsewhere that is gone.
+    Gone,
+    /// Be a program elsewhere that answers nonsense.
+    Lie,
 }
 
 /// Draws, unless it is told otherwise.
 pub struct Scripted {
     inner: TestEngine,
+    features: Vec<Feature>,
+    /// Whether its models can only fill in.
+    fills_in: bool,
     plans: Mutex<VecDeque<Plan>>,
     tasks: Mutex<Vec<ImageTask>>,
     started: watch::Sender<usize>,
@@ -41,6 +55,8 @@ impl Scripted {
     pub fn with_models(models: &[&str], plans: impl IntoIterator<Item = Plan>) -> Self {
         Self {
             inner: TestEngine::new(models.iter().copied()),
+            features: Vec::new(),
+            fills_in: false,
             plans: Mutex::new(plans.into_iter().collect()),
             tasks: Mutex::default(),
             started: watch::Sender::new(0),
@@ -55,6 +71,18 @@ impl Scripted {
             is_foreign: true,
             ..self
         }
+    }
+
+    /// One that can do this, too.
+    pub fn knowing(mut self, features: &[Feature]) -> Self {
+        self.features = features.to_vec();
+        self
+    }
+
+    /// One with models that can only fill in.
+    pub fn filling_in(mut self) -> Self {
+        self.fills_in = true;
+        self
     }
 
     /// The tasks that came, in their order.
@@ -108,13 +136,15 @@ impl Scripted {
 
 impl Engine for Scripted {
     fn capabilities(&self) -> Capabilities {
-        let mut capabilities = self.inner.capabilities();
-        if self.is_foreign {
-            for model in &mut capabilities.models {
+        let mut can = self.inner.capabilities();
+        can.features.extend(&self.features);
+        for model in &mut can.models {
+            model.inpainting = self.fills_in;
+            if self.is_foreign {
                 model.origin = Origin::File(model.name.clone().into());
             }
         }
-        capabilities
+        can
     }
 
     fn run(
@@ -131,6 +161,35 @@ impl Engine for Scripted {
                 reason: "planned".to_owned(),
             }),
             Some(Plan::Panic) => panic!("planned"),
+            Some(Plan::Dot) => {
+                let (width, height) = (8, 8);
+                let small = ImageTask {
+                    width,
+                    height,
+                    steps: 1,
+                    ..task
+                };
+                self.inner.run(small, progress)
+            }
+            Some(Plan::Clear) => Ok(vec![Picture {
+                image: image::DynamicImage::new_rgba8(task.width, task.height),
+                seed: task.seed,
+                scans: None,
+            }]),
+            Some(Plan::Lack) => match task.loras.first() {
+                Some(lora) => Err(EngineError::NoAddOn {
+                    name: lora.file.clone(),
+                }),
+                None => self.inner.run(task, progress),
+            },
+            Some(Plan::Gone) => Err(EngineError::Unreachable {
+                backend: "it".to_owned(),
+                reason: "planned".to_owned(),
+            }),
+            Some(Plan::Lie) => Err(EngineError::Backend {
+                backend: "it".to_owned(),
+                reason: "planned".to_owned(),
+            }),
             Some(Plan::Draw(count)) => {
                 let mut pictures = self.inner.run(task, progress)?;
                 pictures.truncate(count);

@@ -2,6 +2,7 @@
 
 pub mod engine;
 pub mod files;
+pub mod gate;
 pub mod horde;
 #[path = "../../../../ordu-client/tests/it/support/http.rs"]
 pub mod http;
@@ -73,7 +74,7 @@ impl Rig {
     }
 
     pub fn start_with(horde: FakeHorde, engine: Scripted, config: Config) -> Self {
-        Self::start_guarded(horde, engine, config, None)
+        Self::start_helped(horde, engine, config, |_| {})
     }
 
     /// With somebody who looks at the pictures.
@@ -83,14 +84,22 @@ impl Rig {
         config: Config,
         safety: Option<Arc<dyn Classifier>>,
     ) -> Self {
+        Self::start_helped(horde, engine, config, |engines| engines.safety = safety)
+    }
+
+    /// With others who help the engine.
+    pub fn start_helped(
+        horde: FakeHorde,
+        engine: Scripted,
+        config: Config,
+        help: impl FnOnce(&mut Engines),
+    ) -> Self {
         logs::record();
         let engine = Arc::new(engine);
-        let engines = Engines {
-            safety,
-            ..engine.clone().into()
-        };
         let shutdown = Shutdown::new();
         let (sender, status) = watch::channel(Status::default());
+        let mut engines = Engines::from(engine.clone());
+        help(&mut engines);
         let mut worker = JoinSet::new();
         worker.spawn(ordu_worker::run(config, engines, shutdown.clone(), sender));
         Self {

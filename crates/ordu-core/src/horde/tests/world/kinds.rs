@@ -159,6 +159,7 @@ pub(super) fn image_pop(name: &str, words: &Words<'_>) -> ImagePop {
         allow_post_processing: words.on("post_processing"),
         allow_controlnet: words.on("controlnet"),
         allow_sdxl_controlnet: words.on("sdxl_controlnet"),
+        allow_extended_controlnet: words.on("extended_controlnet"),
         allow_lora: words.on("lora"),
         extra_slow_worker: words.has("extra_slow"),
         limit_max_steps: words.has("limit_steps"),

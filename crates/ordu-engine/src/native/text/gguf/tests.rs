@@ -1,3 +1,5 @@
+//! Headers, honest and hostile.
+
 use super::*;
 
 /// A header, piece by piece.

@@ -1,3 +1,5 @@
+//! What filters keep, in which order, and how often.
+
 use proptest::prelude::*;
 
 use super::*;

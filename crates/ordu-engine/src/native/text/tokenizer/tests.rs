@@ -1,3 +1,5 @@
+//! What becomes of texts and tokens.
+
 use std::path::PathBuf;
 
 use proptest::prelude::*;

@@ -7,6 +7,9 @@ use super::{Draft, Drawn, missing};
 use crate::plan::source;
 use crate::{Baseline, Control, ControlType, EngineError};
 
+/// The smallest resolution that nodes look at, in pixels.
+const LEAST_RESOLUTION: u32 = 64;
+
 /// The core node that finds edges, for those who have no other.
 const CORE_CANNY: &str = "Canny";
 
@@ -106,6 +109,7 @@ impl Draft<'_> {
         let class = annotator(self.shelf, control.kind);
         let wanted = || missing(&format!("the node `{}`", control.kind.preprocessor()));
         let class = class.ok_or_else(wanted)?;
-        Ok(self.graph.annotate(class, image, size.0.min(size.1)))
+        let resolution = size.0.min(size.1).max(LEAST_RESOLUTION);
+        Ok(self.graph.annotate(class, image, resolution))
     }
 }

@@ -47,6 +47,7 @@ pub(super) fn build(
         graph: Graph::default(),
     };
     let image = match pipeline::choose(task, &model.info) {
+        Pipeline::PostProcess => draft.untouched()?,
         Pipeline::QrCode => draft.qr_code()?,
         Pipeline::CreativeUpscale => draft.creative_upscale()?,
         Pipeline::CascadeRemix => draft.cascade_remix()?,
@@ -109,7 +110,7 @@ impl Draft<'_> {
 
     /// Applies LoRAs, modifiers and clip skip, and encodes the prompts.
     fn dress(&mut self, parts: Parts) -> Result<(Parts, Prompts), EngineError> {
-        let mut parts = self.with_loras(parts);
+        let mut parts = self.with_loras(parts)?;
         if let Some(config) = self.transparency() {
             self.demand(&["LayeredDiffusionApply", "LayeredDiffusionDecodeRGBA"])?;
             parts.model = self.graph.layer_diffusion(parts.model, config);
@@ -138,18 +139,18 @@ impl Draft<'_> {
         )
     }
 
-    fn with_loras(&mut self, mut parts: Parts) -> Parts {
+    fn with_loras(&mut self, mut parts: Parts) -> Result<Parts, EngineError> {
         for lora in &self.task.loras {
             if lora.model == 0.0 && lora.clip == 0.0 {
                 continue;
             }
-            if let Some(file) = self.shelf.file("LoraLoader", "lora_name", &lora.file) {
-                parts = self.graph.lora(lora, file, parts);
-            } else {
-                tracing::warn!("a LoRA is left out: ComfyUI does not list its file");
-            }
+            let file = self.shelf.file("LoraLoader", "lora_name", &lora.file);
+            let file = file.ok_or_else(|| EngineError::NoAddOn {
+                name: lora.file.clone(),
+            })?;
+            parts = self.graph.lora(lora, file, parts);
         }
-        parts
+        Ok(parts)
     }
 
     fn prompts(&mut self, parts: Parts) -> Prompts {

@@ -3,6 +3,7 @@
 use super::{Draft, Drawn, missing};
 use crate::EngineError;
 use crate::plan::post::{self, PostKind, PostProcessor};
+use crate::plan::source;
 
 /// How true face fixers stay to the picture, where nothing says otherwise.
 const FIDELITY: f32 = 0.5;
@@ -49,6 +50,17 @@ pub(in super::super) fn knows_alpha(shelf: &super::Shelf) -> bool {
 }
 
 impl Draft<'_> {
+    /// The source, for the steps that follow.
+    pub(super) fn untouched(&mut self) -> Result<Drawn, EngineError> {
+        let source = self.task.source();
+        let source = source.ok_or_else(|| missing("a source to work on"))?;
+        let (width, height) = self.size();
+        let upload = self
+            .graph
+            .upload(source::resized(&source.image, width, height));
+        Ok(self.graph.load_image(upload).into())
+    }
+
     /// Does all steps, and marks what comes out as the result.
     pub(super) fn post_process(&mut self, mut drawn: Drawn) -> Result<(), EngineError> {
         for step in post::ordered(&self.task.post) {

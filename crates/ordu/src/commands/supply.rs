@@ -1,0 +1,212 @@
+//! What a worker's engines need beside themselves: models by their names, fetched while it works, and the
+//! add-ons of jobs.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use ordu_worker::Config;
+use ordu_worker::bridge_data::BridgeData;
+use ordu_worker::manager::{
+    Category, CivitaiOptions, Fetched, Folder, Pantry, PantryOptions, Record, Reference, Taste,
+    bridge_version, comfy_models, names_of_files, supplies,
+};
+use tokio::task::JoinSet;
+
+use super::engines::Staff;
+use super::models::{Depot, Sight, read_bridge_data};
+use crate::cli::Work;
+
+/// Before those who know models are asked again.
+const AGAIN: Duration = Duration::from_mins(5);
+
+/// The models of a worker, if its owner said where they lie or lets a ComfyUI draw.
+pub(crate) struct Supply {
+    data: BridgeData,
+    depot: Depot,
+    /// Whether there is a store of its own to fetch into.
+    has_store: bool,
+}
+
+impl Supply {
+    /// Asks nobody yet.
+    pub(crate) fn open(args: &Work) -> Result<Self> {
+        let is_named = !args.stock.cache_home.is_empty();
+        let has_store = args.stock.has_settings() || is_named || args.allow_lora;
+        let data = if has_store {
+            read_bridge_data(args)?
+        } else {
+            BridgeData::default()
+        };
+        let depot = Depot::open(args, &data)?;
+        Ok(Self {
+            data,
+            depot,
+            has_store,
+        })
+    }
+
+    /// The folder that the built-in engine looks into: the one that was named, or that of the store.
+    pub(crate) fn models_dir(&self, args: &Work) -> Result<Option<PathBuf>> {
+        if args.models_dir.is_some() || !self.has_store {
+            return Ok(args.models_dir.clone());
+        }
+        let folder = self.depot.store.folder(Folder::Compvis);
+        std::fs::create_dir_all(&folder)
+            .with_context(|| format!("`{}` cannot be made", folder.display()))?;
+        Ok(Some(folder))
+    }
+
+    /// Has add-ons brought to the engine, and models fetched and named, for as long as the result lives.
+    pub(crate) fn start(self, config: &Config, staff: &mut Staff) -> Result<JoinSet<()>> {
+        let mut running = JoinSet::new();
+        if !self.has_store && staff.comfy.is_none() {
+            return Ok(running);
+        }
+        let mut pantry = None;
+        if self.has_store && staff.engines.image.is_some() {
+            let opened = self.pantry(config)?;
+            opened
+                .open()
+                .context("the folders for add-ons cannot be made")?;
+            pantry = Some(Arc::new(opened));
+        }
+        staff.engines.pantry.clone_from(&pantry);
+        let errand = Errand {
+            names: Names {
+                version: bridge_version(&config.bridge_agent),
+                comfy: staff.comfy.clone(),
+                native: staff.native.clone(),
+            },
+            wanted: config.models_to_load.clone(),
+            loras: pantry.filter(|_| config.allow_lora),
+            supply: self,
+        };
+        running.spawn(errand.run());
+        Ok(running)
+    }
+
+    fn pantry(&self, config: &Config) -> Result<Pantry> {
+        let models = &self.data.settings.models;
+        let civitai = CivitaiOptions::public().context("the address of CivitAI is wrong")?;
+        let options = PantryOptions {
+            budget: models.lora_cache_bytes,
+            connections: models.lora_connections as usize,
+            taste: if config.nsfw { Taste::Any } else { Taste::Sfw },
+            ..PantryOptions::with(civitai)
+        };
+        let (store, downloads) = (self.depot.store.clone(), self.depot.downloads.clone());
+        Ok(Pantry::new(
+            store,
+            downloads,
+            self.depot.web.clone(),
+            options,
+        ))
+    }
+}
+
+/// Whom to tell how models are called.
+struct Names {
+    version: u64,
+    comfy: Option<Arc<ordu_engine::ComfyEngine>>,
+    native: Option<Arc<ordu_engine::NamedEngine>>,
+}
+
+/// What is done beside the work.
+struct Errand {
+    supply: Supply,
+    names: Names,
+    wanted: Vec<String>,
+    /// Where the default LoRAs go, if there are to be any.
+    loras: Option<Arc<Pantry>>,
+}
+
+impl Errand {
+    async fn run(self) {
+        let reference = loop {
+            match self.supply.depot.reference().await {
+                Ok(reference) => break reference,
+                Err(error) => tracing::warn!(%error, "models go by the names of their files"),
+            }
+            self.tell(&Reference::default());
+            tokio::time::sleep(AGAIN).await;
+        };
+        self.tell(&reference);
+        if !self.supply.has_store || self.supply.data.settings.models.offline {
+            return;
+        }
+        let known = self.wanted.iter();
+        let known = known.filter_map(|name| reference.records.get(name));
+        let mut wanted: Vec<Record> = known
+            .filter(|record| record.may_be_offered_by(self.names.version))
+            .cloned()
+            .collect();
+        if self.names.comfy.is_some() {
+            wanted.append(&mut self.helpers().await);
+        }
+        for record in &wanted {
+            if self.fetch(record).await {
+                // A ComfyUI is asked anew.
+                self.tell(&reference);
+            }
+        }
+        self.stock_loras().await;
+    }
+
+    /// Tells the engine how its models are called.
+    fn tell(&self, reference: &Reference) {
+        let custom = &self.supply.data.settings.models.custom_models;
+        let version = self.names.version;
+        if let Some(comfy) = &self.names.comfy {
+            comfy.learn(comfy_models(reference, custom, version));
+        }
+        if let Some(native) = &self.names.native {
+            native.learn(names_of_files(reference, custom, version));
+        }
+    }
+
+    /// What a ComfyUI needs for the features that are on.
+    async fn helpers(&self) -> Vec<Record> {
+        let data = &self.supply.data;
+        let mut categories = supplies(&data.settings.features);
+        // Pictures are judged elsewhere.
+        categories.retain(|category| !matches!(category, Category::Clip | Category::SafetyChecker));
+        self.supply.depot.supplies(data, categories).await
+    }
+
+    /// Whether files of a model came.
+    async fn fetch(&self, record: &Record) -> bool {
+        let model = &record.name;
+        match self.supply.depot.fetch_model(record, Sight::Hidden).await {
+            Ok(Fetched::Now) => {
+                tracing::info!(model, "a model was fetched");
+                true
+            }
+            Ok(Fetched::AlreadyThere) => false,
+            Err(error) => {
+                let error = format!("{error:#}");
+                tracing::warn!(model, error, "a model could not be fetched");
+                false
+            }
+        }
+    }
+
+    async fn stock_loras(&self) {
+        let Some(pantry) = &self.loras else {
+            return;
+        };
+        if self.supply.data.settings.models.purge_loras_on_download
+            && let Err(error) = pantry.purge().await
+        {
+            tracing::warn!(%error, "unknown LoRA files could not be removed");
+        }
+        let Some(folder) = &self.supply.depot.defaults else {
+            return;
+        };
+        match pantry.stock_defaults(folder).await {
+            Ok(loras) => tracing::info!(loras, "the default LoRAs are here"),
+            Err(error) => tracing::warn!(%error, "the default LoRAs could not be fetched"),
+        }
+    }
+}
