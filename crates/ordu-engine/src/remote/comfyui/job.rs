@@ -128,7 +128,9 @@ impl Job<'_> {
         poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
         poll.tick().await;
         loop {
+            // What the socket holds is heard before the history is asked, which would be the end of it.
             let told = tokio::select! {
+                biased;
                 told = next(&mut watch) => told,
                 _ = poll.tick() => None,
             };

@@ -20,7 +20,12 @@ fn task() -> ImageTask {
 
 #[test]
 fn progress_and_previews_are_told_over_all_samplers() {
-    let stage = Stage::new();
+    // The socket alone tells: on a busy machine the history would be asked before all of it is heard.
+    let deaf = ComfyOptions {
+        poll_interval: Duration::from_hours(1),
+        ..options()
+    };
+    let stage = Stage::opened(stock::full(), deaf);
     let notes = Notes::default();
     let mut task = task();
     (task.width, task.height) = (768, 768);
