@@ -1,7 +1,8 @@
 //! Workers as they are shown.
 
 use ordu_api::WorkerId;
-use ordu_api::worker::{WorkKind, WorkerView};
+use ordu_api::worker::{WorkKind, WorkerChanged, WorkerInput, WorkerView};
+use reqwest::Method;
 
 use crate::transport::answer;
 use crate::{Error, Horde};
@@ -34,5 +35,18 @@ impl Horde {
     /// [`Error::Refused`] with `WorkerNotFound`.
     pub async fn worker(&self, id: WorkerId) -> Result<WorkerView, Error> {
         answer(self.get(&["workers", &id.to_string()])).await
+    }
+
+    /// Changes a worker of one's own (`PUT /workers/{id}`).
+    ///
+    /// # Errors
+    /// [`Error::Refused`] with `WorkerNotFound`, or if it is somebody else's.
+    pub async fn update_worker(
+        &self,
+        id: WorkerId,
+        change: &WorkerInput,
+    ) -> Result<WorkerChanged, Error> {
+        let call = self.call(Method::PUT, &["workers", &id.to_string()]);
+        answer(call.json(change)).await
     }
 }

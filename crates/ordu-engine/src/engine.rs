@@ -34,6 +34,11 @@ pub trait Engine: Send + Sync {
 
     /// Which models lie in memory now.
     fn holdings(&self) -> Holdings;
+
+    /// What it cannot do at this moment and could, with what keeps it from that: for people.
+    fn missing(&self) -> Vec<String> {
+        Vec::new()
+    }
 }
 
 /// Takes note of progress and may stop the work.

@@ -73,6 +73,10 @@ impl Engine for NamedEngine {
         self.inner.run(task, progress)
     }
 
+    fn missing(&self) -> Vec<String> {
+        self.inner.missing()
+    }
+
     fn holdings(&self) -> Holdings {
         let mut holdings = self.inner.holdings();
         for held in &mut holdings.models {

@@ -21,10 +21,14 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::deliver::{Courier, Delivery, submitted};
 use crate::dreamer::larder;
+use crate::effort::Pending;
 use crate::encode::webp;
-use crate::generate::{Meter, blame, on_a_thread};
+use crate::generate::{Meter, on_a_thread};
 use crate::inputs::Larder;
-use crate::role::{Answer, End, Office, Order, Role, Room, Ticket, Verdict};
+use crate::line::{Entry, Rules, Turn};
+use crate::role::{
+    Answer, Cause, End, Fit, Office, Order, Role, Room, Ticket, Verdict, verdict_on,
+};
 use crate::safety::{Classifier, ClassifierError, View};
 use crate::status::Stage;
 use crate::{Config, Level};
@@ -39,7 +43,7 @@ const TILE_SIDE: u32 = 512;
 const MAX_TILES: u32 = 256;
 
 /// The form that a classifier answers.
-const NSFW: &str = "nsfw";
+pub(crate) const NSFW: &str = "nsfw";
 
 /// A form that not all hordes know; those would refuse the whole pop.
 const ANNOTATION: &str = "annotation";
@@ -49,7 +53,6 @@ const POST_PROCESS: &str = "post_process";
 
 /// Answers forms.
 pub(crate) struct Alchemist {
-    config: Config,
     engines: Vec<Arc<dyn AlchemyEngine>>,
     classifier: Option<Arc<dyn Classifier>>,
     office: Office,
@@ -107,32 +110,17 @@ type Pictures = BTreeMap<String, Option<Arc<DynamicImage>>>;
 
 impl Alchemist {
     pub(crate) fn new(
-        config: &Config,
         engines: Vec<Arc<dyn AlchemyEngine>>,
         classifier: Option<Arc<dyn Classifier>>,
         office: &Office,
     ) -> Result<Self, Error> {
         Ok(Self {
-            config: config.clone(),
             engines,
             classifier,
             office: office.clone(),
-            larder: larder(config, office)?,
+            larder: larder(&office.current.now(), office)?,
             warm: Mutex::default(),
         })
-    }
-
-    /// Whether the owner wants a form to be answered.
-    fn is_wanted(&self, form: &str) -> bool {
-        let listed = |word: &str| self.config.forms.iter().any(|wish| plain(wish) == word);
-        if form == ANNOTATION || !self.config.forms.is_empty() {
-            return listed(&plain(form)) || (makes_picture(form) && listed(POST_PROCESS));
-        }
-        true
-    }
-
-    fn max_tiles(&self) -> u32 {
-        self.config.max_power.min(MAX_TILES)
     }
 
     /// How long the engine may take for a form. What it needs may have to be loaded first.
@@ -150,6 +138,11 @@ impl Alchemist {
             usual.max(timing.cold_limit)
         }
     }
+}
+
+/// The largest picture to enlarge, in tiles.
+fn max_tiles(config: &Config) -> u32 {
+    config.max_power.min(MAX_TILES)
 }
 
 fn is_upscaler(form: &str) -> bool {
@@ -179,9 +172,13 @@ impl Role for Alchemist {
     /// A job is all forms of one pop.
     fn room(&self) -> Room {
         Room {
-            threads: self.config.threads(),
+            threads: self.office.current.read(Config::threads),
             ahead: 0,
         }
+    }
+
+    fn engines(&self) -> usize {
+        self.engines.len()
     }
 
     async fn open(&self) {
@@ -211,10 +208,11 @@ impl Role for Alchemist {
             form: NSFW.to_owned(),
             by: By::Classifier,
         });
+        let wishes = self.office.current.read(|config| config.forms.clone());
         let mut known: Vec<Known> = Vec::new();
         for one in asked.await.ok()?.into_iter().chain(classifier) {
             let is_new = known.iter().all(|other| other.form != one.form);
-            if is_new && self.is_wanted(&one.form) {
+            if is_new && is_wanted(&one.form, &wishes) {
                 known.push(one);
             }
         }
@@ -222,22 +220,23 @@ impl Role for Alchemist {
     }
 
     /// While pictures are to be drawn, the device is theirs.
-    fn offer(&self, ability: &Vec<Known>, may_offer: &dyn Fn(&str) -> bool) -> Option<AlchemyPop> {
+    fn offer(&self, ability: &Vec<Known>, fit: &Fit<'_>) -> Option<AlchemyPop> {
+        let config = self.office.current.now();
         let draws = self.office.board.works_at(WorkKind::Image);
         let is_free = |known: &&Known| match known.by {
             By::Engine { shares_device, .. } => !(shares_device && draws),
             By::Classifier => true,
         };
         let free = ability.iter().filter(is_free).map(|known| &known.form);
-        let forms: Vec<_> = free.filter(|form| may_offer(form)).cloned().collect();
+        let forms: Vec<_> = free.filter(|form| fit.model(form)).cloned().collect();
         (!forms.is_empty()).then(|| AlchemyPop {
-            name: self.config.alchemist_name().to_owned(),
-            priority_usernames: self.config.priority_usernames.clone(),
+            name: config.alchemist_name().to_owned(),
+            priority_usernames: config.priority_usernames.clone(),
             forms,
-            amount: self.config.queue_size.max(1),
-            bridge_agent: self.config.bridge_agent.clone(),
-            threads: self.config.threads(),
-            max_tiles: self.max_tiles(),
+            amount: config.queue_size.max(1),
+            bridge_agent: config.bridge_agent.clone(),
+            threads: config.threads(),
+            max_tiles: max_tiles(&config),
         })
     }
 
@@ -255,9 +254,12 @@ impl Role for Alchemist {
         let forms = answer.forms.unwrap_or_default();
         let ticket = forms.first().map(|first| Ticket {
             id: first.id,
-            model: first.form.clone(),
+            work: Pending {
+                model: first.form.clone(),
+                effort: 1.0,
+                ..Pending::default()
+            },
             parts: forms.len(),
-            effort: 1.0,
             ttl: TIME_PER_FORM,
             job: (forms.clone(), ability),
         });
@@ -279,14 +281,7 @@ impl Role for Alchemist {
             + ticket
                 .ttl
                 .saturating_sub(self.office.timing.deadline_margin);
-        let mut end = End {
-            id: ticket.id,
-            model: ticket.model,
-            verdict: Verdict::Done,
-            sampled: None,
-            delivered: 0,
-            reward: 0.0,
-        };
+        let mut end = End::new(ticket.id, ticket.work.model);
         let mut pictures = Pictures::new();
         let (jobs, known) = &ticket.job;
         for job in jobs {
@@ -298,6 +293,7 @@ impl Role for Alchemist {
                 job,
                 by: by.map(|known| known.by),
                 shown: end.id,
+                popped,
                 give_up,
                 slot: slot.clone(),
             };
@@ -320,6 +316,7 @@ struct Attempt<'a> {
     by: Option<By>,
     /// The job that the board shows.
     shown: JobId,
+    popped: Instant,
     give_up: Instant,
     slot: Arc<OwnedSemaphorePermit>,
 }
@@ -339,7 +336,7 @@ impl Alchemist {
             let picture = self.picture(attempt.job, pictures).await;
             let picture = picture.ok_or(Fault::NoPicture)?;
             let tiles = tiles(&picture);
-            if is_upscaler(form) && tiles > self.max_tiles() {
+            if is_upscaler(form) && tiles > self.office.current.read(max_tiles) {
                 return Err(Fault::TooLarge(tiles));
             }
             let made = match by {
@@ -349,8 +346,12 @@ impl Alchemist {
                     shares_device,
                 } => {
                     let engine = self.engines.get(place).ok_or(Fault::Unknown)?;
-                    let thread = self.turn(shares_device).await;
-                    self.answer(engine.clone(), attempt, picture, thread).await
+                    let turn = if shares_device {
+                        Some(self.turn(&attempt).await)
+                    } else {
+                        None
+                    };
+                    self.answer(engine.clone(), attempt, picture, turn).await
                 }
             }?;
             Ok(made)
@@ -363,13 +364,18 @@ impl Alchemist {
         }
     }
 
-    /// Waits until the device is free, if it is needed.
-    async fn turn(&self, shares_device: bool) -> Option<OwnedSemaphorePermit> {
-        if !shares_device {
-            return None;
-        }
-        // The semaphore is never closed; without a permit the form would only be answered a little early.
-        self.office.threads.clone().acquire_owned().await.ok()
+    /// Waits until the device is free.
+    async fn turn(&self, attempt: &Attempt<'_>) -> Turn {
+        let Office { turns, current, .. } = &self.office;
+        let turn = turns.join(Entry {
+            popped: attempt.popped,
+            model: None,
+            effort: 0.0,
+            has_addons: false,
+            exclusive: false,
+        });
+        turn.comes(|| current.read(Rules::of)).await;
+        turn
     }
 
     async fn answer(
@@ -377,7 +383,7 @@ impl Alchemist {
         engine: Arc<dyn AlchemyEngine>,
         attempt: Attempt<'_>,
         picture: Arc<DynamicImage>,
-        thread: Option<OwnedSemaphorePermit>,
+        turn: Option<Turn>,
     ) -> Result<Made, Fault> {
         let Attempt {
             job, shown, slot, ..
@@ -387,7 +393,7 @@ impl Alchemist {
         let limit = self.limit(&job.form, &picture);
         let (form, options) = (job.form.clone(), job.payload.clone().unwrap_or_default());
         let meter = Meter::new(board, shown);
-        let answering = on_a_thread(meter, (slot, thread), move |meter| {
+        let answering = on_a_thread(meter, (slot, turn), move |meter| {
             engine.answer(&form, &picture, &options, meter)
         });
         let answered = timeout(limit, answering).await;
@@ -445,26 +451,30 @@ impl Alchemist {
                 Ok(made) => self.answered(job, made).await,
                 Err(fault) => Err(fault),
             };
+            let cause = answered.as_ref().err().map(Fault::cause);
             let (result, verdict) = result(job, answered);
             let delivery = submitted(timing, job.id, || self.office.horde.submit_alchemy(&result));
-            (verdict, delivery.await)
+            (verdict, cause, delivery.await)
         };
         // A fault is told even if the time is up already.
         let last = end_of_time.max(Instant::now() + timing.abort);
         let untold = || Delivery::Untold("no time is left to submit".to_owned());
-        let (verdict, delivery) = tokio::select! {
+        let (verdict, cause, delivery) = tokio::select! {
             biased;
             told = telling => told,
-            () = sleep_until(last) => (Verdict::Done, untold()),
+            () = sleep_until(last) => (Verdict::Done, None, untold()),
             () = async {
                 self.office.shutdown.reached(Level::Abort).await;
                 tokio::time::sleep(timing.abort).await;
-            } => (Verdict::Done, untold()),
+            } => (Verdict::Done, None, untold()),
         };
-        if matches!(verdict, Verdict::ModelFailed(_)) {
+        if matches!(
+            verdict,
+            Verdict::ModelFailed(_) | Verdict::ProgramFailed(_) | Verdict::EngineAway(_)
+        ) {
             end.model.clone_from(&job.form);
         }
-        end.count(verdict, &delivery);
+        end.count(verdict, cause, &delivery);
     }
 
     /// What is said about a form; a picture is brought to where it belongs first.
@@ -520,6 +530,50 @@ fn verdict(fault: &Fault) -> Verdict {
             Verdict::Failed(fault.to_string())
         }
         Fault::Panicked | Fault::TooSlow(_) => Verdict::ModelFailed(fault.to_string()),
-        Fault::Engine(error) => blame(error),
+        Fault::Engine(error) => verdict_on(error),
+    }
+}
+
+impl Fault {
+    /// As it is counted.
+    fn cause(&self) -> Cause {
+        match self {
+            Self::NoPicture => Cause::NoPicture,
+            Self::TooLarge(_) => Cause::TooLarge,
+            Self::Unknown => Cause::Foreign,
+            Self::Deadline => Cause::Deadline,
+            Self::TooSlow(_) => Cause::TooSlow,
+            Self::Stopping => Cause::Stopping,
+            Self::Undelivered => Cause::Delivery,
+            Self::Panicked => Cause::Panicked,
+            Self::Unclassified(_) => Cause::Unclassified,
+            Self::Engine(error) => Cause::of(error),
+        }
+    }
+}
+
+/// Whether the owner wants a form to be answered. Nothing wished for is everything, but for what not all
+/// hordes know.
+pub(crate) fn is_wanted(form: &str, wishes: &[String]) -> bool {
+    let listed = |word: &str| wishes.iter().any(|wish| plain(wish) == word);
+    if form == ANNOTATION || !wishes.is_empty() {
+        return listed(&plain(form)) || (makes_picture(form) && listed(POST_PROCESS));
+    }
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn forms_are_those_that_the_owner_wishes() {
+        let wishes = ["palette", "post-process"].map(str::to_owned);
+        assert!(is_wanted("palette", &wishes) && is_wanted("palette", &[]));
+        assert!(is_wanted("RealESRGAN_x4plus", &wishes));
+        assert!(!is_wanted("describe", &wishes));
+        assert!(!is_wanted("RealESRGAN_x4plus", &wishes[..1]));
+        assert!(!is_wanted(ANNOTATION, &wishes) && !is_wanted(ANNOTATION, &[]));
+        assert!(is_wanted(ANNOTATION, &[ANNOTATION.to_owned()]));
     }
 }

@@ -98,6 +98,17 @@ pub struct Config {
     /// Whether the text model's name carries its owner's behind it, so that requests can tell it from
     /// the same model elsewhere.
     pub branded_model: bool,
+    /// The word for what writes texts, behind the classic name in the agent; as it is recognised if not
+    /// given.
+    pub backend_engine: Option<String>,
+    /// How likely a pop offers only models that lie in memory, 0 to 1.
+    pub model_stickiness: f64,
+    /// How much is popped ahead.
+    pub haste: Haste,
+    /// Whether to stop where the worker would pause because too many jobs failed.
+    pub exit_on_unhandled_faults: bool,
+    /// Whether nothing is said about jobs that earn little for their time.
+    pub suppress_speed_warnings: bool,
     /// Waits and limits. Not for the file.
     #[serde(skip)]
     pub timing: Timing,
@@ -139,9 +150,28 @@ impl Default for Config {
             max_length: 80,
             max_context_length: 1024,
             branded_model: true,
+            backend_engine: None,
+            model_stickiness: 0.0,
+            haste: Haste::None,
+            exit_on_unhandled_faults: false,
+            suppress_speed_warnings: false,
             timing: Timing::default(),
         }
     }
+}
+
+/// How much is popped ahead as long as the speed of the machine is not known, and how large a job may be
+/// that overtakes another.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Haste {
+    /// Little: for most cards.
+    #[default]
+    None,
+    /// More.
+    Moderate,
+    /// Much: for the fastest cards.
+    High,
 }
 
 /// Everything that is wrong with a configuration.
@@ -175,7 +205,8 @@ impl Config {
     }
 
     /// The same with a name for each of these roles, no two alike unless the owner wrote it so.
-    pub(crate) fn named_for(mut self, kinds: &[WorkKind]) -> Self {
+    #[must_use]
+    pub fn named_for(mut self, kinds: &[WorkKind]) -> Self {
         if kinds.len() > 1 {
             let name = self.worker_name.clone();
             let suffixed = |role| format!("{} {role}", name.trim());

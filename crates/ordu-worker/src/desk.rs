@@ -9,16 +9,17 @@ use futures::future::BoxFuture;
 use ordu_api::JobId;
 use ordu_api::worker::WorkKind;
 use ordu_client::Error;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, sleep, sleep_until};
 use tracing::Instrument as _;
 
 use crate::Level;
-use crate::effort::Speed;
-use crate::health::Health;
+use crate::effort::{Load, Pending, Speed};
+use crate::health::{Blame, Consequence, Health};
 use crate::pacing::{Pacing, Popped, jitter};
-use crate::role::{Answer, End, Office, Order, Role, Verdict};
+use crate::role::{Answer, End, Fit, Office, Order, Role, Verdict};
+use crate::seats::Seats;
 use crate::status::{JobStatus, Phase, Stage};
 
 /// Jobs that may be on their way back while others are popped. More means that the horde or the store
@@ -28,10 +29,16 @@ const MAX_DELIVERING: usize = 8;
 /// How long the answer to a pop may have been on its way, when only its arrival is known.
 const JOURNEY: Duration = Duration::from_secs(1);
 
+/// Kudos per second, from the pop to the submit, below which a worker counts as slow.
+const SLOW: f64 = 0.1;
+
+/// Reasons for which requests were left out that are kept.
+const MAX_SKIPPED: usize = 50;
+
 /// A pop that is under way.
 struct Popping<J> {
     answer: BoxFuture<'static, Result<Answer<J>, Error>>,
-    slot: OwnedSemaphorePermit,
+    seat: OwnedSemaphorePermit,
     models: Vec<String>,
     asked: Instant,
     wait: Wait,
@@ -46,24 +53,43 @@ enum Wait {
     Yes,
 }
 
+/// What the last pop found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Found {
+    /// Nobody knows, or the offer is another one now.
+    Unknown,
+    Nothing,
+    Job,
+}
+
 /// One role at work. It alone starts jobs and learns from their ends.
 pub(crate) struct Desk<R: Role> {
     role: Arc<R>,
     office: Office,
     jobs: JoinSet<End>,
-    /// One permit per job that was popped and is not sampled yet.
-    slots: Arc<Semaphore>,
-    /// Effort of the jobs that have not ended.
-    pending: BTreeMap<JobId, f64>,
+    /// One for each job that was popped and is not sampled yet.
+    seats: Arc<Seats>,
+    /// The jobs that have not ended.
+    pending: BTreeMap<JobId, (Pending, Instant)>,
     health: Health,
     pacing: Pacing,
     speed: Speed,
     /// The time that the last job had.
     ttl: Duration,
     next_pop: Instant,
+    /// Nothing is popped before, whatever the horde says.
+    rest_until: Instant,
     popping: Option<Popping<R::Job>>,
-    /// Whether there was no job the last time.
-    is_idle: bool,
+    found: Found,
+}
+
+/// Why a worker ends although nobody told it to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Quit {
+    /// The horde refuses its key.
+    KeyRefused(String),
+    /// Too many jobs failed.
+    Failing,
 }
 
 impl<R: Role> Desk<R> {
@@ -72,89 +98,143 @@ impl<R: Role> Desk<R> {
         Self {
             role: Arc::new(role),
             jobs: JoinSet::new(),
-            slots: Arc::new(Semaphore::new((room.threads + room.ahead) as usize)),
+            seats: Arc::new(Seats::new((room.threads + room.ahead) as usize)),
             pending: BTreeMap::new(),
             health: Health::default(),
             pacing: Pacing::default(),
             speed: Speed::default(),
             ttl: office.timing.ttl,
             next_pop: Instant::now(),
+            rest_until: Instant::now(),
             popping: None,
-            is_idle: false,
+            found: Found::Unknown,
             office,
         }
     }
 
-    /// Works until it is told to stop, or until the horde refuses the key, for the reason returned.
-    /// Everything that was popped has been handed back then.
-    pub(crate) async fn run(mut self) -> Option<String> {
-        let refused = self.serve().await;
-        if refused.is_some() {
-            // The other roles have the same key.
+    /// Works until it is told to stop, or until there is a reason to quit, which is returned. Everything
+    /// that was popped has been handed back then.
+    pub(crate) async fn run(mut self) -> Option<Quit> {
+        let quit = self.serve().await;
+        let last = self.hear_last().await;
+        let quit = quit.or(last);
+        if quit.is_some() {
+            // The other roles have the same key and the same machine.
             self.office.shutdown.raise(Level::Drain);
         }
         self.drain().await;
         self.office.board.phase(Phase::Stopped);
-        refused
+        quit
     }
 
-    /// Pops until it is told to stop, or until the horde refuses the key, for the reason returned.
-    async fn serve(&mut self) -> Option<String> {
+    /// Pops until it is told to stop, or until there is a reason to quit.
+    async fn serve(&mut self) -> Option<Quit> {
         self.role.open().await;
+        let mut current = self.office.current.clone();
         loop {
             tokio::select! {
                 biased;
-                () = self.office.shutdown.reached(Level::Drain) => return self.hear_last().await,
-                Some(end) = self.jobs.join_next() => self.settle(end),
-                answer = arrival(&mut self.popping) => {
-                    if let Err(reason) = self.popped(answer) {
-                        return Some(reason);
+                () = self.office.shutdown.reached(Level::Drain) => return None,
+                Some(end) = self.jobs.join_next() => {
+                    if let Some(quit) = self.settle(end) {
+                        return Some(quit);
                     }
                 }
-                slot = turn(self.slots.clone(), self.next_pop),
-                    if self.popping.is_none() && self.may_pop() => self.pop(slot).await,
+                () = current.changed() => self.adapt(),
+                answer = arrival(&mut self.popping) => {
+                    if let Some(quit) = self.popped(answer) {
+                        return Some(quit);
+                    }
+                }
+                seat = turn(self.seats.clone(), self.next_pop.max(self.rest_until)), if self.may_pop() => {
+                    self.pop(seat).await;
+                }
             }
+        }
+    }
+
+    /// The settings have changed.
+    fn adapt(&mut self) {
+        let room = self.role.room();
+        self.seats.resize((room.threads + room.ahead) as usize);
+        self.office.turns.stir();
+        self.call_off();
+        let board = &self.office.board;
+        if self.office.current.is_paused() {
+            board.phase(Phase::OnHold);
+        } else if board.phase_now() == Phase::OnHold {
+            board.phase(Phase::Serving);
         }
     }
 
     /// Whether one more job can be taken. Asked again after each end of a job.
     fn may_pop(&self) -> bool {
+        if self.popping.is_some() || self.office.current.is_paused() {
+            return false;
+        }
         let room = self.role.room();
-        let waiting = self.pending.values().sum();
-        let alone = self.jobs.is_empty();
-        let in_time = self.speed.allows(waiting, room.threads, self.ttl);
         let most = (room.threads + room.ahead) as usize + MAX_DELIVERING;
+        if self.jobs.is_empty() {
+            return true;
+        }
         // The first job must come back before a second one is risked.
-        (alone || (self.health.is_proven() && in_time)) && self.jobs.len() < most
+        self.health.is_proven() && self.jobs.len() < most && self.is_in_time(room.threads)
+    }
+
+    fn is_in_time(&self, threads: u32) -> bool {
+        let waiting = self.waiting();
+        let load = Load {
+            threads,
+            ttl: self.ttl,
+            haste: self.office.current.read(|config| config.haste),
+        };
+        self.speed.allows(&waiting.iter().collect::<Vec<_>>(), load)
+    }
+
+    /// The jobs that have not ended, and how far they are.
+    fn waiting(&self) -> Vec<Pending> {
+        let jobs = self.pending.iter();
+        jobs.map(|(id, (work, _))| Pending {
+            done: self.office.board.share_done(*id),
+            ..work.clone()
+        })
+        .collect()
     }
 
     /// Asks for a job, and goes on. Who got none before asks the horde to wait, if it can.
-    async fn pop(&mut self, slot: Option<OwnedSemaphorePermit>) {
+    async fn pop(&mut self, seat: Option<OwnedSemaphorePermit>) {
         let asked = Instant::now();
         self.next_pop = asked + self.office.timing.pop_interval;
-        let (Some(slot), Some(ability)) = (slot, self.role.ability().await) else {
-            return;
+        let (Some(seat), Some(ability)) = (seat, self.role.ability().await) else {
+            self.office.board.engine(|engine| engine.is_up = false);
+            return self.show(None);
         };
-        let most = self.role.room().threads as usize + 1;
-        let may_offer = |model: &str| {
-            self.health.may_offer(model, asked) && self.office.board.unfinished(model) < most
+        let fit = Fit {
+            health: &self.health,
+            board: &self.office.board,
+            now: asked,
+            most: self.role.room().threads as usize + 1,
+            busy: self.found == Found::Job,
         };
-        let Some(offer) = self.role.offer(&ability, &may_offer) else {
+        let Some(offer) = self.role.offer(&ability, &fit) else {
             self.office.board.phase(Phase::NothingToOffer);
+            self.show(None);
             return;
         };
+        let models = R::models(&offer).to_vec();
+        self.show(Some(&models));
         let Office { horde, extras, .. } = &self.office;
-        let (horde, wait) = if self.is_idle && extras.of(horde).await.lets_wait() {
+        let is_idle = self.found == Found::Nothing;
+        let (horde, wait) = if is_idle && extras.of(horde).await.lets_wait() {
             (horde.patient(self.office.timing.longest_pop), Wait::Yes)
         } else {
             (horde.clone(), Wait::No)
         };
-        let models = R::models(&offer).to_vec();
         let role = self.role.clone();
         let answer = Box::pin(async move { role.pop(&horde, &offer, ability).await });
         self.popping = Some(Popping {
             answer,
-            slot,
+            seat,
             models,
             asked: Instant::now(),
             wait,
@@ -162,14 +242,11 @@ impl<R: Role> Desk<R> {
     }
 
     /// Takes the answer to the pop that was under way.
-    fn popped(&mut self, answer: Result<Answer<R::Job>, Error>) -> Result<(), String> {
-        let Some(popping) = self.popping.take() else {
-            return Ok(());
-        };
+    fn popped(&mut self, answer: Result<Answer<R::Job>, Error>) -> Option<Quit> {
+        let popping = self.popping.take()?;
         let asked = popping.asked;
         let popped = match answer {
             Ok(answer) => {
-                self.is_idle = answer.ticket.is_none();
                 // The horde's clock starts when it has a job, which may be long after it was asked.
                 let since = match popping.wait {
                     Wait::No => asked,
@@ -177,13 +254,15 @@ impl<R: Role> Desk<R> {
                         .checked_sub(JOURNEY)
                         .map_or(asked, |at| at.max(asked)),
                 };
-                self.answered(answer, popping.slot, since);
+                self.answered(answer, popping.seat, since);
                 Popped::Answered
             }
             Err(error) => {
                 tracing::debug!(error = %error, "a pop failed");
-                self.is_idle = false;
-                Popped::failed(&error)
+                let popped = Popped::failed(&error);
+                self.found = Found::Unknown;
+                self.office.board.popped(popped.name());
+                popped
             }
         };
         let pause = self.pacing.pause(&popped, &self.office.timing, jitter());
@@ -193,17 +272,33 @@ impl<R: Role> Desk<R> {
 
     /// The end of popping. The horde may have given a job out already, so its answer is waited for,
     /// unless it waits itself.
-    async fn hear_last(&mut self) -> Option<String> {
-        if self.popping.as_ref()?.wait == Wait::Yes {
-            self.popping = None;
-            return None;
-        }
+    async fn hear_last(&mut self) -> Option<Quit> {
+        self.call_off();
+        self.popping.as_ref()?;
         let answer = arrival(&mut self.popping).await;
-        self.popped(answer).err()
+        self.popped(answer)
+    }
+
+    /// What whoever watches should know about what does the work; what is `offered`, if that is anything.
+    fn show(&self, offered: Option<&[String]>) {
+        let now = Instant::now();
+        let quarantined = self.health.quarantines(now).into_iter();
+        let quarantined = quarantined.map(|(name, left)| (name, now + left)).collect();
+        let backlog = self
+            .speed
+            .backlog(&self.waiting(), self.role.room().threads);
+        self.office.board.engine(|engine| {
+            if let Some(offered) = offered {
+                engine.is_up = true;
+                engine.offered = offered.to_vec();
+            }
+            engine.quarantined = quarantined;
+            engine.backlog = backlog.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+        });
     }
 
     /// Starts a job, if there is one.
-    fn answered(&mut self, answer: Answer<R::Job>, slot: OwnedSemaphorePermit, popped: Instant) {
+    fn answered(&mut self, answer: Answer<R::Job>, seat: OwnedSemaphorePermit, since: Instant) {
         let board = &self.office.board;
         for news in board.hear(answer.messages) {
             tracing::info!(
@@ -212,20 +307,25 @@ impl<R: Role> Desk<R> {
                 "news from the horde"
             );
         }
-        board.phase(Phase::Serving);
-        let Some(ticket) = answer.ticket else {
-            let skipped: Vec<_> = answer
-                .skipped
-                .iter()
-                .filter(|(_, count)| **count > 0)
-                .collect();
-            tracing::debug!(?skipped, "no job");
-            return;
+        if self.rest_until <= Instant::now() && !self.office.current.is_paused() {
+            board.phase(Phase::Serving);
+        }
+        let (found, result) = match answer.ticket {
+            Some(_) => (Found::Job, "job"),
+            None => (Found::Nothing, "nothing"),
         };
-        let (id, model, parts) = (ticket.id, ticket.model.clone(), ticket.parts);
-        tracing::info!(job.id = %id, model, parts, ttl_s = ticket.ttl.as_secs(), "popped a job");
+        self.found = found;
+        board.popped(result);
+        let Some(ticket) = answer.ticket else {
+            let skipped = answer.skipped.into_iter().filter(|(_, count)| *count > 0);
+            let skipped: BTreeMap<_, _> = skipped.take(MAX_SKIPPED).collect();
+            tracing::debug!(?skipped, "no job");
+            return board.update(|status| status.skipped = skipped);
+        };
+        let (id, model, parts) = (ticket.id, ticket.work.model.clone(), ticket.parts);
+        tracing::debug!(job.id = %id, model, parts, ttl_s = ticket.ttl.as_secs(), "popped a job");
         self.ttl = ticket.ttl;
-        self.pending.insert(id, ticket.effort);
+        self.pending.insert(id, (ticket.work.clone(), since));
         let span = tracing::info_span!("job", job.id = %id, model);
         board.update(|status| {
             status.jobs.push(JobStatus {
@@ -234,19 +334,21 @@ impl<R: Role> Desk<R> {
                 model,
                 parts,
                 stage: Stage::Fetching,
+                popped: since,
+                since,
             });
         });
         let order = Order {
             ticket,
-            popped,
-            slot,
+            popped: since,
+            slot: seat,
         };
         self.jobs
             .spawn(self.role.clone().work(order).instrument(span));
     }
 
     /// Tells the owner what a failed pop means.
-    fn heed(&mut self, popped: Popped, offered: &[String]) -> Result<(), String> {
+    fn heed(&mut self, popped: Popped, offered: &[String]) -> Option<Quit> {
         let board = &self.office.board;
         match popped {
             Popped::Answered => {}
@@ -274,10 +376,10 @@ impl<R: Role> Desk<R> {
             }
             Popped::KeyRefused(reason) => {
                 board.error(reason.clone());
-                return Err(reason);
+                return Some(Quit::KeyRefused(reason));
             }
         }
-        Ok(())
+        None
     }
 
     fn quarantine_named(&mut self, reason: &str, offered: &[String]) {
@@ -288,30 +390,49 @@ impl<R: Role> Desk<R> {
     }
 
     /// Counts the end of a job, and learns from it.
-    fn settle(&mut self, end: Result<End, JoinError>) {
+    fn settle(&mut self, end: Result<End, JoinError>) -> Option<Quit> {
         let end = match end {
             Ok(end) => end,
             Err(error) => {
                 tracing::error!(%error, "a job was lost");
-                return self.office.board.error("a job was lost");
+                self.office.board.error("a job was lost");
+                return None;
             }
         };
         self.office.board.remove(end.id);
-        let effort = self.pending.remove(&end.id).unwrap_or_default();
+        let now = Instant::now();
+        let (mut work, popped) = self
+            .pending
+            .remove(&end.id)
+            .unwrap_or((Pending::default(), now));
         if let Some(sampled) = end.sampled {
-            self.speed.learn(effort, sampled);
+            self.speed.learn(&work, sampled);
         }
         if end.delivered > 0 {
             self.health.delivered();
         }
-        log(&end);
+        let took = now.saturating_duration_since(popped);
+        log(&end, took);
         self.count(&end);
-        match &end.verdict {
-            Verdict::Done => self.health.succeeded(&end.model),
-            Verdict::ModelFailed(_) => self.punish(Some(&end.model)),
-            Verdict::Failed(_) => self.punish(None),
-            Verdict::Unreachable(_) | Verdict::HandedBack(_) | Verdict::Lost => {}
-        }
+        self.judge_speed(&end, took);
+        // Of several forms, the one that failed is to blame.
+        work.model.clone_from(&end.model);
+        self.offer_more(&work.model);
+        let blame = match &end.verdict {
+            Verdict::Done => {
+                self.health.succeeded(&work.model, &work.shape.extras);
+                return None;
+            }
+            Verdict::HandedBack(_) | Verdict::Lost => return None,
+            Verdict::EngineAway(reason) => {
+                self.engine_is_away(&work.model, reason.clone());
+                return None;
+            }
+            Verdict::ModelFailed(_) => Blame::Model(&work.model, &work.shape.extras),
+            Verdict::ProgramFailed(_) => Blame::Program(&work.model),
+            Verdict::Failed(_) => Blame::Nothing,
+        };
+        self.punish(blame)
     }
 
     fn count(&self, end: &End) {
@@ -322,35 +443,94 @@ impl<R: Role> Desk<R> {
                 WorkKind::Interrogation => status.forms += end.delivered,
             }
             status.kudos += end.reward;
+            status.earned.add(end.reward, Instant::now());
             match &end.verdict {
                 Verdict::Done => status.done += 1,
                 Verdict::Lost => status.lost += 1,
-                Verdict::HandedBack(_) => status.faulted += 1,
-                Verdict::Unreachable(reason)
-                | Verdict::Failed(reason)
-                | Verdict::ModelFailed(reason) => {
+                _ => {
                     status.faulted += 1;
-                    status.last_error = Some(reason.clone());
+                    *status.faults.entry(end.cause()).or_default() += 1;
                 }
+            }
+            if let Verdict::Failed(reason)
+            | Verdict::ModelFailed(reason)
+            | Verdict::ProgramFailed(reason)
+            | Verdict::EngineAway(reason) = &end.verdict
+            {
+                status.last_error = Some(reason.clone());
             }
         });
     }
 
-    fn punish(&mut self, model: Option<&str>) {
-        let timing = self.office.timing;
-        let consequence = self.health.failed(model, Instant::now(), &timing);
-        if consequence.quarantined {
-            tracing::error!(
-                model,
-                "the model failed too often and is not offered for a while"
+    /// A word about a picture that earned little for its time, unless the owner knows.
+    fn judge_speed(&self, end: &End, took: Duration) {
+        let is_slow = end.reward > 0.0 && end.reward / took.as_secs_f64() < SLOW;
+        let quiet = self
+            .office
+            .current
+            .read(|config| config.suppress_speed_warnings);
+        if self.role.kind() == WorkKind::Image && is_slow && !quiet {
+            tracing::warn!(
+                job.id = %end.id, took_s = took.as_secs(),
+                "a job took long for what it earned: offer smaller pictures, fewer threads or a shorter queue"
             );
         }
-        if let Some(until) = consequence.pause_until {
-            tracing::error!("too many jobs failed: nothing is popped for a while");
-            self.next_pop = self.next_pop.max(until);
-            drop(self.popping.take_if(|popping| popping.wait == Wait::Yes));
-            self.office.board.phase(Phase::Paused(timing.failure_pause));
+    }
+
+    /// Waits for what does the work, ever longer.
+    fn engine_is_away(&mut self, model: &str, reason: String) {
+        let until = self.health.away(Instant::now(), &self.office.timing);
+        self.call_off();
+        if self.role.engines() > 1 {
+            tracing::warn!(
+                reason,
+                model,
+                "an engine is away: this is not offered for a while"
+            );
+            return self.health.quarantine(model, until);
         }
+        tracing::warn!(reason, "the engine is away: nothing is popped for a while");
+        self.rest_until = self.rest_until.max(until);
+        self.office.board.phase(Phase::NoEngine(reason));
+    }
+
+    /// What the horde was offered does not hold any more: if it still waits for a job to give, it is
+    /// asked anew.
+    fn call_off(&mut self) {
+        drop(self.popping.take_if(|popping| popping.wait == Wait::Yes));
+        self.found = Found::Unknown;
+    }
+
+    /// A job with this model ended, of which there may have been too many to offer it.
+    fn offer_more(&mut self, model: &String) {
+        let popping = self.popping.as_ref();
+        if popping.is_some_and(|popping| !popping.models.contains(model)) {
+            self.call_off();
+        }
+    }
+
+    fn punish(&mut self, blame: Blame<'_>) -> Option<Quit> {
+        let timing = self.office.timing;
+        let consequence = self.health.failed(blame, Instant::now(), &timing);
+        for name in &consequence.quarantined {
+            tracing::error!(name, "it failed too often and is not offered for a while");
+        }
+        if consequence != Consequence::default() {
+            self.call_off();
+        }
+        let until = consequence.pause_until?;
+        if self
+            .office
+            .current
+            .read(|config| config.exit_on_unhandled_faults)
+        {
+            tracing::error!("too many jobs failed: the worker ends");
+            return Some(Quit::Failing);
+        }
+        tracing::error!("too many jobs failed: nothing is popped for a while");
+        self.rest_until = self.rest_until.max(until);
+        self.office.board.phase(Phase::Paused(timing.failure_pause));
+        None
     }
 
     /// Waits for what was popped, not for ever.
@@ -368,7 +548,7 @@ impl<R: Role> Desk<R> {
         loop {
             tokio::select! {
                 end = self.jobs.join_next() => match end {
-                    Some(end) => self.settle(end),
+                    Some(end) => drop(self.settle(end)),
                     None => return,
                 },
                 () = &mut out_of_time => return self.jobs.abort_all(),
@@ -378,9 +558,9 @@ impl<R: Role> Desk<R> {
 }
 
 /// Ends when it is time to pop and there is room for a job.
-async fn turn(slots: Arc<Semaphore>, at: Instant) -> Option<OwnedSemaphorePermit> {
+async fn turn(seats: Arc<Seats>, at: Instant) -> Option<OwnedSemaphorePermit> {
     sleep_until(at).await;
-    slots.acquire_owned().await.ok()
+    seats.take().await
 }
 
 /// The answer to the pop that is under way; never if none is.
@@ -391,13 +571,13 @@ async fn arrival<J>(popping: &mut Option<Popping<J>>) -> Result<Answer<J>, Error
     }
 }
 
-fn log(end: &End) {
+fn log(end: &End, took: Duration) {
     let duration_ms = end.sampled.map(|sampled| sampled.as_millis());
     #[expect(clippy::cast_possible_truncation, reason = "a reward is small")]
     let kudos_milli = (end.reward * 1000.0).round() as i64;
     let verdict = &end.verdict;
     tracing::info!(
-        job.id = %end.id, model = end.model, ?verdict, duration_ms, kudos_milli,
-        delivered = end.delivered, "a job ended"
+        job.id = %end.id, model = end.model, ?verdict, duration_ms, took_ms = took.as_millis(),
+        kudos_milli, delivered = end.delivered, "a job ended"
     );
 }

@@ -1,5 +1,6 @@
 //! The image worker as a role.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,17 +10,17 @@ use ordu_client::{Error, Fetcher, Horde, Trust};
 use ordu_engine::{Capabilities, Engine, Feature, Origin};
 
 use crate::Config;
-use crate::effort::effort;
+use crate::effort::{Extra, Pending, Shape, effort};
 use crate::inputs::Larder;
 use crate::job::{Terms, Workshop, work};
 use crate::manager::Pantry;
 use crate::offer::{allowed_models, image_offer};
-use crate::role::{Answer, End, Office, Order, Role, Room, Ticket};
-use crate::safety::{Classifier, Rules, Safety};
+use crate::pacing::jitter;
+use crate::role::{Answer, End, Fit, Office, Order, Role, Room, Ticket};
+use crate::safety::{Classifier, Safety};
 
 /// Makes pictures.
 pub(crate) struct Dreamer {
-    config: Config,
     shop: Arc<Workshop>,
 }
 
@@ -34,49 +35,33 @@ pub(crate) struct Helpers {
 
 impl Dreamer {
     pub(crate) fn new(
-        config: &Config,
         engine: Arc<dyn Engine>,
         helpers: Helpers,
         office: &Office,
     ) -> Result<Self, Error> {
-        let rules = Rules {
-            sfw: !config.nsfw,
-            censor_nsfw: config.censor_nsfw,
-            censorlist: words(&config.censorlist),
-        };
         let shop = Workshop {
-            larder: larder(config, office)?,
+            larder: larder(&office.current.now(), office)?,
             pantry: helpers.pantry,
-            safety: Safety::new(helpers.classifier, rules),
+            safety: Safety::new(helpers.classifier, office.current.clone()),
             horde: office.horde.clone(),
             engine,
-            threads: office.threads.clone(),
+            turns: office.turns.clone(),
             extras: office.extras.clone(),
             board: office.board.clone(),
             shutdown: office.shutdown.clone(),
             timing: office.timing,
-            blacklist: words(&config.blacklist),
+            current: office.current.clone(),
         };
         Ok(Self {
-            config: config.clone(),
             shop: Arc::new(shop),
         })
     }
 }
 
 impl Dreamer {
-    /// Whether an add-on of this kind can be served: somebody brings it, and the owner allows it.
-    fn serves(&self, feature: Feature) -> bool {
-        match feature {
-            Feature::Lora => self.shop.pantry.is_some() && self.config.allow_lora,
-            Feature::TextualInversion => self.shop.pantry.is_some(),
-            _ => true,
-        }
-    }
-
     /// Why the owner's wish for LoRAs is not followed, if it is not.
-    fn lora_trouble(&self, engine: &Capabilities) -> Option<&'static str> {
-        if !self.config.allow_lora || engine.features.contains(&Feature::Lora) {
+    fn lora_trouble(&self, config: &Config, engine: &Capabilities) -> Option<&'static str> {
+        if !config.allow_lora || engine.features.contains(&Feature::Lora) {
             None
         } else if self.shop.pantry.is_none() {
             Some("there is no folder for them")
@@ -85,15 +70,29 @@ impl Dreamer {
         }
     }
 
-    /// Whether nobody looks at pictures that might show anything. The models that are part of this
-    /// program draw nothing that needs to be looked at.
+    /// Whether nobody looks at pictures that might show anything.
     fn is_blind(&self, engine: &Capabilities, models: &[String]) -> bool {
-        let is_ours = |name: &String| {
-            let model = engine.model(name);
-            model.is_some_and(|model| model.origin == Origin::Bundled)
-        };
-        !self.shop.safety.looks() && !models.iter().all(is_ours)
+        !self.shop.safety.looks() && may_show_anything(engine, models)
     }
+}
+
+/// Whether an add-on of this kind can be served: somebody brings it, and the owner allows it.
+pub(crate) fn serves(feature: Feature, pantry: Option<&Arc<Pantry>>, config: &Config) -> bool {
+    match feature {
+        Feature::Lora => pantry.is_some() && config.allow_lora,
+        Feature::TextualInversion => pantry.is_some(),
+        _ => true,
+    }
+}
+
+/// Whether one of these models may draw what must be looked at. Those that are part of this program do
+/// not.
+pub(crate) fn may_show_anything(engine: &Capabilities, models: &[String]) -> bool {
+    let is_ours = |name: &String| {
+        let model = engine.model(name);
+        model.is_some_and(|model| model.origin == Origin::Bundled)
+    };
+    !models.iter().all(is_ours)
 }
 
 /// Where the pictures of jobs are had from.
@@ -117,27 +116,28 @@ impl Role for Dreamer {
     }
 
     fn room(&self) -> Room {
-        Room {
-            threads: self.config.threads(),
-            ahead: self.config.queue(),
-        }
+        self.shop.current.read(|config| Room {
+            threads: config.threads(),
+            ahead: config.queue(),
+        })
     }
 
     async fn open(&self) {
         let Some(engine) = self.ability().await else {
             return;
         };
-        let offered = allowed_models(&self.config, &engine);
+        let config = self.shop.current.now();
+        let offered = allowed_models(&config, &engine);
         tracing::info!(models = offered.len(), "the image worker starts");
-        if let Some(reason) = self.lora_trouble(&engine) {
+        if let Some(reason) = self.lora_trouble(&config, &engine) {
             tracing::warn!(reason, "LoRAs are not offered, though they are allowed");
         }
-        if self.config.nsfw && self.is_blind(&engine, &offered) {
+        if config.nsfw && self.is_blind(&engine, &offered) {
             tracing::warn!(
                 "no classifier looks at the pictures: only requests without adult content are taken"
             );
         }
-        for model in &self.config.models_to_load {
+        for model in &config.models_to_load {
             if engine.model(model).is_none() {
                 tracing::warn!(model, "the engine has no model of this name");
             }
@@ -147,14 +147,36 @@ impl Role for Dreamer {
     async fn ability(&self) -> Option<Capabilities> {
         let engine = self.shop.engine.clone();
         // It fails only if the engine panicked.
-        let asked = tokio::task::spawn_blocking(move || engine.capabilities());
-        let mut found = asked.await.ok()?;
-        found.features.retain(|feature| self.serves(*feature));
-        Some(found)
+        let asked = tokio::task::spawn_blocking(move || (engine.capabilities(), engine.holdings()));
+        let (mut ability, holdings) = asked.await.ok()?;
+        let Workshop {
+            current, pantry, ..
+        } = self.shop.as_ref();
+        let served = |feature| current.read(|config| serves(feature, pantry.as_ref(), config));
+        ability.features.retain(|feature| served(*feature));
+        let names = holdings.models.iter().map(|held| held.model.clone());
+        self.shop.turns.loaded(names.collect());
+        self.shop.board.engine(|engine| {
+            engine.is_up = !ability.models.is_empty();
+            engine.held = holdings.models;
+        });
+        Some(ability)
     }
 
-    fn offer(&self, ability: &Capabilities, may_offer: &dyn Fn(&str) -> bool) -> Option<ImagePop> {
-        let mut offer = image_offer(&self.config, ability, may_offer)?;
+    fn offer(&self, ability: &Capabilities, fit: &Fit<'_>) -> Option<ImagePop> {
+        let mut config = self.shop.current.now();
+        // What fails all the time is not offered for a while.
+        config.allow_img2img &= fit.extra(Extra::Img2Img);
+        config.allow_painting &= fit.extra(Extra::Painting);
+        config.allow_post_processing &= fit.extra(Extra::PostProcessing);
+        config.allow_controlnet &= fit.extra(Extra::ControlNet);
+        config.allow_lora &= fit.extra(Extra::Lora);
+        let mut offer = image_offer(&config, ability, |model| fit.model(model))?;
+        let held = self.shop.turns.held();
+        let draw = f64::midpoint(jitter(), 1.0);
+        if fit.busy && draw < config.model_stickiness {
+            stick_to(&held, &mut offer.models);
+        }
         if self.is_blind(ability, &offer.models) {
             offer.nsfw = false;
         }
@@ -176,9 +198,13 @@ impl Role for Dreamer {
         let skipped = std::mem::take(&mut job.skipped);
         let ticket = job.ids.first().copied().map(|id| Ticket {
             id,
-            model: job.model.clone().unwrap_or_default(),
+            work: Pending {
+                model: job.model.clone().unwrap_or_default(),
+                shape: Shape::of(&job),
+                effort: effort(&job, job.ids.len()),
+                done: 0.0,
+            },
             parts: job.ids.len(),
-            effort: effort(&job.payload, job.ids.len()),
             ttl: job.ttl.map_or(self.shop.timing.ttl, Duration::from_secs),
             job: {
                 let terms = Terms::of(&ability, job.model.as_deref().unwrap_or_default());
@@ -197,8 +223,35 @@ impl Role for Dreamer {
     }
 }
 
+/// Leaves only models that lie in memory, if that leaves any.
+fn stick_to(held: &BTreeSet<String>, models: &mut Vec<String>) {
+    if models.iter().any(|model| held.contains(model)) {
+        models.retain(|model| held.contains(model));
+    }
+}
+
 /// The words of a blacklist as they are compared.
 pub(crate) fn words(blacklist: &[String]) -> Vec<String> {
     let words = blacklist.iter().map(|word| word.trim().to_lowercase());
     words.filter(|word| !word.is_empty()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sticky_worker_offers_what_lies_in_memory_if_that_is_anything() {
+        let list = |names: &[&str]| -> Vec<String> {
+            names.iter().map(|name| (*name).to_owned()).collect()
+        };
+        let stuck = |held: &[&str]| {
+            let mut models = list(&["a", "b", "c"]);
+            stick_to(&list(held).into_iter().collect(), &mut models);
+            models
+        };
+        assert_eq!(stuck(&["b"]), ["b"]);
+        assert_eq!(stuck(&["elsewhere"]), ["a", "b", "c"]);
+        assert_eq!(stuck(&[]), ["a", "b", "c"]);
+    }
 }

@@ -1,15 +1,16 @@
 //! Letting the engine do a task on a thread of its own.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use ordu_api::JobId;
 use ordu_api::image::Steps;
 use ordu_engine::{Engine, EngineError, ImageTask, Picture, ProgressSink, Step};
 use tokio::time::Instant;
 
+use crate::pace::Pace;
 use crate::report::Showing;
-use crate::role::Verdict;
+use crate::role::is_out_of_memory;
 use crate::status::{Board, Stage};
 
 /// Why there are no pictures.
@@ -28,19 +29,10 @@ pub(crate) struct Drawn {
     pub(crate) left_out: Vec<String>,
 }
 
-/// Who is to blame for a task that failed. A program elsewhere that is gone says nothing about a model.
-pub(crate) fn blame(error: &EngineError) -> Verdict {
-    match error {
-        EngineError::Cancelled => Verdict::HandedBack("the worker stops"),
-        EngineError::Unreachable { .. } => Verdict::Unreachable(error.to_string()),
-        EngineError::Backend { .. } => Verdict::Failed(error.to_string()),
-        _ => Verdict::ModelFailed(error.to_string()),
-    }
-}
-
-/// Runs a task without the add-ons that the engine does not find, and once more if its engine's process
-/// dies before `again_until`. `held` is dropped when the engine is done with it, which may be later than
-/// this future ends: dropped, it tells the engine to stop, and the engine does so after its present step.
+/// Runs a task without the add-ons that the engine does not find, and once more if before `again_until`
+/// its engine's process dies, or memory runs out; then picture by picture. `held` is dropped when the
+/// engine is done with it, which may be later than this future ends: dropped, it tells the engine to
+/// stop, and the engine does so after its present step.
 pub(crate) async fn generate(
     engine: Arc<dyn Engine>,
     mut task: ImageTask,
@@ -50,18 +42,23 @@ pub(crate) async fn generate(
 ) -> Result<Drawn, GenerateError> {
     let run = move |meter: &Meter| {
         let mut left_out = Vec::new();
-        let mut crashes = 0;
+        let mut draw: Draw = together;
+        let mut may_try_again = true;
         loop {
-            match engine.run(task.clone(), meter) {
-                Err(EngineError::Crashed { reason })
-                    if crashes == 0 && Instant::now() < again_until =>
-                {
-                    tracing::warn!(reason, "the engine died; the job is tried once more");
-                    crashes += 1;
-                }
+            let is_in_time = may_try_again && Instant::now() < again_until;
+            match draw(engine.as_ref(), &task, meter) {
                 Err(EngineError::NoAddOn { name }) if task.leave_out(&name) => {
                     tracing::warn!("the engine does not find an add-on; it is left out");
                     left_out.push(name);
+                }
+                Err(error) if is_in_time && is_out_of_memory(&error) => {
+                    tracing::warn!(%error, "memory ran out; the pictures are tried one by one");
+                    may_try_again = false;
+                    draw = one_by_one;
+                }
+                Err(EngineError::Crashed { reason }) if is_in_time => {
+                    tracing::warn!(reason, "the engine died; the job is tried once more");
+                    may_try_again = false;
                 }
                 made => return made.map(|pictures| Drawn { pictures, left_out }),
             }
@@ -69,6 +66,37 @@ pub(crate) async fn generate(
     };
     let made = on_a_thread(meter, held, run).await;
     Ok(made.ok_or(GenerateError::Panicked)??)
+}
+
+/// A way to have an engine draw.
+type Draw = fn(&dyn Engine, &ImageTask, &Meter) -> Result<Vec<Picture>, EngineError>;
+
+/// All pictures in one go.
+fn together(
+    engine: &dyn Engine,
+    task: &ImageTask,
+    meter: &Meter,
+) -> Result<Vec<Picture>, EngineError> {
+    engine.run(task.clone(), meter)
+}
+
+/// The pictures of a batch, each by itself. The noise of a batch is drawn in one go from its seed, so only
+/// the first is the one that it would have been; the others get seeds of their own, which are told.
+fn one_by_one(
+    engine: &dyn Engine,
+    task: &ImageTask,
+    meter: &Meter,
+) -> Result<Vec<Picture>, EngineError> {
+    let mut pictures = Vec::new();
+    for place in 0..task.batch {
+        let alone = ImageTask {
+            batch: 1,
+            seed: task.seed.wrapping_add(place.into()),
+            ..task.clone()
+        };
+        pictures.extend(engine.run(alone, meter)?);
+    }
+    Ok(pictures)
 }
 
 /// Lets an engine work on a thread of its own; `None` if it panicked. `held` is as for [`generate`].
@@ -95,6 +123,7 @@ pub(crate) struct Meter {
     job: JobId,
     cancelled: Arc<AtomicBool>,
     showing: Arc<Showing>,
+    pace: Arc<Mutex<Pace>>,
 }
 
 impl Meter {
@@ -104,12 +133,18 @@ impl Meter {
             job,
             cancelled: Arc::default(),
             showing: Arc::default(),
+            pace: Arc::default(),
         }
     }
 
     /// What is shown of the job to others.
     pub(crate) fn showing(&self) -> Arc<Showing> {
         self.showing.clone()
+    }
+
+    /// How fast the steps come.
+    pub(crate) fn pace(&self) -> Arc<Mutex<Pace>> {
+        self.pace.clone()
     }
 }
 
@@ -119,6 +154,10 @@ impl ProgressSink for Meter {
             return;
         }
         let Step { step, of, preview } = step;
+        // What is known stays true if somebody panicked.
+        let mut pace = self.pace.lock().unwrap_or_else(PoisonError::into_inner);
+        pace.step(step, of, Instant::now());
+        drop(pace);
         self.board.stage(self.job, Stage::Sampling { step, of });
         self.showing.step(Steps { step, of }, preview);
     }

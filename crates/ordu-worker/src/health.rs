@@ -1,10 +1,14 @@
-//! What repeated failures mean for the worker and for its models. Pure: the time is handed in.
+//! What repeated failures mean for the worker, its models and what it offers beside plain pictures. Pure:
+//! the time is handed in.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use tokio::time::Instant;
 
 use crate::Timing;
+use crate::effort::Extra;
+use crate::pacing::doubled;
 
 /// Failures in a row that stop all pops for a while, or one model for longer.
 const TOO_MANY: u32 = 3;
@@ -13,19 +17,44 @@ const TOO_MANY: u32 = 3;
 #[derive(Debug, Default)]
 pub(crate) struct Health {
     in_row: u32,
-    by_model: BTreeMap<String, u32>,
+    by_model: BTreeMap<String, Failures>,
+    by_extra: BTreeMap<Extra, u32>,
     quarantined: BTreeMap<String, Instant>,
+    benched: BTreeMap<Extra, Instant>,
+    /// How often in a row what does the work was not there.
+    away: u32,
+    /// Jobs that were done, whatever the model.
+    successes: u64,
     /// Whether the horde ever accepted something from this worker.
     proven: bool,
 }
 
+/// Failures of one model since it last did a job.
+#[derive(Debug)]
+struct Failures {
+    count: u32,
+    /// Jobs of any model that were done before the last of them.
+    seen: u64,
+}
+
+/// What failed.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Blame<'a> {
+    /// Nothing that could be left out of the offer.
+    Nothing,
+    /// The model, or what the job wanted besides.
+    Model(&'a str, &'a BTreeSet<Extra>),
+    /// The program that does the work said so: it, or the model.
+    Program(&'a str),
+}
+
 /// What follows from one more failure.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Consequence {
     /// Pop nothing until then.
     pub(crate) pause_until: Option<Instant>,
-    /// Whether the model is offered no more for a while.
-    pub(crate) quarantined: bool,
+    /// What is offered no more for a while.
+    pub(crate) quarantined: Vec<String>,
 }
 
 impl Health {
@@ -39,15 +68,18 @@ impl Health {
     }
 
     /// A job was done wholly.
-    pub(crate) fn succeeded(&mut self, model: &str) {
+    pub(crate) fn succeeded(&mut self, model: &str, extras: &BTreeSet<Extra>) {
         self.in_row = 0;
+        self.away = 0;
+        self.successes += 1;
         self.by_model.remove(model);
+        self.by_extra.retain(|extra, _| !extras.contains(extra));
     }
 
-    /// A job failed here, not at the horde; with the model that is to blame, if one is.
+    /// A job failed here, not at the horde.
     pub(crate) fn failed(
         &mut self,
-        model: Option<&str>,
+        blame: Blame<'_>,
         now: Instant,
         timing: &Timing,
     ) -> Consequence {
@@ -57,17 +89,62 @@ impl Health {
             self.in_row = 0;
             consequence.pause_until = Some(now + timing.failure_pause);
         }
-        let Some(model) = model else {
-            return consequence;
+        let until = now + timing.quarantine;
+        let guilty = match blame {
+            Blame::Nothing => None,
+            Blame::Model(model, extras) => {
+                let benched = self.bench(extras, until);
+                if benched.is_empty() {
+                    self.is_guilty(model, false).then_some(model)
+                } else {
+                    // Without them the model may be as good as before.
+                    self.by_model.remove(model);
+                    consequence.quarantined.extend(benched);
+                    None
+                }
+            }
+            Blame::Program(model) => self.is_guilty(model, true).then_some(model),
         };
-        let failures = self.by_model.entry(model.to_owned()).or_default();
-        *failures += 1;
-        if *failures >= TOO_MANY {
+        if let Some(model) = guilty {
             self.by_model.remove(model);
-            self.quarantine(model, now + timing.quarantine);
-            consequence.quarantined = true;
+            self.quarantine(model, until);
+            consequence.quarantined.push(model.to_owned());
         }
         consequence
+    }
+
+    /// What does the work is not there. That is nobody's failure; nothing is popped until the time that
+    /// is returned, which is later each time.
+    pub(crate) fn away(&mut self, now: Instant, timing: &Timing) -> Instant {
+        self.away = self.away.saturating_add(1);
+        now + doubled(timing.outage_first, self.away, timing.outage_last, 0.0)
+    }
+
+    /// Counts one more failure with each of these, and takes those out of the offer that had too many.
+    fn bench(&mut self, extras: &BTreeSet<Extra>, until: Instant) -> Vec<String> {
+        let mut benched = Vec::new();
+        for extra in extras {
+            let failures = self.by_extra.entry(*extra).or_default();
+            *failures += 1;
+            if *failures >= TOO_MANY {
+                self.by_extra.remove(extra);
+                self.benched.insert(*extra, until);
+                benched.push(extra.name().to_owned());
+            }
+        }
+        benched
+    }
+
+    /// Counts one more failure of a model. What a program reports counts only if it does jobs of other
+    /// models in between: otherwise it is the program.
+    fn is_guilty(&mut self, model: &str, is_doubtful: bool) -> bool {
+        let seen = self.successes;
+        let first = || Failures { count: 0, seen };
+        let failures = self.by_model.entry(model.to_owned()).or_insert_with(first);
+        let others_go_well = seen > failures.seen;
+        failures.seen = seen;
+        failures.count += u32::from(!is_doubtful || others_go_well);
+        failures.count >= TOO_MANY
     }
 
     /// Offers a model no more until then.
@@ -80,58 +157,131 @@ impl Health {
             .get(model)
             .is_none_or(|until| *until <= now)
     }
+
+    pub(crate) fn may_offer_extra(&self, extra: Extra, now: Instant) -> bool {
+        self.benched.get(&extra).is_none_or(|until| *until <= now)
+    }
+
+    /// What is not offered now, and for how long.
+    pub(crate) fn quarantines(&self, now: Instant) -> BTreeMap<String, Duration> {
+        let models = self.quarantined.iter();
+        let models = models.map(|(model, until)| (model.clone(), *until));
+        let extras = self.benched.iter();
+        let extras = extras.map(|(extra, until)| (extra.name().to_owned(), *until));
+        models
+            .chain(extras)
+            .filter(|(_, until)| *until > now)
+            .map(|(name, until)| (name, until - now))
+            .collect()
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
+
+    const PLAIN: &BTreeSet<Extra> = &BTreeSet::new();
+
+    fn fails(health: &mut Health, blame: Blame<'_>, now: Instant) -> Consequence {
+        health.failed(blame, now, &Timing::default())
+    }
 
     #[test]
     fn three_failures_in_a_row_pause_the_worker_and_the_model() {
         let (timing, now) = (Timing::default(), Instant::now());
         let mut health = Health::default();
-        assert_eq!(
-            health.failed(Some("a"), now, &timing),
-            Consequence::default()
-        );
-        assert_eq!(
-            health.failed(Some("a"), now, &timing),
-            Consequence::default()
-        );
-        let third = health.failed(Some("a"), now, &timing);
+        let a = Blame::Model("a", PLAIN);
+        assert_eq!(fails(&mut health, a, now), Consequence::default());
+        assert_eq!(fails(&mut health, a, now), Consequence::default());
+        let third = fails(&mut health, a, now);
         assert_eq!(third.pause_until, Some(now + timing.failure_pause));
-        assert!(third.quarantined);
+        assert_eq!(third.quarantined, ["a"]);
         assert!(!health.may_offer("a", now));
         assert!(health.may_offer("b", now));
+        assert_eq!(health.quarantines(now)["a"], timing.quarantine);
         assert!(health.may_offer("a", now + timing.quarantine));
-        assert_eq!(
-            health.failed(Some("b"), now, &timing),
-            Consequence::default()
-        );
+        assert!(health.quarantines(now + timing.quarantine).is_empty());
+        let b = Blame::Model("b", PLAIN);
+        assert_eq!(fails(&mut health, b, now), Consequence::default());
     }
 
     #[test]
     fn a_success_between_resets_the_count() {
-        let (timing, now) = (Timing::default(), Instant::now());
+        let now = Instant::now();
         let mut health = Health::default();
         for _ in 0..5 {
-            health.failed(Some("a"), now, &timing);
-            health.failed(Some("b"), now, &timing);
-            health.succeeded("a");
-            health.succeeded("b");
+            fails(&mut health, Blame::Model("a", PLAIN), now);
+            fails(&mut health, Blame::Model("b", PLAIN), now);
+            health.succeeded("a", PLAIN);
+            health.succeeded("b", PLAIN);
         }
         assert!(health.may_offer("a", now) && health.may_offer("b", now));
     }
 
     #[test]
     fn failures_of_several_models_pause_the_worker_only() {
+        let now = Instant::now();
+        let mut health = Health::default();
+        fails(&mut health, Blame::Model("a", PLAIN), now);
+        fails(&mut health, Blame::Model("b", PLAIN), now);
+        let third = fails(&mut health, Blame::Model("c", PLAIN), now);
+        assert!(third.pause_until.is_some() && third.quarantined.is_empty());
+    }
+
+    #[test]
+    fn what_fails_with_every_model_is_left_out_and_the_models_stay() {
+        let now = Instant::now();
+        let mut health = Health::default();
+        let extras = [Extra::ControlNet].into();
+        for model in ["a", "a", "b"] {
+            fails(&mut health, Blame::Model(model, &extras), now);
+        }
+        assert!(!health.may_offer_extra(Extra::ControlNet, now));
+        assert!(health.may_offer_extra(Extra::Lora, now));
+        assert!(health.may_offer("a", now) && health.may_offer("b", now));
+        let later = now + Timing::default().quarantine;
+        assert!(health.may_offer_extra(Extra::ControlNet, later));
+    }
+
+    #[test]
+    fn a_job_that_goes_well_clears_what_it_wanted() {
+        let now = Instant::now();
+        let mut health = Health::default();
+        let both = [Extra::ControlNet, Extra::Lora].into();
+        for _ in 0..2 {
+            fails(&mut health, Blame::Model("a", &both), now);
+        }
+        health.succeeded("b", &[Extra::Lora].into());
+        fails(&mut health, Blame::Model("a", &both), now);
+        assert!(!health.may_offer_extra(Extra::ControlNet, now));
+        assert!(health.may_offer_extra(Extra::Lora, now));
+    }
+
+    #[test]
+    fn a_program_that_fails_everything_is_not_its_models_fault() {
+        let now = Instant::now();
+        let mut health = Health::default();
+        for _ in 0..9 {
+            let consequence = fails(&mut health, Blame::Program("a"), now);
+            assert!(consequence.quarantined.is_empty());
+        }
+        // If it does others in between, it is this one.
+        let mut quarantined = Vec::new();
+        for _ in 0..3 {
+            health.succeeded("b", PLAIN);
+            quarantined = fails(&mut health, Blame::Program("a"), now).quarantined;
+        }
+        assert_eq!(quarantined, ["a"]);
+    }
+
+    #[test]
+    fn a_program_that_is_away_is_left_alone_ever_longer() {
         let (timing, now) = (Timing::default(), Instant::now());
         let mut health = Health::default();
-        health.failed(Some("a"), now, &timing);
-        health.failed(Some("b"), now, &timing);
-        let third = health.failed(Some("c"), now + Duration::from_secs(1), &timing);
-        assert!(third.pause_until.is_some() && !third.quarantined);
+        let mut pause = || (health.away(now, &timing) - now).as_secs();
+        assert_eq!([pause(), pause(), pause()], [2, 4, 8]);
+        health.succeeded("a", PLAIN);
+        assert_eq!((health.away(now, &timing) - now).as_secs(), 2);
+        assert!(health.may_offer("a", now));
     }
 }

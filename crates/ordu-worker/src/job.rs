@@ -1,22 +1,27 @@
 //! One job from pop to submit. Whatever happens on the way, the horde hears of every id.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::future::{join, join_all};
 use ordu_api::JobId;
 use ordu_api::image::{DRAIN, ImageJob, ImagePayload, Metadata};
 use ordu_engine::{Capabilities, Engine, EngineError, Feature, Limits, Picture};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, sleep_until};
 
 use crate::bridge;
+use crate::controls::Current;
 use crate::deliver::{Courier, Delivery, Parcel};
-use crate::generate::{GenerateError, Meter, blame, generate};
+use crate::dreamer::words;
+use crate::effort::{Extra, Pending, is_heavy};
+use crate::generate::{GenerateError, Meter, generate};
 use crate::inputs::{Inputs, Larder};
+use crate::line::{Entry, Rules, Turn, Turns};
 use crate::manager::{AddOns, Family, Pantry};
+use crate::pace::Pace;
 use crate::report::{Extras, Reporter, Shown};
-use crate::role::{End, Order, Verdict};
+use crate::role::{Cause, End, Order, Verdict, verdict_on};
 use crate::safety::{self, Safety};
 use crate::status::{Board, Stage};
 use crate::{Level, Shutdown, Timing};
@@ -24,12 +29,18 @@ use crate::{Level, Shutdown, Timing};
 /// Remarks that one submit may carry, besides the place in its batch and whether it scans.
 const MAX_REMARKS: usize = 48;
 
+/// How often a job's pace is looked at.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// The size from which a picture is a large model's, as a power of two, in pixels.
+const LARGE: u32 = 20;
+
 /// What all jobs of a worker share.
 pub(crate) struct Workshop {
     pub(crate) horde: ordu_client::Horde,
     pub(crate) engine: Arc<dyn Engine>,
-    /// One permit per job that may be sampled at the same time.
-    pub(crate) threads: Arc<Semaphore>,
+    /// Whose turn it is to be sampled.
+    pub(crate) turns: Turns,
     pub(crate) larder: Larder,
     /// Brings add-ons.
     pub(crate) pantry: Option<Arc<Pantry>>,
@@ -38,8 +49,7 @@ pub(crate) struct Workshop {
     pub(crate) board: Arc<Board>,
     pub(crate) shutdown: Shutdown,
     pub(crate) timing: Timing,
-    /// In lower case.
-    pub(crate) blacklist: Vec<String>,
+    pub(crate) current: Current,
 }
 
 /// What the engine said of itself and of the model when a job was popped.
@@ -113,9 +123,11 @@ pub(crate) async fn work(shop: Arc<Workshop>, order: Order<(ImageJob, Terms)>) -
     let (id, ttl) = (ticket.id, ticket.ttl);
     let (job, terms) = ticket.job;
     let give_up = popped + ttl.saturating_sub(shop.timing.deadline_margin);
+    let turn = shop.turns.join(entry(&job, &ticket.work, popped));
     let asked = bridge::image::seed(job.payload.seed.as_deref());
     let attempt = Attempt {
         terms,
+        turn,
         seed: asked.unwrap_or_else(|| getrandom::u32().unwrap_or_default().into()),
         again_until: popped + ttl / 2,
         give_up,
@@ -129,25 +141,59 @@ pub(crate) async fn work(shop: Arc<Workshop>, order: Order<(ImageJob, Terms)>) -
         shop.board.stage(id, Stage::Delivering);
     }
     let sampled = made.as_ref().ok().map(|made| made.sampled);
-    let (pictures, remarks, verdict) = match made {
+    let (pictures, remarks, fault) = match made {
         Ok(made) => (made.pictures, made.remarks, None),
-        Err(fault) => (Vec::new(), fault.remarks(), Some(fault.verdict())),
+        Err(fault) => (Vec::new(), fault.remarks(), Some(fault)),
     };
     let missing = job.ids.len().saturating_sub(pictures.len());
     let deliveries = shop.hand_back(&job, pictures, remarks, popped + ttl).await;
     End {
         id,
         model: job.model.unwrap_or_default(),
-        verdict: verdict.unwrap_or_else(|| judge(&deliveries, missing)),
+        verdict: match &fault {
+            Some(fault) => fault.verdict(),
+            None => judge(&deliveries, missing),
+        },
+        cause: match fault {
+            Some(fault) => Some(fault.cause()),
+            None => (missing > 0).then_some(Cause::TooFew),
+        },
         sampled,
         delivered: deliveries.iter().filter(|end| is_accepted(end)).count() as u64,
         reward: deliveries.iter().map(reward).sum(),
     }
 }
 
+/// The job's place in the line.
+fn entry(job: &ImageJob, work: &Pending, popped: Instant) -> Entry {
+    let extras = &work.shape.extras;
+    // Control networks lie in memory beside the model, and those of large models are large.
+    let is_large = work.shape.magnitude >= LARGE && extras.contains(&Extra::ControlNet);
+    Entry {
+        popped,
+        model: Some(work.model.clone()),
+        effort: work.effort,
+        has_addons: extras.contains(&Extra::Lora) || !job.payload.tis.is_empty(),
+        exclusive: job.ids.len() > 1 || is_heavy(&work.model) || is_large,
+    }
+}
+
+/// Ends when the steps cannot all come in time: told at once, somebody else can do the job.
+async fn is_hopeless(pace: &Mutex<Pace>, give_up: Instant) {
+    loop {
+        tokio::time::sleep(LOOK).await;
+        // What is known stays true if somebody panicked.
+        let pace = pace.lock().unwrap_or_else(PoisonError::into_inner);
+        if pace.is_hopeless(give_up) {
+            return;
+        }
+    }
+}
+
 /// What one attempt at a job may use.
 struct Attempt {
     terms: Terms,
+    turn: Turn,
     seed: u64,
     /// A crash of the engine before costs nothing but time.
     again_until: Instant,
@@ -160,7 +206,6 @@ struct Ready {
     inputs: Inputs,
     /// Their files stay as long as this lives.
     add_ons: AddOns,
-    thread: Option<OwnedSemaphorePermit>,
 }
 
 impl Workshop {
@@ -196,6 +241,7 @@ impl Workshop {
         self.board.stage(id, Stage::Sampling { step: 0, of: 0 });
         let started = Instant::now();
         let meter = Meter::new(self.board.clone(), id);
+        let pace = meter.pace();
         let reporter = Reporter {
             horde: &self.horde,
             extras: &self.extras,
@@ -204,10 +250,11 @@ impl Workshop {
             showing: meter.showing(),
             shown: self.shown(job),
         };
-        let held = (ready.thread, attempt.slot);
+        let held = (attempt.turn, attempt.slot);
         let made = tokio::select! {
             biased;
             fault = self.halted(attempt.give_up, Level::Abort) => return Err(fault),
+            () = is_hopeless(&pace, attempt.give_up) => return Err(Fault::Deadline),
             made = generate(self.engine.clone(), task, meter, attempt.again_until, held) => made?,
             never = reporter.keep_telling() => match never {},
         };
@@ -225,12 +272,8 @@ impl Workshop {
         let add_ons = self.add_ons(&job.payload, attempt);
         let (inputs, add_ons) = join(self.larder.gather(job), add_ons).await;
         self.board.stage(id, Stage::Ready);
-        Ready {
-            inputs,
-            add_ons,
-            // The semaphore is never closed; without a permit the job would only run a little early.
-            thread: self.threads.clone().acquire_owned().await.ok(),
-        }
+        attempt.turn.comes(|| self.current.read(Rules::of)).await;
+        Ready { inputs, add_ons }
     }
 
     /// The add-ons of a job, fetched in half of its time at most: without them it is still worth doing.
@@ -265,7 +308,8 @@ impl Workshop {
     }
 
     fn is_blacklisted(&self, job: &ImageJob) -> bool {
-        if self.blacklist.is_empty() {
+        let blacklist = self.current.read(|config| words(&config.blacklist));
+        if blacklist.is_empty() {
             return false;
         }
         let prompt = job
@@ -274,7 +318,7 @@ impl Workshop {
             .as_deref()
             .unwrap_or_default()
             .to_lowercase();
-        self.blacklist.iter().any(|word| prompt.contains(word))
+        blacklist.iter().any(|word| prompt.contains(word))
     }
 
     /// Delivers what is there and faults what is not, every id at the same time.
@@ -453,8 +497,19 @@ impl Fault {
             }
             Self::Blacklisted => Verdict::HandedBack("its prompt is on the blacklist"),
             Self::Deadline => Verdict::Failed(self.to_string()),
-            Self::Generate(GenerateError::Engine(error)) => blame(error),
+            Self::Generate(GenerateError::Engine(error)) => verdict_on(error),
             Self::Generate(GenerateError::Panicked) => Verdict::ModelFailed(self.to_string()),
+        }
+    }
+
+    /// As it is counted.
+    fn cause(&self) -> Cause {
+        match self {
+            Self::Stopping => Cause::Stopping,
+            Self::Blacklisted => Cause::Blacklisted,
+            Self::Deadline => Cause::Deadline,
+            Self::Generate(GenerateError::Engine(error)) => Cause::of(error),
+            Self::Generate(GenerateError::Panicked) => Cause::Panicked,
         }
     }
 }

@@ -92,7 +92,7 @@ pub(crate) fn text_offer(
         priority_usernames: config.priority_usernames.clone(),
         nsfw: config.nsfw,
         models: vec![model],
-        bridge_agent: text_agent(&config.bridge_agent, engine),
+        bridge_agent: text_agent(config, engine),
         threads: config.threads(),
         require_upfront_kudos: config.require_upfront_kudos,
         amount: 1,
@@ -125,10 +125,12 @@ fn model_name(told: &str) -> String {
 }
 
 /// Hordes that judge text workers by their agent's name want to know what stands behind the classic one.
-fn text_agent(agent: &str, engine: &TextCapabilities) -> String {
+fn text_agent(config: &Config, engine: &TextCapabilities) -> String {
+    let agent = config.bridge_agent.as_str();
     let (name, rest) = agent.split_once(':').unwrap_or((agent, ""));
     if name == CLASSIC_AGENT {
         let TextCapabilities { engine, mode, .. } = engine;
+        let engine = config.backend_engine.as_deref().unwrap_or(engine);
         return format!("{name}~{engine}~{mode}:{rest}");
     }
     agent.to_owned()

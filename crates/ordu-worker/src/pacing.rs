@@ -27,6 +27,17 @@ pub(crate) enum Popped {
 }
 
 impl Popped {
+    /// As it is counted.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::Answered => "answered",
+            Self::Outage(_) => "outage",
+            Self::RateLimited(_) => "rate_limited",
+            Self::Maintenance(_) => "maintenance",
+            Self::ModelsRefused(_) | Self::Refused(_) | Self::KeyRefused(_) => "refused",
+        }
+    }
+
     /// What a failed pop means. Return codes decide; texts only where a horde sends no code.
     pub(crate) fn failed(error: &Error) -> Self {
         let refusal = match error {

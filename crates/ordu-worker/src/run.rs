@@ -6,13 +6,16 @@ use futures::future::join3;
 use ordu_api::worker::WorkKind;
 use ordu_client::Horde;
 use ordu_engine::{AlchemyEngine, Engine, TextEngine};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
+use tokio::time::Instant;
 
 use crate::Shutdown;
 use crate::alchemist::Alchemist;
 use crate::config::{Config, ConfigError};
-use crate::desk::Desk;
+use crate::controls::Controls;
+use crate::desk::{Desk, Quit};
 use crate::dreamer::{Dreamer, Helpers};
+use crate::line::Turns;
 use crate::manager::Pantry;
 use crate::report::Extras;
 use crate::role::{Office, Role};
@@ -69,6 +72,9 @@ pub enum RunError {
     /// Use another key: the horde does not know this one. Everything popped before was handed back.
     #[error("the horde does not accept the key: {0}")]
     KeyRefused(String),
+    /// Find out why: too many jobs failed in a row, and the settings say to stop then.
+    #[error("too many jobs failed in a row; the last: {0}")]
+    Failing(String),
 }
 
 /// Works for a horde until it is told to stop, and returns when everything popped was handed back.
@@ -85,23 +91,38 @@ pub async fn run(
     shutdown: Shutdown,
     status: watch::Sender<Status>,
 ) -> Result<Status, RunError> {
+    run_with(&Controls::new(config, shutdown), engines, status).await
+}
+
+/// The same, steered by `controls` while it works.
+///
+/// # Errors
+/// As [`run()`], and if too many jobs fail where the settings say that it should end then.
+pub async fn run_with(
+    controls: &Controls,
+    engines: Engines,
+    status: watch::Sender<Status>,
+) -> Result<Status, RunError> {
     let kinds = engines.kinds();
+    let config = controls.config();
     config.check(&kinds)?;
     let config = config.named_for(&kinds);
+    status.send_modify(|status| status.earned.start(Instant::now()));
     let horde = Horde::new(
         &config.horde_url,
         config.api_key.clone(),
         &config.bridge_agent,
     )?;
     let extras = Arc::new(Extras::default());
-    let threads = Arc::new(Semaphore::new(config.threads() as usize));
+    let turns = Turns::default();
     let office = |kind| Office {
-        threads: threads.clone(),
+        turns: turns.clone(),
         horde: horde.clone(),
         board: Arc::new(Board::new(status.clone(), kind)),
-        shutdown: shutdown.clone(),
+        shutdown: controls.shutdown().clone(),
         timing: config.timing,
         extras: extras.clone(),
+        current: controls.current(&kinds),
     };
     let dreamer = match engines.image {
         Some(engine) => {
@@ -110,20 +131,19 @@ pub async fn run(
                 classifier: engines.safety.clone(),
                 pantry: engines.pantry,
             };
-            let dreamer = Dreamer::new(&config, engine, helpers, &office)?;
-            Some(Desk::new(dreamer, office))
+            Some(Desk::new(Dreamer::new(engine, helpers, &office)?, office))
         }
         None => None,
     };
     let scribe = engines.text.map(|engine| {
         let office = office(WorkKind::Text);
-        Desk::new(Scribe::new(&config, engine, &office), office)
+        Desk::new(Scribe::new(engine, &office), office)
     });
     let alchemist = if engines.alchemy.is_empty() {
         None
     } else {
         let office = office(WorkKind::Interrogation);
-        let alchemist = Alchemist::new(&config, engines.alchemy, engines.safety, &office)?;
+        let alchemist = Alchemist::new(engines.alchemy, engines.safety, &office)?;
         Some(Desk::new(alchemist, office))
     };
     let (first, second, third) = join3(
@@ -133,12 +153,16 @@ pub async fn run(
     )
     .await;
     match first.or(second).or(third) {
-        Some(reason) => Err(RunError::KeyRefused(reason)),
+        Some(Quit::KeyRefused(reason)) => Err(RunError::KeyRefused(reason)),
+        Some(Quit::Failing) => {
+            let last = status.borrow().last_error.clone();
+            Err(RunError::Failing(last.unwrap_or_default()))
+        }
         None => Ok(status.borrow().clone()),
     }
 }
 
-async fn at_work<R: Role>(desk: Option<Desk<R>>) -> Option<String> {
+async fn at_work<R: Role>(desk: Option<Desk<R>>) -> Option<Quit> {
     match desk {
         Some(desk) => desk.run().await,
         None => None,

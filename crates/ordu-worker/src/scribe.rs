@@ -18,11 +18,12 @@ use tokio::time::{Instant, sleep, sleep_until};
 use crate::bridge;
 use crate::deliver::{Delivery, FAULTED, NO_SEED, submitted};
 use crate::dreamer::words;
+use crate::effort::Pending;
 use crate::generate::{Meter, on_a_thread};
 use crate::job::drain_remark;
 use crate::offer::text_offer;
 use crate::report::{Reporter, Shown};
-use crate::role::{Answer, End, Office, Order, Role, Room, Ticket, Verdict};
+use crate::role::{Answer, Cause, End, Fit, Office, Order, Role, Room, Ticket, Verdict};
 use crate::status::{Phase, Stage};
 use crate::{Config, Level};
 
@@ -34,11 +35,8 @@ const TIME_PER_TOKEN: Duration = Duration::from_millis(500);
 
 /// Writes texts.
 pub(crate) struct Scribe {
-    config: Config,
     engine: Arc<dyn TextEngine>,
     office: Office,
-    /// In lower case.
-    blacklist: Vec<String>,
     /// The owner's alias, behind the model's name.
     brand: OnceLock<String>,
 }
@@ -61,12 +59,10 @@ enum Fault {
 }
 
 impl Scribe {
-    pub(crate) fn new(config: &Config, engine: Arc<dyn TextEngine>, office: &Office) -> Self {
+    pub(crate) fn new(engine: Arc<dyn TextEngine>, office: &Office) -> Self {
         Self {
-            config: config.clone(),
             engine,
             office: office.clone(),
-            blacklist: words(&config.blacklist),
             brand: OnceLock::new(),
         }
     }
@@ -84,14 +80,14 @@ impl Role for Scribe {
     /// Nothing has to be fetched before a text, so a job that waits here would only be kept from others.
     fn room(&self) -> Room {
         Room {
-            threads: self.config.threads(),
+            threads: self.office.current.read(Config::threads),
             ahead: 0,
         }
     }
 
     async fn open(&self) {
         tracing::info!("the text worker starts");
-        if !self.config.branded_model {
+        if !self.office.current.read(|config| config.branded_model) {
             return;
         }
         match self.office.horde.find_user().await {
@@ -130,13 +126,10 @@ impl Role for Scribe {
         }
     }
 
-    fn offer(
-        &self,
-        ability: &TextCapabilities,
-        may_offer: &dyn Fn(&str) -> bool,
-    ) -> Option<TextPop> {
+    fn offer(&self, ability: &TextCapabilities, fit: &Fit<'_>) -> Option<TextPop> {
         let brand = self.brand.get().map(String::as_str);
-        text_offer(&self.config, ability, brand, may_offer)
+        let config = self.office.current.now();
+        text_offer(&config, ability, brand, |model| fit.model(model))
     }
 
     fn models(offer: &TextPop) -> &[String] {
@@ -157,9 +150,12 @@ impl Role for Scribe {
         let skipped = std::mem::take(&mut job.skipped);
         let ticket = job.ids.first().copied().map(|id| Ticket {
             id,
-            model: job.model.clone().unwrap_or_default(),
+            work: Pending {
+                model: job.model.clone().unwrap_or_default(),
+                effort: f64::from(job.payload.params.max_length.unwrap_or_default()),
+                ..Pending::default()
+            },
             parts: job.ids.len(),
-            effort: f64::from(job.payload.params.max_length.unwrap_or_default()),
             ttl: job.ttl.map_or(self.office.timing.ttl, Duration::from_secs),
             job,
         });
@@ -179,14 +175,7 @@ impl Role for Scribe {
         let Ticket { job, id, ttl, .. } = ticket;
         let give_up = popped + time_for(&job, ttl.saturating_sub(self.office.timing.text_margin));
         let slot = Arc::new(slot);
-        let mut end = End {
-            id,
-            model: ticket.model,
-            verdict: Verdict::Done,
-            sampled: None,
-            delivered: 0,
-            reward: 0.0,
-        };
+        let mut end = End::new(id, ticket.work.model);
         for part in job.ids.iter().copied() {
             let started = Instant::now();
             let written = self.write(&job, (id, part), give_up, slot.clone()).await;
@@ -221,7 +210,8 @@ impl Scribe {
             return Err(Fault::Foreign("it brings pictures"));
         }
         let lower = prompt.to_lowercase();
-        if self.blacklist.iter().any(|word| lower.contains(word)) {
+        let blacklist = self.office.current.read(|config| words(&config.blacklist));
+        if blacklist.iter().any(|word| lower.contains(word)) {
             return Err(Fault::Blacklisted);
         }
         // A timer that is due already may still fire late.
@@ -269,6 +259,7 @@ impl Scribe {
             }
         };
         self.office.board.stage(end.id, stage);
+        let cause = written.as_ref().err().map(Fault::cause);
         let (result, verdict) = result(part, written);
         let sending = submitted(&self.office.timing, part, || {
             self.office.horde.submit_text(&result)
@@ -280,7 +271,7 @@ impl Scribe {
                 Delivery::Untold("no time is left to submit".to_owned())
             }
         };
-        end.count(verdict, &delivery);
+        end.count(verdict, cause, &delivery);
     }
 
     /// Ends when nothing more can be told the horde. A fault is told even if the time is up already.
@@ -293,6 +284,22 @@ impl Scribe {
                 self.office.shutdown.reached(Level::Abort).await;
                 sleep(timing.abort).await;
             } => {}
+        }
+    }
+}
+
+impl Fault {
+    /// As it is counted.
+    fn cause(&self) -> Cause {
+        match self {
+            Self::Deadline => Cause::Deadline,
+            Self::Stopping | Self::Engine(TextError::Cancelled) => Cause::Stopping,
+            Self::Blacklisted => Cause::Blacklisted,
+            Self::Foreign(_) => Cause::Foreign,
+            Self::Panicked => Cause::Panicked,
+            Self::Engine(TextError::Unavailable { .. }) => Cause::Away,
+            Self::Engine(TextError::Stalled { .. } | TextError::Empty) => Cause::Program,
+            Self::Engine(_) => Cause::Refused,
         }
     }
 }
@@ -325,7 +332,8 @@ fn result(part: JobId, written: Result<String, Fault>) -> (TextSubmit, Verdict) 
         _ if stops => Verdict::HandedBack("the worker stops"),
         Fault::Blacklisted => Verdict::HandedBack("its prompt is on the blacklist"),
         Fault::Foreign(_) => Verdict::HandedBack("it is no job that can be done here"),
-        Fault::Deadline | Fault::Engine(TextError::Unavailable { .. }) => Verdict::Failed(reason),
+        Fault::Engine(TextError::Unavailable { .. }) => Verdict::EngineAway(reason),
+        Fault::Deadline => Verdict::Failed(reason),
         _ => Verdict::ModelFailed(reason),
     };
     (submit, verdict)

@@ -5,7 +5,11 @@ use std::time::Duration;
 
 use ordu_api::JobId;
 use ordu_api::worker::{WorkKind, WorkerMessage};
+use ordu_engine::Held;
 use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::figures::{Earnings, Histogram};
 
 /// How many messages of the horde are kept.
 const MAX_MESSAGES: usize = 50;
@@ -33,6 +37,18 @@ pub struct Status {
     pub forms: u64,
     /// Rewards since the start, in kudos.
     pub kudos: f64,
+    /// The same over time.
+    pub earned: Earnings,
+    /// How often the horde was asked, by what came of it.
+    pub pops: BTreeMap<&'static str, u64>,
+    /// Why the last pop found nothing: how many requests were left out, by reason.
+    pub skipped: BTreeMap<String, u64>,
+    /// Jobs that were not delivered, by cause.
+    pub faults: BTreeMap<&'static str, u64>,
+    /// How long jobs were where, by stage.
+    pub seconds: BTreeMap<&'static str, Histogram>,
+    /// What does the work.
+    pub engines: BTreeMap<WorkKind, EngineStatus>,
     /// The name of the last thing that went wrong.
     pub last_error: Option<String>,
     /// News from the horde for its owner, oldest first.
@@ -51,6 +67,8 @@ pub enum Phase {
     Maintenance(String),
     /// It does not pop for this long, because too much failed.
     Paused(Duration),
+    /// It does not pop, because its owner says so.
+    OnHold,
     /// No model is left that it could offer.
     NothingToOffer,
     /// It does not pop, because its engine is not there. With the reason.
@@ -71,10 +89,26 @@ impl Phase {
             Self::NoEngine(_) => 3,
             Self::NothingToOffer => 4,
             Self::Paused(_) => 5,
-            Self::Maintenance(_) => 6,
-            Self::Serving => 7,
+            Self::OnHold => 6,
+            Self::Maintenance(_) => 7,
+            Self::Serving => 8,
         }
     }
+}
+
+/// What does the work of one role.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct EngineStatus {
+    /// Whether it can do anything.
+    pub is_up: bool,
+    /// Models or forms that were offered last.
+    pub offered: Vec<String>,
+    /// Models that lie in memory, as far as it says so.
+    pub held: Vec<Held>,
+    /// What is not offered because it failed too often, until when.
+    pub quarantined: BTreeMap<String, Instant>,
+    /// Until all jobs that it has are done, as far as that can be told.
+    pub backlog: Option<Duration>,
 }
 
 /// One job.
@@ -90,6 +124,10 @@ pub struct JobStatus {
     pub parts: usize,
     /// Where it is.
     pub stage: Stage,
+    /// When it was popped.
+    pub popped: Instant,
+    /// When it came to where it is.
+    pub since: Instant,
 }
 
 /// Where a job is.
@@ -110,6 +148,27 @@ pub enum Stage {
     Delivering,
     /// It failed, and the horde is being told.
     Faulting,
+}
+
+impl Stage {
+    /// As people call it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Fetching => "fetching",
+            Self::Ready => "waiting",
+            Self::Sampling { .. } => "generating",
+            Self::Delivering => "delivering",
+            Self::Faulting => "faulting",
+        }
+    }
+}
+
+impl Status {
+    /// A job leaves a stage.
+    fn count_stage(&mut self, stage: Stage, since: Instant) {
+        let seconds = self.seconds.entry(stage.name()).or_default();
+        seconds.add(since.elapsed());
+    }
 }
 
 /// The writing side of [`Status`], for one role.
@@ -158,14 +217,54 @@ impl Board {
 
     pub(crate) fn stage(&self, id: JobId, stage: Stage) {
         self.update(|status| {
-            if let Some(job) = status.jobs.iter_mut().find(|job| job.id == id) {
-                job.stage = stage;
+            let Some(job) = status.jobs.iter_mut().find(|job| job.id == id) else {
+                return;
+            };
+            let before = std::mem::replace(&mut job.stage, stage);
+            if before.name() != stage.name() {
+                let since = std::mem::replace(&mut job.since, Instant::now());
+                status.count_stage(before, since);
             }
         });
     }
 
+    /// One more pop, and what came of it.
+    pub(crate) fn popped(&self, result: &'static str) {
+        self.update(|status| *status.pops.entry(result).or_default() += 1);
+    }
+
+    /// What there is to say about what does the work.
+    pub(crate) fn engine(&self, change: impl FnOnce(&mut EngineStatus)) {
+        self.status.send_if_modified(|status| {
+            let engine = status.engines.entry(self.kind).or_default();
+            let before = engine.clone();
+            change(engine);
+            *engine != before
+        });
+    }
+
+    /// How much of a job the engine has done, 0 to 1.
+    pub(crate) fn share_done(&self, id: JobId) -> f64 {
+        match self.stage_of(id) {
+            Some(Stage::Sampling { step, of }) if of > 0 => f64::from(step.min(of)) / f64::from(of),
+            Some(Stage::Delivering | Stage::Faulting) => 1.0,
+            _ => 0.0,
+        }
+    }
+
+    pub(crate) fn stage_of(&self, id: JobId) -> Option<Stage> {
+        let status = self.status.borrow();
+        let job = status.jobs.iter().find(|job| job.id == id)?;
+        Some(job.stage)
+    }
+
     pub(crate) fn remove(&self, id: JobId) {
-        self.update(|status| status.jobs.retain(|job| job.id != id));
+        self.update(|status| {
+            let place = status.jobs.iter().position(|job| job.id == id);
+            if let Some(job) = place.map(|place| status.jobs.remove(place)) {
+                status.count_stage(job.stage, job.since);
+            }
+        });
     }
 
     /// Jobs with this model that the engine has not finished.

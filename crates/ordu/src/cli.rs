@@ -32,15 +32,10 @@ pub(crate) struct Cli {
     #[arg(long, global = true, env = "ORDU_CONFIG", value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
 
-    /// What to log, such as `info` or `ordu_server=debug`.
-    #[arg(
-        long,
-        global = true,
-        env = "ORDU_LOG",
-        default_value = "warn",
-        value_name = "FILTER"
-    )]
-    pub(crate) log: String,
+    /// What to log, such as `info` or `ordu_server=debug`. Without it, a worker tells what becomes of its
+    /// jobs, and everything else tells what is wrong only.
+    #[arg(long, global = true, env = "ORDU_LOG", value_name = "FILTER")]
+    pub(crate) log: Option<String>,
 
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -334,6 +329,17 @@ impl Server {
             guard: Guard::default(),
             identity: Identity::default(),
         }
+    }
+}
+
+impl Cli {
+    /// What to log.
+    pub(crate) fn log(&self) -> &str {
+        let usual = match self.command {
+            Command::Work(_) => "warn,ordu=info,ordu_worker=info",
+            _ => "warn",
+        };
+        self.log.as_deref().unwrap_or(usual)
     }
 }
 

@@ -10,6 +10,7 @@ mod commands;
 mod exit;
 mod guard;
 mod identity;
+mod logs;
 mod settings;
 
 use std::process::ExitCode;
@@ -19,6 +20,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::cli::{Cli, Command, ConfigCommand};
 use crate::exit::Exit;
+use crate::logs::Logs;
 
 fn main() -> ExitCode {
     let cli = match settings::parse(std::env::args_os().collect()) {
@@ -38,20 +40,21 @@ fn main() -> ExitCode {
 }
 
 fn start(cli: Cli) -> anyhow::Result<Exit> {
-    log_to_stderr(&cli.log)?;
+    let logs = Logs::default();
+    log_to(&logs, cli.log())?;
     // The rustls provider is chosen once, before any client exists.
     rustls::crypto::ring::default_provider()
         .install_default()
         .ok();
     let runtime = tokio::runtime::Runtime::new().context("cannot start the runtime")?;
-    runtime.block_on(run(cli.command))
+    runtime.block_on(run(cli.command, &logs))
 }
 
-async fn run(command: Command) -> anyhow::Result<Exit> {
+async fn run(command: Command, logs: &Logs) -> anyhow::Result<Exit> {
     match command {
         Command::Up(args) => commands::up::run(args).await,
         Command::Serve(args) => commands::serve::run(args).await,
-        Command::Work(args) => commands::work::run(args).await,
+        Command::Work(args) => Box::pin(commands::work::run(args, logs)).await,
         Command::Imagine(args) => commands::imagine::run(args).await,
         Command::Write(args) => commands::write::run(args).await,
         Command::Status(args) => commands::status::run(args).await,
@@ -68,14 +71,14 @@ async fn run(command: Command) -> anyhow::Result<Exit> {
 }
 
 /// Logs go to standard error: human on a terminal, JSON otherwise.
-fn log_to_stderr(filter: &str) -> anyhow::Result<()> {
+fn log_to(logs: &Logs, filter: &str) -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(filter)
         .with_context(|| format!("`--log {filter}` is no filter, try `info`"))?;
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr);
+        .with_writer(logs.clone());
     if std::io::IsTerminal::is_terminal(&std::io::stderr()) {
-        builder.init();
+        builder.with_ansi(true).init();
     } else {
         builder.json().init();
     }

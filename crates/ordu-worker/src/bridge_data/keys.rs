@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use super::value::{address, flag, share, text, texts, whole};
 use super::{Amount, BridgeData, CustomModel, Role};
+use crate::Haste;
 use crate::manager::Secret;
 
 /// One key.
@@ -116,17 +117,17 @@ const COMMON: &[Key] = keys! {
     max_threads Whole(1, 16) |to, count| to.config.max_threads = small(count);
     queue_size Whole(0, 4) |to, count| to.config.queue_size = small(count);
     max_batch Whole(1, 20) |to, count| to.config.max_batch = small(count);
-    safety_on_gpu Flag |to, on| to.settings.features.safety_on_gpu = on;
+    safety_on_gpu Flag |to, on| to.settings.backend.safety_on_gpu = on;
     require_upfront_kudos Flag |to, on| to.config.require_upfront_kudos = on;
     allow_unsafe_ip Flag |to, on| to.config.allow_unsafe_ip = on;
     stats_output_frequency Whole(0, YEAR) |to, s| to.settings.console.stats_output_frequency = s;
     cache_home Other("folders, separated by `;`") |to, value| cache_home(to, value);
     temp_dir Text |to, path| to.settings.models.temp_dir = folder(&path);
     disable_terminal_ui Flag |to, on| to.settings.console.disable_terminal_ui = on;
-    suppress_speed_warnings Flag |to, on| to.settings.console.suppress_speed_warnings = on;
+    suppress_speed_warnings Flag |to, on| to.config.suppress_speed_warnings = on;
     remove_maintenance_on_init Flag |to, on| to.settings.console.remove_maintenance_on_init = on;
     limited_console_messages Flag |to, on| to.settings.console.limited_console_messages = on;
-    exit_on_unhandled_faults Flag |to, on| to.settings.effort.exit_on_unhandled_faults = on;
+    exit_on_unhandled_faults Flag |to, on| to.config.exit_on_unhandled_faults = on;
     minutes_allowed_without_jobs Whole(0, 3599) |to, m| to.settings.console.minutes_allowed_without_jobs = m;
 };
 
@@ -137,24 +138,24 @@ const DREAMER: &[Key] = keys! {
     models_to_skip Texts |to, names| to.config.models_to_skip = names;
     load_large_models Flag |to, on| to.settings.models.load_large_models = on;
     custom_models Other("a list of `name`, `baseline`, `filepath`") |to, value| custom_models(to, value);
-    model_stickiness Share |to, share| to.settings.models.model_stickiness = share;
+    model_stickiness Share |to, share| to.config.model_stickiness = share;
     nsfw Flag |to, on| to.config.nsfw = on;
     censor_nsfw Flag |to, on| to.config.censor_nsfw = on;
     censorlist Texts |to, words| to.config.censorlist = words;
     blacklist Texts |to, words| to.config.blacklist = words;
     allow_img2img Flag |to, on| to.config.allow_img2img = on;
     allow_painting Flag |to, on| to.config.allow_painting = on;
-    allow_post_processing Flag |to, on| to.settings.features.allow_post_processing = on;
-    allow_controlnet Flag |to, on| to.settings.features.allow_controlnet = on;
-    allow_sdxl_controlnet Flag |to, on| to.settings.features.allow_sdxl_controlnet = on;
-    allow_lora Flag |to, on| to.settings.features.allow_lora = on;
+    allow_post_processing Flag |to, on| to.config.allow_post_processing = on;
+    allow_controlnet Flag |to, on| to.config.allow_controlnet = on;
+    allow_sdxl_controlnet Flag |to, on| to.config.allow_sdxl_controlnet = on;
+    allow_lora Flag |to, on| to.config.allow_lora = on;
     max_lora_cache_size Whole(10, 2048) |to, gb| to.settings.models.lora_cache_bytes = gb << 30;
     purge_loras_on_download Flag |to, on| to.settings.models.purge_loras_on_download = on;
     civitai_api_token Text |to, token| to.settings.models.civitai_api_token = named(token).map(Secret::new);
     extra_slow_worker Flag |to, on| to.config.extra_slow_worker = on;
     limit_max_steps Flag |to, on| to.config.limit_max_steps = on;
-    high_performance_mode Flag |to, on| to.settings.effort.high_performance_mode = on;
-    moderate_performance_mode Flag |to, on| to.settings.effort.moderate_performance_mode = on;
+    high_performance_mode Flag |to, on| to.hurries(Haste::High, on);
+    moderate_performance_mode Flag |to, on| to.hurries(Haste::Moderate, on);
     high_memory_mode Flag |to, on| to.settings.effort.high_memory_mode = on;
     very_high_memory_mode Flag |to, on| to.settings.effort.very_high_memory_mode = on;
     unload_models_from_vram_often Flag |to, on| to.settings.effort.unload_models_from_vram_often = on;
@@ -186,14 +187,14 @@ const DREAMER: &[Key] = keys! {
 };
 
 const OTHERS: &[Key] = keys! {
-    scribe_name Text |to, name| to.settings.scribe.name = named(name);
-    kai_url Address |to, url| to.settings.scribe.kai_url = url;
-    max_length Whole(1, 16_384) |to, n| to.settings.scribe.max_length = small(n);
-    max_context_length Whole(1, 1_048_576) |to, n| to.settings.scribe.max_context_length = small(n);
-    branded_model Flag |to, on| to.settings.scribe.branded_model = on;
-    openai_api Flag |to, on| to.settings.scribe.openai_api = on;
-    backend_engine Text |to, word| to.settings.scribe.backend_engine = named(word);
-    alchemist_name Text |to, name| to.settings.alchemist.name = named(name);
+    scribe_name Text |to, name| to.config.scribe_name = named(name);
+    kai_url Address |to, url| to.settings.backend.kai_url = url;
+    max_length Whole(1, 16_384) |to, n| to.config.max_length = small(n);
+    max_context_length Whole(1, 1_048_576) |to, n| to.config.max_context_length = small(n);
+    branded_model Flag |to, on| to.config.branded_model = on;
+    openai_api Flag |to, on| to.settings.backend.openai_api = on;
+    backend_engine Text |to, word| to.config.backend_engine = named(word);
+    alchemist_name Text |to, name| to.config.alchemist_name = named(name);
     forms Other("a list of forms of alchemy") |to, value| forms(to, value);
     bridge_agent Text |to, agent| to.config.bridge_agent = agent;
     trusted_hosts Texts |to, hosts| to.config.trusted_hosts = hosts;
@@ -212,7 +213,7 @@ const OTHERS: &[Key] = keys! {
     };
     status_bind Text |to, bind| to.settings.console.status_bind = named(bind);
     safety Other("`embedded` or `remote`") |to, value| {
-        to.settings.features.safety = Some(one_of(value, &["embedded", "remote"])?);
+        to.settings.backend.safety = Some(one_of(value, &["embedded", "remote"])?);
         Ok(())
     };
     offline Flag |to, on| to.settings.models.offline = on;
@@ -338,8 +339,7 @@ fn forms(to: &mut BridgeData, value: &Value) -> Result<(), String> {
     if let Some(form) = forms.iter().find(|form| !is_known(form)) {
         return Err(format!("must be forms of alchemy, not `{form}`"));
     }
-    to.config.forms.clone_from(&forms);
-    to.settings.alchemist.forms = forms;
+    to.config.forms = forms;
     Ok(())
 }
 

@@ -6,6 +6,7 @@
 //! # Source
 //! `worker.md` § 1.21, 1.22.
 
+mod effects;
 mod environment;
 mod keys;
 mod settings;
@@ -19,12 +20,9 @@ use serde_json::{Map, Value};
 use tokio::sync::watch;
 
 pub use environment::Environment;
-pub use settings::{
-    Alchemist, Amount, Backend, Console, CustomModel, Effort, Features, ModelSettings, Role,
-    Scribe, Settings,
-};
+pub use settings::{Amount, Backend, Console, CustomModel, Effort, ModelSettings, Role, Settings};
 
-use crate::{Config, ConfigError};
+use crate::{Config, ConfigError, Haste};
 
 /// The largest file that is read, in bytes.
 const MAX_BYTES: u64 = 4 << 20;
@@ -116,50 +114,33 @@ impl BridgeData {
         }
     }
 
-    /// What the worker's loop heeds, where it looks for it.
-    fn serve(&mut self) {
-        let Settings {
-            features,
-            scribe,
-            alchemist,
-            ..
-        } = &self.settings;
-        self.config.allow_post_processing = features.allow_post_processing;
-        self.config.allow_controlnet = features.allow_controlnet;
-        self.config.allow_sdxl_controlnet = features.allow_sdxl_controlnet;
-        self.config.allow_lora = features.allow_lora;
-        self.config.scribe_name.clone_from(&scribe.name);
-        self.config.max_length = scribe.max_length;
-        self.config.max_context_length = scribe.max_context_length;
-        self.config.branded_model = scribe.branded_model;
-        self.config.alchemist_name.clone_from(&alchemist.name);
+    /// Of two switches that are on, the hastier counts.
+    fn hurries(&mut self, haste: Haste, on: bool) {
+        if on {
+            self.config.haste = self.config.haste.max(haste);
+        }
     }
 
     /// What keys mean for each other, and what they may not mean together.
     fn reconcile(&mut self, wrong: &mut Vec<String>) {
-        let features = &mut self.settings.features;
-        if features.allow_sdxl_controlnet && !features.allow_controlnet {
-            features.allow_sdxl_controlnet = false;
+        let config = &mut self.config;
+        if config.allow_sdxl_controlnet && !config.allow_controlnet {
+            config.allow_sdxl_controlnet = false;
             self.warnings.push(
                 "`allow_sdxl_controlnet` needs `allow_controlnet`, and is off without it"
                     .to_owned(),
             );
         }
-        if features.allow_controlnet && !self.config.allow_img2img {
-            features.allow_controlnet = false;
-            features.allow_sdxl_controlnet = false;
+        if config.allow_controlnet && !config.allow_img2img {
+            config.allow_controlnet = false;
+            config.allow_sdxl_controlnet = false;
             self.warnings
                 .push("`allow_controlnet` needs `allow_img2img`, and is off without it".to_owned());
         }
-        self.serve();
         let effort = &mut self.settings.effort;
         effort.high_memory_mode |= effort.very_high_memory_mode;
-        if effort.high_performance_mode {
-            effort.moderate_performance_mode = false;
-        }
-        if self.config.extra_slow_worker {
-            effort.high_performance_mode = false;
-            effort.moderate_performance_mode = false;
+        if config.extra_slow_worker {
+            config.haste = Haste::None;
             effort.high_memory_mode = false;
             effort.very_high_memory_mode = false;
             effort.preload_timeout = effort.preload_timeout.max(120);
@@ -169,6 +150,8 @@ impl BridgeData {
         if is_dreamer && self.config.dreamer_name() == "An Awesome Dreamer" {
             wrong.push("`dreamer_name` must be changed to a name of your own".to_owned());
         }
+        let unheeded = effects::unheeded(&self.settings);
+        self.warnings.extend(unheeded);
     }
 }
 
@@ -223,9 +206,8 @@ impl ConfigFile {
         BridgeData::parse(&self.path, &text, &self.environment)
     }
 
-    /// Watches it: whenever it was written to, what it says then, or what is wrong with it. `max_threads`
-    /// stays as it was first, since threads cannot be added to a running worker. The first value is that
-    /// of now. Ends when nobody listens any more.
+    /// Watches it: whenever it was written to, what it says then, or what is wrong with it. The first
+    /// value is that of now. Ends when nobody listens any more.
     ///
     /// # Errors
     /// If it is wrong now.
@@ -245,7 +227,6 @@ impl ConfigFile {
     ) -> Result<(watch::Receiver<Change>, impl Future<Output = ()> + Send), ConfigError> {
         let mut seen = self.state();
         let first = self.load()?;
-        let threads = first.config.max_threads;
         let (sender, receiver) = watch::channel(Ok(first));
         let watching = async move {
             loop {
@@ -259,17 +240,7 @@ impl ConfigFile {
                     continue;
                 }
                 seen = now;
-                let change = self.load().map(|mut data| {
-                    if data.config.max_threads != threads {
-                        data.config.max_threads = threads;
-                        let stays = format!(
-                            "`max_threads` stays {threads} until the worker is started anew"
-                        );
-                        data.warnings.push(stays);
-                    }
-                    data
-                });
-                drop(sender.send_replace(change));
+                drop(sender.send_replace(self.load()));
             }
         };
         Ok((receiver, watching))

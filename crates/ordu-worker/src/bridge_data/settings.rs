@@ -17,12 +17,6 @@ pub struct Settings {
     pub roles: Vec<Role>,
     /// Models, LoRAs and where they lie.
     pub models: ModelSettings,
-    /// What to offer besides plain pictures.
-    pub features: Features,
-    /// The text worker.
-    pub scribe: Scribe,
-    /// The worker for picture tools.
-    pub alchemist: Alchemist,
     /// How hard to work the machine.
     pub effort: Effort,
     /// What does the work.
@@ -74,8 +68,6 @@ pub struct ModelSettings {
     pub load_large_models: bool,
     /// Models that no reference knows.
     pub custom_models: Vec<CustomModel>,
-    /// How likely a pop offers only what is loaded, 0 to 1.
-    pub model_stickiness: f64,
     /// Whether to follow the longest queues.
     pub dynamic_models: bool,
     /// How many models follow them.
@@ -112,7 +104,6 @@ impl Default for ModelSettings {
             temp_dir: PathBuf::from("./tmp/"),
             load_large_models: false,
             custom_models: Vec::new(),
-            model_stickiness: 0.0,
             dynamic_models: false,
             number_of_dynamic_models: 0,
             max_models_to_download: 10,
@@ -141,79 +132,6 @@ pub struct CustomModel {
     pub file: PathBuf,
 }
 
-/// What to offer besides plain pictures.
-#[derive(Debug, Clone, Default, PartialEq)]
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "each is a switch of its owner's"
-)]
-pub struct Features {
-    /// Upscalers and their like.
-    pub allow_post_processing: bool,
-    /// Control networks.
-    pub allow_controlnet: bool,
-    /// Control networks of SDXL.
-    pub allow_sdxl_controlnet: bool,
-    /// LoRAs.
-    pub allow_lora: bool,
-    /// Judge pictures on the accelerator.
-    pub safety_on_gpu: bool,
-    /// `embedded` or `remote`.
-    pub safety: Option<String>,
-}
-
-/// The text worker.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Scribe {
-    /// Its name.
-    pub name: Option<String>,
-    /// Where the backend is.
-    pub kai_url: String,
-    /// The most tokens that are written.
-    pub max_length: u32,
-    /// The most tokens of a prompt.
-    pub max_context_length: u32,
-    /// Whether to put the owner's alias behind the model's name.
-    pub branded_model: bool,
-    /// Whether the backend speaks OpenAI's API instead of Kobold's.
-    pub openai_api: bool,
-    /// The word for the backend in the agent.
-    pub backend_engine: Option<String>,
-}
-
-impl Default for Scribe {
-    fn default() -> Self {
-        Self {
-            name: None,
-            kai_url: "http://localhost:5000".to_owned(),
-            max_length: 80,
-            max_context_length: 1024,
-            branded_model: true,
-            openai_api: false,
-            backend_engine: None,
-        }
-    }
-}
-
-/// The worker for picture tools.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Alchemist {
-    /// Its name.
-    pub name: Option<String>,
-    /// The forms to offer, with `_`.
-    pub forms: Vec<String>,
-}
-
-impl Default for Alchemist {
-    fn default() -> Self {
-        let forms = ["caption", "nsfw", "interrogation", "post_process"];
-        Self {
-            name: None,
-            forms: forms.map(str::to_owned).to_vec(),
-        }
-    }
-}
-
 /// How hard to work the machine.
 #[derive(Debug, Clone, PartialEq)]
 #[expect(
@@ -221,10 +139,6 @@ impl Default for Alchemist {
     reason = "each is a switch of its owner's"
 )]
 pub struct Effort {
-    /// Pop much ahead.
-    pub high_performance_mode: bool,
-    /// Pop somewhat ahead.
-    pub moderate_performance_mode: bool,
     /// Keep models in memory.
     pub high_memory_mode: bool,
     /// Keep everything on the card.
@@ -253,15 +167,11 @@ pub struct Effort {
     pub post_process_timeout: u64,
     /// Between two steps, in seconds.
     pub inference_step_timeout: u64,
-    /// Stop instead of going on after faults.
-    pub exit_on_unhandled_faults: bool,
 }
 
 impl Default for Effort {
     fn default() -> Self {
         Self {
-            high_performance_mode: false,
-            moderate_performance_mode: false,
             high_memory_mode: false,
             very_high_memory_mode: false,
             unload_models_from_vram_often: true,
@@ -276,7 +186,6 @@ impl Default for Effort {
             download_timeout: 121,
             post_process_timeout: 60,
             inference_step_timeout: 15,
-            exit_on_unhandled_faults: false,
         }
     }
 }
@@ -291,7 +200,7 @@ pub enum Amount {
 }
 
 /// What does the work.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Backend {
     /// `embedded`, `comfyui`, `sdapi` or `openai`.
     pub kind: Option<String>,
@@ -301,6 +210,29 @@ pub struct Backend {
     pub api_key: Option<Secret>,
     /// The accelerators to use; all if none is named.
     pub devices: Vec<String>,
+    /// Where what writes texts is.
+    pub kai_url: String,
+    /// Whether that speaks OpenAI's API instead of Kobold's.
+    pub openai_api: bool,
+    /// Judge pictures on the accelerator.
+    pub safety_on_gpu: bool,
+    /// Who judges pictures: `embedded` or `remote`.
+    pub safety: Option<String>,
+}
+
+impl Default for Backend {
+    fn default() -> Self {
+        Self {
+            kind: None,
+            url: None,
+            api_key: None,
+            devices: Vec::new(),
+            kai_url: "http://localhost:5000".to_owned(),
+            openai_api: false,
+            safety_on_gpu: false,
+            safety: None,
+        }
+    }
 }
 
 /// What to tell whoever watches.
@@ -314,8 +246,6 @@ pub struct Console {
     pub stats_output_frequency: u64,
     /// No full-screen view.
     pub disable_terminal_ui: bool,
-    /// No words about speed.
-    pub suppress_speed_warnings: bool,
     /// Submits and reports only.
     pub limited_console_messages: bool,
     /// End maintenance at the start.
@@ -335,7 +265,6 @@ impl Default for Console {
         Self {
             stats_output_frequency: 30,
             disable_terminal_ui: false,
-            suppress_speed_warnings: false,
             limited_console_messages: false,
             remove_maintenance_on_init: false,
             minutes_allowed_without_jobs: 30,

@@ -17,7 +17,10 @@ fn environment(variables: &[(&str, &str)]) -> Environment {
 #[test]
 fn a_whole_file_of_the_deployed_worker_is_read() {
     let data = parse(TEMPLATE).unwrap();
-    assert_eq!(data.warnings, Vec::<String>::new());
+    let [about_memory] = data.warnings.as_slice() else {
+        panic!("{:?}", data.warnings);
+    };
+    assert!(about_memory.starts_with("`ram_to_leave_free` has no effect: "));
     assert_eq!(
         data.config.models_to_load,
         ["top 2", "all sdxl", "Deliberate"]
@@ -35,7 +38,6 @@ fn a_whole_file_of_the_deployed_worker_is_read() {
         settings.models.custom_models[0].file,
         Path::new("C:/models/mine.safetensors")
     );
-    assert!(settings.features.allow_lora && settings.features.allow_controlnet);
     assert!(data.config.allow_lora && data.config.allow_controlnet);
     assert_eq!(data.config.max_context_length, 4096);
     assert_eq!(
@@ -43,8 +45,8 @@ fn a_whole_file_of_the_deployed_worker_is_read() {
         "the dummy means nothing"
     );
     assert_eq!(settings.effort.ram_to_leave_free, Some(Amount::Percent(20)));
-    assert_eq!(settings.scribe.max_context_length, 4096);
-    assert_eq!(settings.alchemist.forms, ["caption", "post_process"]);
+    assert!((data.config.model_stickiness - 0.2).abs() < f64::EPSILON);
+    assert_eq!(data.config.forms, ["caption", "post_process"]);
     assert_eq!(data.config.check(&data.settings.kinds()), Ok(()));
 }
 
@@ -142,8 +144,7 @@ fn keys_that_need_others_are_off_without_them() {
     let off = |text: &str| {
         let data = parse(text).unwrap();
         assert_eq!(data.warnings.len(), 1, "{text}");
-        let features = data.settings.features;
-        !features.allow_sdxl_controlnet && !features.allow_controlnet
+        !data.config.allow_sdxl_controlnet && !data.config.allow_controlnet
     };
     assert!(off("allow_sdxl_controlnet: true"));
     assert!(off("allow_controlnet: true\nallow_img2img: false"));
@@ -154,7 +155,34 @@ fn keys_that_need_others_are_off_without_them() {
         (0, 120)
     );
     let fast = parse("high_performance_mode: true\nmoderate_performance_mode: true").unwrap();
-    assert!(!fast.settings.effort.moderate_performance_mode);
+    assert_eq!(fast.config.haste, Haste::High);
+}
+
+#[test]
+fn what_has_no_effect_says_what_to_do_instead() {
+    let told = |text: &str| parse(text).unwrap().warnings;
+    for key in [
+        "dynamic_models: true",
+        "very_high_memory_mode: true",
+        "unload_models_from_vram_often: false",
+        "very_fast_disk_mode: true",
+        "post_process_job_overlap: true",
+        "vram_to_leave_free: 10%",
+        "ram_budget_mb: 1000",
+        "process_timeout: 100",
+        "post_process_timeout: 90",
+        "devices: ['0']",
+        "safety_on_gpu: true",
+        "capture_kudos_training_data: true",
+    ] {
+        let warnings = told(key);
+        assert_eq!(warnings.len(), 1, "{key}: {warnings:?}");
+        assert!(warnings[0].contains("has no effect: "), "{warnings:?}");
+    }
+    assert_eq!(
+        told("post_process_timeout: 60\ndevices: []"),
+        Vec::<String>::new()
+    );
 }
 
 #[test]
@@ -298,8 +326,7 @@ async fn a_watched_file_yields_what_it_says_or_what_is_wrong() {
         write(&path, "max_power: 10\nmax_threads: 4", 2);
         changes.changed().await.unwrap();
         let new = changes.borrow_and_update().clone().unwrap();
-        assert_eq!((new.config.max_power, new.config.max_threads), (10, 2));
-        assert_eq!(new.warnings.len(), 1);
+        assert_eq!((new.config.max_power, new.config.max_threads), (10, 4));
         write(&path, "max_power: none", 3);
         changes.changed().await.unwrap();
         assert!(changes.borrow_and_update().is_err());

@@ -4,35 +4,36 @@
 //! `worker.md` § 3.5, 3.6, 4.
 
 use super::record::{Category, Record};
-use crate::bridge_data::Features;
+use crate::Config;
+use crate::bridge_data::Backend;
 
 /// The documents whose models these features need.
-pub fn supplies(features: &Features) -> Vec<Category> {
+pub fn supplies(config: &Config, backend: &Backend) -> Vec<Category> {
     let mut needed = Vec::new();
     // Pictures are judged by whoever makes them, unless somebody else does it.
-    if features.safety.as_deref() != Some("remote") {
+    if backend.safety.as_deref() != Some("remote") {
         needed.extend([Category::Clip, Category::SafetyChecker]);
     }
-    if features.allow_controlnet {
+    if config.allow_controlnet {
         needed.extend([Category::Controlnet, Category::ControlnetAnnotator]);
     }
-    if features.allow_post_processing {
+    if config.allow_post_processing {
         needed.extend([Category::Esrgan, Category::Gfpgan, Category::Codeformer]);
     }
-    if features.allow_sdxl_controlnet {
+    if config.allow_sdxl_controlnet {
         needed.push(Category::Miscellaneous);
     }
     needed
 }
 
 /// Whether these features need a model of one of their documents.
-pub fn is_needed(record: &Record, features: &Features) -> bool {
+pub fn is_needed(record: &Record, config: &Config) -> bool {
     let is_sdxl = || {
         let kind = record.kind.as_deref().unwrap_or_default().to_lowercase();
         kind.ends_with("_xl") || kind.contains("sdxl")
     };
     match record.category {
-        Category::Controlnet => features.allow_sdxl_controlnet || !is_sdxl(),
+        Category::Controlnet => config.allow_sdxl_controlnet || !is_sdxl(),
         _ => true,
     }
 }
@@ -44,18 +45,21 @@ mod tests {
 
     #[test]
     fn helpers_are_those_of_the_features() {
-        let mut features = Features::default();
-        assert_eq!(
-            supplies(&features),
-            [Category::Clip, Category::SafetyChecker]
-        );
-        features.safety = Some("remote".to_owned());
-        assert_eq!(supplies(&features), []);
-        features.allow_post_processing = true;
-        features.allow_controlnet = true;
-        assert_eq!(supplies(&features).len(), 5);
-        features.allow_sdxl_controlnet = true;
-        assert_eq!(supplies(&features).last(), Some(&Category::Miscellaneous));
+        let mut backend = Backend::default();
+        let mut config = Config {
+            allow_post_processing: false,
+            ..Config::default()
+        };
+        let judges = [Category::Clip, Category::SafetyChecker];
+        assert_eq!(supplies(&config, &backend), judges);
+        backend.safety = Some("remote".to_owned());
+        assert_eq!(supplies(&config, &backend), []);
+        config.allow_post_processing = true;
+        config.allow_controlnet = true;
+        assert_eq!(supplies(&config, &backend).len(), 5);
+        config.allow_sdxl_controlnet = true;
+        let last = supplies(&config, &backend).pop();
+        assert_eq!(last, Some(Category::Miscellaneous));
     }
 
     #[test]
@@ -63,14 +67,12 @@ mod tests {
         let document = br#"{"a": {"type": "control_qr"}, "b": {"type": "control_qr_xl"}}"#;
         let reference = parse(Category::Controlnet, document).unwrap();
         let needed = |allowed| {
-            let features = Features {
+            let config = Config {
                 allow_sdxl_controlnet: allowed,
-                ..Features::default()
+                ..Config::default()
             };
             let records = reference.records.values();
-            records
-                .filter(|record| is_needed(record, &features))
-                .count()
+            records.filter(|record| is_needed(record, &config)).count()
         };
         assert_eq!((needed(false), needed(true)), (1, 2));
     }

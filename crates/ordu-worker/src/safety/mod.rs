@@ -18,11 +18,11 @@ use futures::future::BoxFuture;
 use image::DynamicImage;
 use ordu_api::image::{Metadata, SubmitState};
 
+use crate::controls::Current;
 use crate::encode::webp;
 
 pub use remote::RemoteClassifier;
-pub(crate) use verdict::Rules;
-use verdict::{Conditions, Reason, Verdict, verdict};
+use verdict::{Conditions, Reason, Rules, Verdict, verdict};
 
 /// Says what a picture shows.
 pub trait Classifier: Send + Sync + fmt::Debug {
@@ -62,7 +62,8 @@ pub struct ClassifierError(pub String);
 #[derive(Debug)]
 pub(crate) struct Safety {
     classifier: Option<Arc<dyn Classifier>>,
-    rules: Rules,
+    /// Whose rules hold.
+    current: Current,
 }
 
 /// A job, as far as it matters here.
@@ -92,8 +93,11 @@ pub(crate) enum Kept {
 }
 
 impl Safety {
-    pub(crate) fn new(classifier: Option<Arc<dyn Classifier>>, rules: Rules) -> Self {
-        Self { classifier, rules }
+    pub(crate) fn new(classifier: Option<Arc<dyn Classifier>>, current: Current) -> Self {
+        Self {
+            classifier,
+            current,
+        }
     }
 
     /// Whether anybody looks at all.
@@ -118,11 +122,12 @@ impl Safety {
             model: job.model,
         };
         let judgement = classifier.judge(view).await?;
+        let rules = self.current.read(Rules::of);
         let conditions = Conditions {
             job_censors: job.censors,
-            is_listed: self.rules.lists(job.prompt),
+            is_listed: rules.lists(job.prompt),
         };
-        match verdict(judgement, &self.rules, conditions) {
+        match verdict(judgement, &rules, conditions) {
             Verdict::Clean => Ok(Passed {
                 picture,
                 state: SubmitState::Ok,

@@ -1,16 +1,18 @@
 //! What follows from what a picture shows. Pure.
 
 use super::Judgement;
+use crate::Config;
+use crate::dreamer::words;
 
 /// What the owner of a worker has decided.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Rules {
+pub(super) struct Rules {
     /// The worker delivers nothing for adults.
-    pub(crate) sfw: bool,
+    pub(super) sfw: bool,
     /// What turns out to be for adults is withheld although the worker serves adults.
-    pub(crate) censor_nsfw: bool,
+    pub(super) censor_nsfw: bool,
     /// Words of prompts whose pictures are withheld if they turn out to be for adults; in lower case.
-    pub(crate) censorlist: Vec<String>,
+    pub(super) censorlist: Vec<String>,
 }
 
 /// What else matters for one picture.
@@ -39,6 +41,15 @@ pub(super) enum Reason {
 }
 
 impl Rules {
+    /// Those of the settings.
+    pub(super) fn of(config: &Config) -> Self {
+        Self {
+            sfw: !config.nsfw,
+            censor_nsfw: config.censor_nsfw,
+            censorlist: words(&config.censorlist),
+        }
+    }
+
     /// Whether the positive part of a prompt holds a word of the censor list.
     pub(super) fn lists(&self, prompt: &str) -> bool {
         if self.censorlist.is_empty() {

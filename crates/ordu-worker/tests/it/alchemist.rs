@@ -315,3 +315,54 @@ async fn while_pictures_are_drawn_only_forms_that_need_no_device_are_offered() {
     };
     tokio::join!(work, watch).0.unwrap();
 }
+
+/// A program that is gone.
+struct Gone;
+
+impl AlchemyEngine for Gone {
+    fn forms(&self) -> Vec<String> {
+        vec!["strip_background".to_owned()]
+    }
+
+    fn answer(
+        &self,
+        _form: &str,
+        _picture: &DynamicImage,
+        _options: &Map<String, Value>,
+        _progress: &dyn ProgressSink,
+    ) -> Result<Made, EngineError> {
+        Err(EngineError::Unreachable {
+            backend: "it".to_owned(),
+            reason: "planned".to_owned(),
+        })
+    }
+}
+
+#[tokio::test]
+async fn while_one_engine_is_away_the_others_go_on() {
+    let pop = |form: Value| Answer::json(200, &json!({"forms": [form], "skipped": {}}));
+    let first = pop(form(1, "strip_background", "source"));
+    let second = pop(form(2, "palette", "source"));
+    let horde = FakeHorde::scripted(Script {
+        form_pops: [first, second].into(),
+        files: vec![("/source", png())],
+        ..Script::default()
+    })
+    .await;
+    let engines = Engines {
+        alchemy: vec![Arc::new(NativeAlchemy), Arc::new(Gone)],
+        ..Engines::default()
+    };
+    let away = Duration::from_hours(1);
+    let status = work_with(&horde, 2, engines, |config| {
+        (config.timing.outage_first, config.timing.outage_last) = (away, away);
+    })
+    .await;
+    assert_eq!((status.forms, status.faults["engine_away"]), (1, 1));
+    let pops = horde.form_pops();
+    assert_eq!(
+        pops[0]["forms"],
+        json!(["palette", "describe", "strip_background"])
+    );
+    assert_eq!(pops[1]["forms"], json!(["palette", "describe"]));
+}

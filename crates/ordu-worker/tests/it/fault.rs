@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use ordu_worker::{Phase, Stage};
+use ordu_api::worker::WorkKind;
+use ordu_worker::{Config, Phase, RunError, Stage};
 use serde_json::json;
 
 use crate::support::engine::{Plan, Scripted};
-use crate::support::horde::{FakeHorde, faulted, id, job, job_with, ok, outcomes};
+use crate::support::horde::{FakeHorde, POP, faulted, id, job, job_with, ok, outcomes};
 use crate::support::{Rig, config};
 
 /// Checklist: faults are submitted for every id of a batch.
@@ -124,6 +125,95 @@ async fn a_model_that_fails_three_times_is_not_offered() {
     assert_eq!(pops[2]["models"], json!(["test", "other"]));
     assert_eq!(pops[3]["models"], json!(["other"]));
     rig.stop().await;
+}
+
+#[tokio::test]
+async fn a_program_that_is_away_is_not_its_models_fault() {
+    let horde = FakeHorde::with_jobs((1..=4).map(|number| job(&[number]))).await;
+    let plans = [Plan::Gone, Plan::Gone, Plan::Gone];
+    let mut rig = Rig::start(horde, Scripted::new(plans));
+    let status = rig.ended(4).await;
+    assert_eq!((status.done, status.faulted), (1, 3));
+    assert_eq!(status.faults["engine_away"], 3);
+    rig.horde.wait_for(POP, 5).await;
+    assert_eq!(rig.horde.pops()[4]["models"], json!(["test"]));
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn a_program_that_fails_everything_does_not_take_its_models_along() {
+    let horde = FakeHorde::with_jobs((1..=4).map(|number| job(&[number]))).await;
+    let mut config = config(&horde);
+    config.timing.failure_pause = Duration::ZERO;
+    let plans = [Plan::Lie, Plan::Lie, Plan::Lie];
+    let mut rig = Rig::start_with(horde, Scripted::new(plans), config);
+    let status = rig.ended(4).await;
+    assert_eq!((status.done, status.faults["backend_failed"]), (1, 3));
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn where_memory_runs_out_pictures_are_made_one_by_one() {
+    let horde = FakeHorde::with_jobs([job(&[1, 2, 3])]).await;
+    let mut rig = Rig::start(horde, Scripted::new([Plan::OutOfMemory]));
+    assert_eq!(rig.ended(1).await.done, 1);
+    assert_eq!(outcomes(&rig.horde.submits()), [ok(1), ok(2), ok(3)]);
+    let tasks = rig.engine.tasks();
+    let tried: Vec<_> = tasks.iter().map(|task| (task.batch, task.seed)).collect();
+    assert_eq!(tried, [(3, 7), (1, 7), (1, 8), (1, 9)]);
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn memory_that_runs_out_twice_is_a_fault() {
+    let horde = FakeHorde::with_jobs([job(&[1, 2])]).await;
+    let plans = [Plan::OutOfMemory, Plan::OutOfMemory];
+    let mut rig = Rig::start(horde, Scripted::new(plans));
+    let status = rig.ended(1).await;
+    assert_eq!(status.faults["out_of_memory"], 1);
+    assert_eq!(outcomes(&rig.horde.submits()), [faulted(1), faulted(2)]);
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn what_fails_with_every_model_is_left_out_of_the_offer() {
+    let painting = json!({"source_processing": "inpainting"});
+    let jobs = (1..=3).map(|number| {
+        let model = if number == 2 { "other" } else { "test" };
+        let mut top = painting.clone();
+        top["model"] = json!(model);
+        job_with(number, &top, &json!({}))
+    });
+    let horde = FakeHorde::with_jobs(jobs).await;
+    let mut config = config(&horde);
+    config.timing.failure_pause = Duration::ZERO;
+    let engine = Scripted::with_models(&["test", "other"], [Plan::Fail, Plan::Fail, Plan::Fail]);
+    let mut rig = Rig::start_with(horde, engine, config);
+    rig.ended(3).await;
+    rig.horde.wait_for(POP, 4).await;
+    let pops = rig.horde.pops();
+    assert_eq!(pops[2]["allow_painting"], true);
+    assert_eq!(pops[3]["allow_painting"], false);
+    assert_eq!(pops[3]["models"], json!(["test", "other"]));
+    let status = rig.until(|status| !status.engines.is_empty()).await;
+    let left_out = status.engines[&WorkKind::Image].quarantined.keys();
+    assert_eq!(left_out.collect::<Vec<_>>(), ["painting"]);
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn a_worker_may_be_told_to_end_where_it_would_pause() {
+    let horde = FakeHorde::with_jobs((1..=3).map(|number| job(&[number]))).await;
+    let config = Config {
+        exit_on_unhandled_faults: true,
+        ..config(&horde)
+    };
+    let plans = [Plan::Fail, Plan::Fail, Plan::Fail];
+    let mut rig = Rig::start_with(horde, Scripted::new(plans), config);
+    let ended = rig.end().await;
+    assert!(matches!(ended, Err(RunError::Failing(_))), "{ended:?}");
+    let all = [faulted(1), faulted(2), faulted(3)];
+    assert_eq!(outcomes(&rig.horde.submits()), all);
 }
 
 #[tokio::test]

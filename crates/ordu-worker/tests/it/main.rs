@@ -20,5 +20,6 @@ mod references;
 mod safety;
 mod scribe;
 mod sources;
+mod steer;
 mod stop;
 mod support;

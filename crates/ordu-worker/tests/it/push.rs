@@ -8,7 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use ordu_engine::{
     Finish, ProgressSink, Step, Text, TextCapabilities, TextEngine, TextError, TextTask,
 };
-use ordu_worker::{Classifier, RemoteClassifier};
+use ordu_worker::{Classifier, Config, Phase, RemoteClassifier};
 use serde_json::{Value, json};
 
 use crate::support::engine::{Plan, Scripted};
@@ -240,4 +240,73 @@ async fn who_is_told_to_stop_waits_no_longer() {
     let begun = tokio::time::Instant::now();
     rig.stop().await;
     assert!(begun.elapsed() < std::time::Duration::from_secs(10));
+}
+
+/// A horde that gives these answers, and then waits for ever; it can be asked to.
+async fn waiting(answers: impl IntoIterator<Item = Answer>) -> FakeHorde {
+    let ever = Answer::bytes(200, b"{".to_vec()).hanging();
+    FakeHorde::scripted(Script {
+        pops: answers.into_iter().chain([ever]).collect(),
+        files: vec![extended(&["prefer-wait"])],
+        ..Script::default()
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_pop_may_wait_while_jobs_are_done() {
+    let jobs = [1, 2].map(|number| Answer::json(200, &job(&[number])));
+    let horde = waiting(jobs.into_iter().chain([idle()])).await;
+    let engine = Scripted::new([Plan::Draw(1), Plan::Hold]);
+    let mut rig = Rig::start(horde, engine);
+    rig.horde.wait_for(POP, 4).await;
+    within(rig.engine.started(2)).await;
+    rig.engine.release();
+    assert_eq!(rig.ended(2).await.done, 2);
+    assert_eq!(rig.horde.pops().len(), 4, "one at a time");
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn other_settings_are_offered_though_a_pop_still_waits() {
+    let rig = Rig::start(waiting([idle()]).await, Scripted::new([]));
+    rig.horde.wait_for(POP, 2).await;
+    rig.change(|config| config.max_power = 64);
+    rig.horde.wait_for(POP, 3).await;
+    let pops = rig.horde.pops();
+    assert_ne!(pops[1]["max_pixels"], 64 * 32_768);
+    assert_eq!(pops[2]["max_pixels"], 64 * 32_768);
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn a_pause_ends_a_pop_that_waits() {
+    let mut rig = Rig::start(waiting([idle()]).await, Scripted::new([]));
+    rig.horde.wait_for(POP, 2).await;
+    assert!(rig.controls.toggle_pause());
+    rig.until(|status| status.phase == Phase::OnHold).await;
+    assert_eq!(rig.horde.pops().len(), 2);
+    assert!(!rig.controls.toggle_pause());
+    rig.horde.wait_for(POP, 3).await;
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn a_model_that_is_free_again_is_offered_though_a_pop_still_waits() {
+    let jobs = [1, 2, 3].map(|number| Answer::json(200, &job(&[number])));
+    let horde = waiting(jobs.into_iter().chain([idle()])).await;
+    let settings = Config {
+        queue_size: 2,
+        ..config(&horde)
+    };
+    let engine = Scripted::with_models(&["test", "other"], [Plan::Draw(1), Plan::Hold]);
+    let mut rig = Rig::start_with(horde, engine, settings);
+    rig.horde.wait_for(POP, 5).await;
+    rig.engine.release();
+    rig.ended(3).await;
+    rig.horde.wait_for(POP, 6).await;
+    let pops = rig.horde.pops();
+    assert_eq!(pops[4]["models"], json!(["other"]));
+    assert_eq!(pops[5]["models"], json!(["test", "other"]));
+    rig.stop().await;
 }

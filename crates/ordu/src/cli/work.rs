@@ -1,5 +1,6 @@
 //! The arguments of `ordu work`.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -33,12 +34,12 @@ pub(crate) struct Work {
     #[arg(long, env = "ORDU_ALCHEMIST", value_parser = clap::builder::FalseyValueParser::new())]
     pub(crate) alchemist: bool,
 
-    /// What does the work: `native` (pictures, and texts if no other engine writes), `openai=URL`, `openai-chat=URL`, `kobold=URL`. One for pictures
-    /// and one for texts at most. Repeatable.
+    /// What does the work: `native` (pictures, and texts if no other engine writes), `comfyui=URL`,
+    /// `openai=URL`, `openai-chat=URL`, `kobold=URL`. One for pictures and one for texts at most. Without
+    /// one for pictures, `native` draws; without any, it writes, too. Repeatable.
     #[arg(
         long,
         env = "ORDU_ENGINE",
-        default_value = "native",
         value_delimiter = ',',
         value_name = "ENGINE"
     )]
@@ -116,6 +117,19 @@ pub(crate) struct Work {
     /// taken.
     #[arg(long, env = "ORDU_SAFETY", value_name = "URL", hide_env_values = true)]
     pub(crate) safety: Option<String>,
+
+    /// Try everything out and stop: one tiny job for each engine, what would be offered, and what keeps
+    /// the rest away. Fails if an engine does not work.
+    #[arg(long)]
+    pub(crate) check: bool,
+
+    /// Write lines of a log also where there is a terminal to draw on.
+    #[arg(long, env = "ORDU_PLAIN", value_parser = clap::builder::FalseyValueParser::new())]
+    pub(crate) plain: bool,
+
+    /// Answer `/metrics` (for Prometheus) and `/status` (JSON) at this address; without it at none.
+    #[arg(long, env = "ORDU_METRICS", value_name = "ADDRESS")]
+    pub(crate) metrics: Option<SocketAddr>,
 
     #[command(flatten)]
     pub(crate) stock: super::Stock,

@@ -1,6 +1,5 @@
 //! What does the work of a worker.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail};
@@ -15,8 +14,8 @@ use ordu_worker::manager::PROOF;
 use ordu_worker::{Engines, RemoteClassifier};
 use tokio::runtime::Handle;
 
-use super::host;
-use crate::cli::{Computing, EngineChoice, Makes, Work};
+use super::host::{self, Hosting};
+use crate::cli::{EngineChoice, Makes, Work};
 
 /// What does the work, and whom to tell how models are called.
 #[derive(Default)]
@@ -28,11 +27,12 @@ pub(crate) struct Staff {
     pub(crate) native: Option<Arc<NamedEngine>>,
 }
 
-/// The engines for the roles that were asked for. The built-in one has the models of this folder.
-pub(crate) fn for_work(args: &Work, models: Option<&Path>) -> Result<Staff> {
+/// The engines for the roles that were asked for. The built-in one is started if one of them needs it.
+pub(crate) fn for_work(args: &Work, hosting: &Hosting) -> Result<Staff> {
     let unspecified = !args.dreamer && !args.scribe && !args.alchemist;
     let (painter, writer) = (named(args, Makes::Pictures)?, named(args, Makes::Texts)?);
-    let is_native = args.engine.contains(&EngineChoice::Native);
+    // Who names no engine means ours.
+    let is_native = args.engine.is_empty() || args.engine.contains(&EngineChoice::Native);
     let paints = args.dreamer || unspecified;
     // Nobody becomes a scribe by chance, with a model that is for trying things out.
     let has_texts = writer.is_some() || args.text_model.is_some();
@@ -53,7 +53,7 @@ pub(crate) fn for_work(args: &Work, models: Option<&Path>) -> Result<Staff> {
     let mut staff = Staff::default();
     if paints_natively || writes_natively {
         // One process for both.
-        let engine = host::start(models, args.text_model.as_deref(), args.computing)?;
+        let engine = host::start(hosting)?;
         staff.native = paints_natively.then(|| Arc::new(NamedEngine::new(engine.clone())));
         staff.engines.text = writes_natively.then_some(engine);
     }
@@ -117,7 +117,7 @@ pub(crate) fn text(choice: &EngineChoice, key: Option<&str>) -> Result<Arc<dyn T
     let runtime = Handle::current();
     let openai = |url, mode| OpenAiEngine::new(&options(url), mode, runtime.clone());
     let engine: Arc<dyn TextEngine> = match choice {
-        EngineChoice::Native => host::start(None, None, Computing::default())?,
+        EngineChoice::Native => host::start(&Hosting::default())?,
         EngineChoice::ComfyUi(_) => {
             bail!("this engine writes no texts: give `native`, `openai=URL` or `kobold=URL`")
         }

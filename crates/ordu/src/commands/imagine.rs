@@ -30,7 +30,11 @@ pub(crate) async fn run(args: Imagine) -> Result<Exit> {
     }
     let request = request(&args)?;
     let target = Target::named_or_started(&args.client, || {
-        Ok(host::start(None, None, args.computing)?.into())
+        let hosting = host::Hosting {
+            computing: args.computing,
+            ..host::Hosting::default()
+        };
+        Ok(host::start(&hosting)?.into())
     })
     .await?;
     let exit = imagine(&target.horde, &request, &args).await;

@@ -83,8 +83,7 @@ fn all_that_is_wrong(wrong: &ConfigError) -> anyhow::Error {
 }
 
 /// The settings of a worker by its file. What the command line says of horde and key counts more.
-pub(crate) async fn worker_config(args: &Work) -> Result<Config> {
-    let data = bridge_data(args)?;
+pub(crate) async fn config_of(args: &Work, data: &BridgeData) -> Result<Config> {
     let mut config = data.config.clone();
     if let Some(horde) = &args.client.horde {
         config.horde_url.clone_from(horde);
@@ -94,8 +93,8 @@ pub(crate) async fn worker_config(args: &Work) -> Result<Config> {
     }
     let (load, skip) = (&data.config.models_to_load, &data.config.models_to_skip);
     if has_instructions(load) || has_instructions(skip) {
-        let shelf = Shelf::open(args, &data).await?;
-        let selection = shelf.select((load, skip), args, &data).await?;
+        let shelf = Shelf::open(args, data).await?;
+        let selection = shelf.select((load, skip), args, data).await?;
         for note in &selection.notes {
             eprintln!("Note: {note}");
         }
@@ -165,13 +164,12 @@ impl Depot {
         data: &BridgeData,
         categories: impl IntoIterator<Item = Category>,
     ) -> Vec<Record> {
-        let features = &data.settings.features;
         let mut needed = Vec::new();
         for category in categories {
             match self.references.get(category).await {
                 Ok((reference, _)) => {
                     let records = reference.records.values();
-                    needed.extend(records.filter(|r| is_needed(r, features)).cloned());
+                    needed.extend(records.filter(|r| is_needed(r, &data.config)).cloned());
                 }
                 Err(error) => eprintln!("Note: {error}"),
             }
@@ -289,7 +287,7 @@ impl Shelf {
             .cloned()
             .collect();
         if named.is_empty() {
-            let categories = supplies(&data.settings.features);
+            let categories = supplies(&data.config, &data.settings.backend);
             wanted.append(&mut self.depot.supplies(data, categories).await);
         }
         Ok(wanted)

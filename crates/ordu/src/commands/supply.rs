@@ -6,12 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use ordu_worker::Config;
 use ordu_worker::bridge_data::BridgeData;
 use ordu_worker::manager::{
     Category, CivitaiOptions, Fetched, Folder, Pantry, PantryOptions, Record, Reference, Taste,
     bridge_version, comfy_models, names_of_files, supplies,
 };
+use ordu_worker::{Config, Controls};
 use tokio::task::JoinSet;
 
 use super::engines::Staff;
@@ -20,6 +20,9 @@ use crate::cli::Work;
 
 /// Before those who know models are asked again.
 const AGAIN: Duration = Duration::from_mins(5);
+
+/// How long a worker that is only tried out waits for the names of models.
+const NAMED_WITHIN: Duration = Duration::from_secs(20);
 
 /// The models of a worker, if its owner said where they lie or lets a ComfyUI draw.
 pub(crate) struct Supply {
@@ -59,10 +62,32 @@ impl Supply {
     }
 
     /// Has add-ons brought to the engine, and models fetched and named, for as long as the result lives.
-    pub(crate) fn start(self, config: &Config, staff: &mut Staff) -> Result<JoinSet<()>> {
+    pub(crate) fn start(self, controls: Controls, staff: &mut Staff) -> Result<JoinSet<()>> {
         let mut running = JoinSet::new();
+        if let Some(errand) = self.errand(&controls.config(), staff)? {
+            running.spawn(errand.run(controls));
+        }
+        Ok(running)
+    }
+
+    /// Has models named, for a worker that is only tried out.
+    pub(crate) async fn name(self, config: &Config, staff: &mut Staff) -> Result<()> {
+        if let Some(errand) = self.errand(config, staff)? {
+            // Until then, models go by the names of their files.
+            errand.tell(&Reference::default());
+            if tokio::time::timeout(NAMED_WITHIN, errand.name())
+                .await
+                .is_err()
+            {
+                eprintln!("Note: who knows the names of models does not answer");
+            }
+        }
+        Ok(())
+    }
+
+    fn errand(self, config: &Config, staff: &mut Staff) -> Result<Option<Errand>> {
         if !self.has_store && staff.comfy.is_none() {
-            return Ok(running);
+            return Ok(None);
         }
         let mut pantry = None;
         if self.has_store && staff.engines.image.is_some() {
@@ -73,18 +98,15 @@ impl Supply {
             pantry = Some(Arc::new(opened));
         }
         staff.engines.pantry.clone_from(&pantry);
-        let errand = Errand {
+        Ok(Some(Errand {
             names: Names {
                 version: bridge_version(&config.bridge_agent),
                 comfy: staff.comfy.clone(),
                 native: staff.native.clone(),
             },
-            wanted: config.models_to_load.clone(),
-            loras: pantry.filter(|_| config.allow_lora),
+            pantry,
             supply: self,
-        };
-        running.spawn(errand.run());
-        Ok(running)
+        }))
     }
 
     fn pantry(&self, config: &Config) -> Result<Pantry> {
@@ -117,26 +139,55 @@ struct Names {
 struct Errand {
     supply: Supply,
     names: Names,
-    wanted: Vec<String>,
-    /// Where the default LoRAs go, if there are to be any.
-    loras: Option<Arc<Pantry>>,
+    /// Where add-ons go.
+    pantry: Option<Arc<Pantry>>,
 }
 
 impl Errand {
-    async fn run(self) {
+    async fn run(self, controls: Controls) {
         let reference = loop {
-            match self.supply.depot.reference().await {
-                Ok(reference) => break reference,
-                Err(error) => tracing::warn!(%error, "models go by the names of their files"),
+            if let Some(reference) = self.name().await {
+                break reference;
             }
-            self.tell(&Reference::default());
             tokio::time::sleep(AGAIN).await;
         };
-        self.tell(&reference);
         if !self.supply.has_store || self.supply.data.settings.models.offline {
             return;
         }
-        let known = self.wanted.iter();
+        let mut settings = controls.settings();
+        let mut has_loras = false;
+        loop {
+            let config = settings.borrow_and_update().clone();
+            self.bring(&reference, &config.models_to_load).await;
+            if config.allow_lora && !has_loras {
+                self.stock_loras().await;
+                has_loras = true;
+            }
+            if settings.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Has models called as the reference calls them; nothing if it cannot be had, and models go by the
+    /// names of their files.
+    async fn name(&self) -> Option<Arc<Reference>> {
+        match self.supply.depot.reference().await {
+            Ok(reference) => {
+                self.tell(&reference);
+                Some(reference)
+            }
+            Err(error) => {
+                tracing::warn!(%error, "models go by the names of their files");
+                self.tell(&Reference::default());
+                None
+            }
+        }
+    }
+
+    /// Fetches those of these models that are not here, and what they need.
+    async fn bring(&self, reference: &Reference, wanted: &[String]) {
+        let known = wanted.iter();
         let known = known.filter_map(|name| reference.records.get(name));
         let mut wanted: Vec<Record> = known
             .filter(|record| record.may_be_offered_by(self.names.version))
@@ -148,10 +199,9 @@ impl Errand {
         for record in &wanted {
             if self.fetch(record).await {
                 // A ComfyUI is asked anew.
-                self.tell(&reference);
+                self.tell(reference);
             }
         }
-        self.stock_loras().await;
     }
 
     /// Tells the engine how its models are called.
@@ -169,7 +219,7 @@ impl Errand {
     /// What a ComfyUI needs for the features that are on.
     async fn helpers(&self) -> Vec<Record> {
         let data = &self.supply.data;
-        let mut categories = supplies(&data.settings.features);
+        let mut categories = supplies(&data.config, &data.settings.backend);
         // Pictures are judged elsewhere.
         categories.retain(|category| !matches!(category, Category::Clip | Category::SafetyChecker));
         self.supply.depot.supplies(data, categories).await
@@ -193,7 +243,7 @@ impl Errand {
     }
 
     async fn stock_loras(&self) {
-        let Some(pantry) = &self.loras else {
+        let Some(pantry) = &self.pantry else {
             return;
         };
         if self.supply.data.settings.models.purge_loras_on_download

@@ -25,8 +25,12 @@ pub(crate) async fn run(args: Up) -> Result<Exit> {
     let engines = if args.no_worker {
         None
     } else {
-        let engine = host::start(None, args.text_model.as_deref(), args.computing);
-        let engine = engine.context("the worker cannot start")?;
+        let hosting = host::Hosting {
+            text_model: args.text_model.clone(),
+            computing: args.computing,
+            ..host::Hosting::default()
+        };
+        let engine = host::start(&hosting).context("the worker cannot start")?;
         Some(Engines {
             text: Some(engine.clone()),
             ..engine.into()

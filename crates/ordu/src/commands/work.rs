@@ -1,20 +1,42 @@
 //! `ordu work`: a worker alone, and the one that `ordu up` runs beside its server.
 
+mod check;
+mod console;
+mod listen;
+mod memory;
+mod metrics;
+mod reload;
+mod screen;
+mod steward;
+mod terminal;
+
+use std::convert::Infallible;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use ordu_api::ApiKey;
-use ordu_worker::{Config, Engines, Level, Phase, RunError, Shutdown, Status};
+use ordu_api::worker::WorkKind;
+use ordu_engine::HostTiming;
+use ordu_worker::bridge_data::{Backend, BridgeData, ConfigFile, Role, Settings};
+use ordu_worker::{Config, Controls, Engines, Level, Phase, RunError, Shutdown, Status, run_with};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use self::check::Form;
+use self::console::{Console, Parts, Show};
+use self::listen::Listener;
+use self::reload::Follower;
+use self::steward::{Maintenance, Steward};
+use self::terminal::Terminal;
 use super::data::DataFolder;
 use super::engines;
+use super::host::Hosting;
 use super::signals::Signals;
 use super::supply::Supply;
 use super::target::DEFAULT_HORDE;
-use crate::cli::Work;
+use crate::cli::{EngineChoice, Makes, Work};
 use crate::exit::Exit;
+use crate::logs::Logs;
 
 /// One unit of the worker's `max_power`, in pixels.
 const PIXELS_PER_POWER: u32 = 32_768;
@@ -22,37 +44,182 @@ const PIXELS_PER_POWER: u32 = 32_768;
 /// How long a horde for one call waits for its own worker.
 const KNOWN_WITHIN: Duration = Duration::from_secs(3);
 
+/// Without jobs before a word is said about it, unless the settings say otherwise.
+const USUAL_PATIENCE_MINUTES: u64 = 30;
+
+/// Between two lines that say how it goes, unless the settings say otherwise.
+const USUAL_REPORT_SECONDS: u64 = 60;
+
 /// The name of the worker that `ordu up` runs.
 const LOCAL_NAME: &str = "This machine";
 
-pub(crate) async fn run(args: Work) -> Result<Exit> {
+pub(crate) async fn run(mut args: Work, logs: &Logs) -> Result<Exit> {
     if let Some(task) = args.stock.models {
         return super::models::run(task, &args).await;
     }
-    let config = if args.stock.has_settings() {
-        super::models::worker_config(&args).await?
+    let data = if args.stock.has_settings() {
+        Some(super::models::bridge_data(&args)?)
     } else {
-        config(&args)?
+        None
     };
-    let supply = Supply::open(&args)?;
-    let mut staff = engines::for_work(&args, supply.models_dir(&args)?.as_deref())?;
-    let _fetching = supply.start(&config, &mut staff)?;
-    let engines = staff.engines;
-    config
-        .check(&engines.kinds())
-        .context("the worker cannot start")?;
-    let mut signals = Signals::listen()?;
-    let shutdown = Shutdown::new();
-    let (status, seen) = watch::channel(Status::default());
-    let work = ordu_worker::run(config, engines, shutdown.clone(), status);
-    tokio::pin!(work);
-    let ended = loop {
-        tokio::select! {
-            ended = &mut work => break ended,
-            () = signals.next() => tell_level(shutdown.escalate()),
+    let config = match &data {
+        Some(data) => {
+            adopt(&mut args, data)?;
+            super::models::config_of(&args, data).await?
         }
+        None => config(&args)?,
     };
-    let last = seen.borrow().clone();
+    let draws = Terminal::is_there() && !args.plain && !args.check;
+    let supply = Supply::open(&args)?;
+    let hosting = Hosting {
+        models: supply.models_dir(&args)?,
+        text_model: args.text_model.clone(),
+        computing: args.computing,
+        timing: data.as_ref().map(timing).unwrap_or_default(),
+        errors: draws.then(|| logs.clone()),
+    };
+    let mut staff = engines::for_work(&args, &hosting)?;
+    config
+        .check(&staff.engines.kinds())
+        .context("the worker cannot start")?;
+    if args.check {
+        supply.name(&config, &mut staff).await?;
+        let form = if args.client.json {
+            Form::Json
+        } else {
+            Form::Text
+        };
+        return check::run(&config, &staff.engines, form).await;
+    }
+    let controls = Controls::new(config, Shutdown::new());
+    let _fetching = supply.start(controls.clone(), &mut staff)?;
+    let job = Shift {
+        args: &args,
+        data,
+        controls,
+        engines: staff.engines,
+        logs,
+    };
+    Box::pin(job.work(draws)).await
+}
+
+/// A worker that is about to start.
+struct Shift<'a> {
+    args: &'a Work,
+    data: Option<BridgeData>,
+    controls: Controls,
+    engines: Engines,
+    logs: &'a Logs,
+}
+
+impl Shift<'_> {
+    /// Works until it is told to stop.
+    async fn work(self, draws: bool) -> Result<Exit> {
+        let mut signals = Signals::listen()?;
+        let kinds = self.engines.kinds();
+        let (controls, config) = (&self.controls, self.controls.config());
+        let steward = Steward::new(&config, &kinds)?;
+        self.end_maintenance(&steward).await;
+        let listener = match self.args.metrics {
+            Some(address) => Some(Listener::bind(address).await?),
+            None => None,
+        };
+        let first = kinds.first().copied().unwrap_or(WorkKind::Image);
+        let named = config.named_for(&kinds);
+        let title = format!("{} at {}", named.name(first), named.horde_url);
+        let (status, seen) = watch::channel(Status::default());
+        let console = Console::new(Parts {
+            controls: controls.clone(),
+            status: seen.clone(),
+            steward,
+            title,
+            logs: self.logs.clone(),
+            patience: self.patience(),
+        })?;
+        let show = self.show(draws)?;
+        let ended = {
+            let work = run_with(controls, self.engines.clone(), status);
+            let answering = answer(listener, seen.clone());
+            let following = self.follow(kinds);
+            tokio::pin!(work, answering, following);
+            let showing = Box::pin(console.run(show));
+            tokio::pin!(showing);
+            loop {
+                tokio::select! {
+                    ended = &mut work => break ended,
+                    () = signals.next() => tell_level(controls.shutdown().escalate()),
+                    never = &mut answering => match never {},
+                    never = &mut following => match never {},
+                    never = &mut showing => match never {},
+                }
+            }
+        };
+        self.logs.release();
+        farewell(ended, &seen.borrow())
+    }
+
+    /// Ends maintenance if the settings say so. A worker that the horde does not know yet is in none.
+    async fn end_maintenance(&self, steward: &Steward) {
+        let console = self.data.as_ref().map(|data| &data.settings.console);
+        if console.is_some_and(|console| console.remove_maintenance_on_init)
+            && let Err(error) = steward.set(Maintenance::Off).await
+        {
+            eprintln!("Note: maintenance could not be ended: {error:#}");
+        }
+    }
+
+    /// Without jobs before a word is said about it.
+    fn patience(&self) -> Duration {
+        let minutes = self.data.as_ref().map_or(USUAL_PATIENCE_MINUTES, |data| {
+            data.settings.console.minutes_allowed_without_jobs
+        });
+        Duration::from_secs(minutes * 60)
+    }
+
+    fn show(&self, draws: bool) -> Result<Show> {
+        if draws {
+            let (terminal, keys) = Terminal::enter().context("cannot draw on this terminal")?;
+            self.logs.keep();
+            return Ok(Show::Screen { terminal, keys });
+        }
+        let seconds = self.data.as_ref().map_or(USUAL_REPORT_SECONDS, |data| {
+            data.settings.console.stats_output_frequency
+        });
+        let period = Duration::from_secs(seconds);
+        Ok(Show::Lines((!period.is_zero()).then_some(period)))
+    }
+
+    /// Follows the file of settings, if there is one.
+    async fn follow(&self, kinds: Vec<WorkKind>) -> Infallible {
+        let (Some(data), Some(path)) = (&self.data, &self.args.stock.bridge_data) else {
+            return std::future::pending().await;
+        };
+        let file = ConfigFile::new(path.clone(), crate::settings::worker_environment());
+        let follower = Follower {
+            args: self.args,
+            controls: &self.controls,
+            kinds,
+            settings: data.settings.clone(),
+        };
+        match file.watch() {
+            Ok((changes, watching)) => follower.run(changes, watching).await,
+            Err(wrong) => {
+                tracing::error!(%wrong, "the settings are not watched");
+                std::future::pending().await
+            }
+        }
+    }
+}
+
+/// Answers questions about the worker, if anybody may ask.
+async fn answer(listener: Option<Listener>, seen: watch::Receiver<Status>) -> Infallible {
+    match listener {
+        Some(listener) => listener.serve(seen).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn farewell(ended: Result<Status, RunError>, last: &Status) -> Result<Exit> {
     eprintln!(
         "{} jobs done, {} faulted, {:.0} kudos earned",
         last.done, last.faulted, last.kudos
@@ -67,12 +234,85 @@ pub(crate) async fn run(args: Work) -> Result<Exit> {
     }
 }
 
-fn tell_level(level: Level) {
+/// What a file says of roles, engines and the console, where the command line says nothing.
+fn adopt(args: &mut Work, data: &BridgeData) -> Result<()> {
+    let Settings {
+        roles,
+        backend,
+        console,
+        ..
+    } = &data.settings;
+    if !args.dreamer && !args.scribe && !args.alchemist {
+        args.dreamer = roles.contains(&Role::Dreamer);
+        args.scribe = roles.contains(&Role::Scribe);
+        args.alchemist = roles.contains(&Role::Alchemist);
+    }
+    if args.engine.is_empty() {
+        // Who names a text model wants it to write.
+        let is_native = args.text_model.is_some();
+        args.engine = file_engines(args.scribe && !is_native, backend)?;
+        args.engine
+            .extend(is_native.then_some(EngineChoice::Native));
+    }
+    if args.engine_key.is_none() {
+        args.engine_key = backend.api_key.as_ref().map(|key| key.reveal().to_owned());
+    }
+    args.plain |= console.disable_terminal_ui;
+    if let (None, Some(bind)) = (args.metrics, &console.status_bind) {
+        let wrong = || format!("`status_bind` is no address such as 127.0.0.1:9100: `{bind}`");
+        args.metrics = Some(bind.parse().with_context(wrong)?);
+    }
+    if backend.safety.as_deref() == Some("remote") && args.safety.is_none() {
+        eprintln!("Note: `safety: remote` needs the address of a classifier: give `--safety URL`");
+    }
+    args.sfw |= !data.config.nsfw;
+    Ok(())
+}
+
+/// The engines that a file names.
+fn file_engines(writes: bool, backend: &Backend) -> Result<Vec<EngineChoice>> {
+    let url = |usual: &str| backend.url.clone().unwrap_or_else(|| usual.to_owned());
+    let mut engines = match backend.kind.as_deref() {
+        None | Some("embedded") => Vec::new(),
+        Some("comfyui") => vec![EngineChoice::ComfyUi(url("http://127.0.0.1:8188"))],
+        Some("openai") => vec![EngineChoice::OpenAi(url(&backend.kai_url))],
+        Some(other) => bail!("`backend: {other}` is not served: use `comfyui`"),
+    };
+    if writes && !engines.iter().any(|engine| engine.makes() == Makes::Texts) {
+        let kai = backend.kai_url.clone();
+        engines.push(if backend.openai_api {
+            EngineChoice::OpenAi(kai)
+        } else {
+            EngineChoice::Kobold(kai)
+        });
+    }
+    Ok(engines)
+}
+
+/// How long the built-in engine may take for what.
+fn timing(data: &BridgeData) -> HostTiming {
+    let effort = &data.settings.effort;
+    let usual = HostTiming::default();
+    let preload = Duration::from_secs(effort.preload_timeout);
+    HostTiming {
+        start: preload,
+        silence: usual.silence.max(preload),
+        step: Duration::from_secs(effort.inference_step_timeout),
+        ..usual
+    }
+}
+
+/// Tells the owner what the worker is going to do.
+pub(crate) fn tell_level(level: Level) {
     match level {
         Level::Run => {}
-        Level::Drain => eprintln!("Finishing what was popped; once more to hand back what waits"),
-        Level::Hurry => eprintln!("Finishing what is being painted; once more to stop at once"),
-        Level::Abort => eprintln!("Handing everything back"),
+        Level::Drain => {
+            tracing::warn!("finishing what was popped; once more to hand back what waits");
+        }
+        Level::Hurry => {
+            tracing::warn!("finishing what is being painted; once more to stop at once");
+        }
+        Level::Abort => tracing::warn!("handing everything back"),
     }
 }
 
@@ -168,5 +408,37 @@ impl LocalWorker {
                 Err(error) => tracing::error!(%error, "the worker broke"),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn backend(kind: Option<&str>) -> Backend {
+        Backend {
+            kind: kind.map(str::to_owned),
+            ..Backend::default()
+        }
+    }
+
+    #[test]
+    fn a_file_names_its_engines() {
+        let kobold = EngineChoice::Kobold("http://localhost:5000".to_owned());
+        let usual = file_engines(true, &backend(None)).unwrap();
+        assert_eq!(usual.first(), Some(&kobold));
+        assert_eq!(file_engines(false, &backend(Some("embedded"))).unwrap(), []);
+        let comfy = EngineChoice::ComfyUi("http://127.0.0.1:8188".to_owned());
+        assert_eq!(
+            file_engines(true, &backend(Some("comfyui"))).unwrap(),
+            [comfy, kobold]
+        );
+        let openai = Backend {
+            openai_api: true,
+            ..backend(None)
+        };
+        let expected = EngineChoice::OpenAi("http://localhost:5000".to_owned());
+        assert_eq!(file_engines(true, &openai).unwrap(), [expected]);
+        assert!(file_engines(false, &backend(Some("sdapi"))).is_err());
     }
 }

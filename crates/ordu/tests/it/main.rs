@@ -11,12 +11,14 @@ mod admin;
 mod alchemy;
 mod commands;
 mod engine_host;
+mod figures;
 mod horde;
 mod imagine;
 mod killed;
 mod models;
 mod story;
 mod supply;
+mod worker;
 mod write;
 
 mod program;

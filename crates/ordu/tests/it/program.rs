@@ -3,6 +3,7 @@
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc::{Receiver, channel};
 
 use serde_json::Value;
 
@@ -99,10 +100,37 @@ impl Worker {
         Self(command.stderr(Stdio::null()).spawn().unwrap())
     }
 
+    /// The same, with what it says on standard error, line by line.
+    pub(crate) fn heard(folder: &Path, arguments: &[&str]) -> (Self, Receiver<String>) {
+        let mut command = ordu(folder);
+        command.args(["work", "--data", "data"]).args(arguments);
+        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+        let lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let (sender, heard) = channel();
+        // Somebody must read everything, or the worker would wait for that.
+        std::thread::spawn(move || {
+            for line in lines.map_while(Result::ok) {
+                // The test may have heard enough.
+                let _ = sender.send(line);
+            }
+        });
+        (Self(child), heard)
+    }
+
+    /// As the system counts processes.
+    pub(crate) fn id(&self) -> u32 {
+        self.0.id()
+    }
+
+    /// Sends a signal.
+    pub(crate) fn signal(&self, name: &str) {
+        let id = self.0.id().to_string();
+        Command::new("kill").args([name, &id]).status().unwrap();
+    }
+
     /// Asks it to end and waits for its exit code.
     pub(crate) fn terminate(mut self) -> Option<i32> {
-        let id = self.0.id().to_string();
-        Command::new("kill").args(["-TERM", &id]).status().unwrap();
+        self.signal("-TERM");
         self.0.wait().unwrap().code()
     }
 }

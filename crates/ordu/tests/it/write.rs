@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::program::{Running, Worker, ordu, run, run_json, text};
 
 /// A program that goes on with "and they lived." whatever it is asked, until the test ends.
-fn program() -> String {
+pub(crate) fn program() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     std::thread::spawn(move || {
@@ -99,6 +99,9 @@ fn respond(path: &str) -> (u16, &'static str, String) {
         }
         "/api/latest/model" => json(json!({"result": "koboldcpp/tiny"})),
         "/api/latest/generate" => json(json!({"results": [{"text": " and they lived."}]})),
+        // A ComfyUI without most of its nodes.
+        "/system_stats" => json(json!({"system": {"comfyui_version": "1"}, "devices": []})),
+        "/object_info" => json(json!({"KSampler": {"input": {"required": {}}}})),
         _ => (404, "application/json", "{}".to_owned()),
     }
 }

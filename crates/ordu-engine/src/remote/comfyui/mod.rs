@@ -499,6 +499,13 @@ impl Engine for ComfyEngine {
             models: held.into_iter().collect(),
         }
     }
+
+    fn missing(&self) -> Vec<String> {
+        match self.stock() {
+            Ok(stock) => features::missing(&stock.models, &stock.shelf),
+            Err(error) => vec![error.to_string()],
+        }
+    }
 }
 
 fn about(stats: &Value) -> About {

@@ -50,6 +50,24 @@ fn a_full_comfyui_can_do_everything() {
 }
 
 #[test]
+fn what_is_missing_is_told_by_what_it_would_make_possible() {
+    assert_eq!(Stage::new().engine.missing(), Vec::<String>::new());
+    let mut info = stock::full();
+    let classes = info.as_object_mut().unwrap();
+    classes.remove("SeamlessTile");
+    classes.remove("M-LSDPreprocessor");
+    let missing = Stage::with(info).engine.missing();
+    assert_eq!(
+        missing,
+        [
+            "tiling: node `SeamlessTile` missing",
+            "ControlNet: its files or helper nodes are missing",
+            "control maps: its files or helper nodes are missing",
+        ]
+    );
+}
+
+#[test]
 fn what_has_no_node_or_file_is_not_offered() {
     let mut info = stock::full();
     for class in [

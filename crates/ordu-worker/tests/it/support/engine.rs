@@ -16,6 +16,8 @@ use tokio::sync::watch;
 pub enum Plan {
     /// Fail.
     Fail,
+    /// Say that memory ran out.
+    OutOfMemory,
     /// Panic.
     Panic,
     /// Draw so many pictures, whatever was asked for.
@@ -160,6 +162,7 @@ impl Engine for Scripted {
             Some(Plan::Fail) => Err(EngineError::BadTask {
                 reason: "planned".to_owned(),
             }),
+            Some(Plan::OutOfMemory) => Err(broken("CUDA out of memory. Tried to allocate 9 GiB")),
             Some(Plan::Panic) => panic!("planned"),
             Some(Plan::Dot) => {
                 let (width, height) = (8, 8);
@@ -186,10 +189,7 @@ impl Engine for Scripted {
                 backend: "it".to_owned(),
                 reason: "planned".to_owned(),
             }),
-            Some(Plan::Lie) => Err(EngineError::Backend {
-                backend: "it".to_owned(),
-                reason: "planned".to_owned(),
-            }),
+            Some(Plan::Lie) => Err(broken("planned")),
             Some(Plan::Draw(count)) => {
                 let mut pictures = self.inner.run(task, progress)?;
                 pictures.truncate(count);
@@ -204,5 +204,12 @@ impl Engine for Scripted {
 
     fn holdings(&self) -> Holdings {
         self.inner.holdings()
+    }
+}
+
+fn broken(reason: &str) -> EngineError {
+    EngineError::Backend {
+        backend: "it".to_owned(),
+        reason: reason.to_owned(),
     }
 }

@@ -14,7 +14,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ordu_api::ApiKey;
-use ordu_worker::{Classifier, Config, Engines, RunError, Shutdown, Status, Timing};
+use ordu_api::worker::WorkKind;
+use ordu_worker::{Classifier, Config, Controls, Engines, RunError, Shutdown, Status, Timing};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -37,6 +38,7 @@ pub struct Rig {
     pub horde: FakeHorde,
     pub engine: Arc<Scripted>,
     pub shutdown: Shutdown,
+    pub controls: Controls,
     pub status: watch::Receiver<Status>,
     worker: JoinSet<Result<Status, RunError>>,
 }
@@ -101,14 +103,24 @@ impl Rig {
         let mut engines = Engines::from(engine.clone());
         help(&mut engines);
         let mut worker = JoinSet::new();
-        worker.spawn(ordu_worker::run(config, engines, shutdown.clone(), sender));
+        let controls = Controls::new(config, shutdown.clone());
+        let steered = controls.clone();
+        worker.spawn(async move { ordu_worker::run_with(&steered, engines, sender).await });
         Self {
             horde,
             engine,
             shutdown,
+            controls,
             status,
             worker,
         }
+    }
+
+    /// Gives it other settings; returns what needs a new start.
+    pub fn change(&self, change: impl FnOnce(&mut Config)) -> Vec<&'static str> {
+        let mut config = self.controls.config();
+        change(&mut config);
+        self.controls.change(config, &[WorkKind::Image]).unwrap()
     }
 
     /// Waits until the worker's status is as described.
