@@ -91,13 +91,55 @@ fn drawn(status: &Status, now: Instant, size: (usize, usize)) -> String {
 #[test]
 fn a_busy_worker_fills_the_screen() {
     let now = Instant::now();
-    insta::assert_snapshot!(drawn(&busy(now), now, (72, 24)));
+    insta::assert_snapshot!(drawn(&busy(now), now, (72, 24)), @r##"
+    #This machine at http://127.0.0.1:7001                             up 0 s
+     serving
+     kudos    0 in all, 0 an hour
+     jobs     12 done, 1 faulted, 0 lost
+     pops     job 13, nothing 287
+     memory   21 MiB, engine 310 MiB
+    =ENGINES
+     pictures up, offers ordu-tiny, Deliberate; 12 s of work waits
+    .         in memory: ordu-tiny, 7 MiB
+    !         left out for 58 min 20 s: broken
+    !texts    down
+    =JOBS     3
+     00000001 ordu-tiny                      generating 3/20    1 min 15 s
+     00000002 ordu-tiny ×2                   fetching           1 min 15 s
+    .         1 more
+     faults   out of memory 1
+    !trouble  ComfyUI failed: out of memory
+    .skipped  models 3
+     news     be kind
+    =LOG
+     line 7
+     line 8
+     line 9
+    .q finish and quit   m maintenance on/off   p pause on/off
+    "##);
 }
 
 #[test]
 fn a_small_terminal_shows_what_fits() {
     let now = Instant::now();
-    insta::assert_snapshot!(drawn(&busy(now), now, (40, 16)));
+    insta::assert_snapshot!(drawn(&busy(now), now, (40, 16)), @r##"
+    #This machine at http://127.0.0.1… up 0 s
+     serving
+     kudos    0 in all, 0 an hour
+     jobs     12 done, 1 faulted, 0 lost
+     pops     job 13, nothing 287
+     memory   21 MiB, engine 310 MiB
+    =ENGINES
+     pictures up, offers ordu-tiny, Delibera…
+    .         in memory: ordu-tiny, 7 MiB
+    !         left out for 58 min 20 s: brok…
+    !texts    down
+    =JOBS     3
+     00000001 ordu-tiny                     …
+    .         2 more
+     faults   out of memory 1
+    .q finish and quit   m maintenance on/of…
+    "##);
     for size in [(1, 1), (2, 3), (200, 5)] {
         drawn(&busy(now), now, size);
     }
@@ -106,7 +148,22 @@ fn a_small_terminal_shows_what_fits() {
 #[test]
 fn a_worker_that_has_just_started_says_so() {
     let now = Instant::now();
-    insta::assert_snapshot!(drawn(&Status::default(), now, (60, 14)));
+    insta::assert_snapshot!(drawn(&Status::default(), now, (60, 14)), @r##"
+    #This machine at http://127.0.0.1:7001                 up 0 s
+     starting
+     kudos    0 in all, 0 an hour
+     jobs     0 done, 0 faulted, 0 lost
+     pops     none yet
+     memory   21 MiB, engine 310 MiB
+    =ENGINES
+    =JOBS     0
+    =LOG
+     line 6
+     line 7
+     line 8
+     line 9
+    .q finish and quit   m maintenance on/off   p pause on/off
+    "##);
 }
 
 #[test]
