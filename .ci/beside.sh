@@ -125,3 +125,30 @@ serve() {
     start server env ORDU_TEST_APIKEYS=1 "$ordu" serve --listen 127.0.0.1:0 --data "$work/data" "$@"
     url=$(line_of server "$process" '^listening on [^ ]+')
 }
+
+# Seconds until the trips of one client must be done.
+limit=300
+failures=0
+
+# Runs the trips of a client, each of which prints a line that begins with `ok` or `FAILED`.
+run() {
+    local name=$1
+    shift
+    if ! (cd "$work" && timeout "$limit" "$@") | tee -a "$work/trips.log"; then
+        say "the trips of $name failed"
+        failures=1
+    fi
+}
+
+# Counts the trips of all clients, and fails if one did.
+tell_trips() {
+    local passed failed
+    if [ "$failures" -ne 0 ]; then
+        say "what the server logged:"
+        tail -100 "$work/server.log" >&2
+    fi
+    passed=$(grep -c '^ok ' "$work/trips.log") || true
+    failed=$(grep -c '^FAILED ' "$work/trips.log") || true
+    echo "trips: ${passed:-0} passed, ${failed:-0} failed"
+    exit "$failures"
+}

@@ -9,21 +9,6 @@
 # ORDU_TEST_NO_SKIP=1.
 . "$(dirname "$0")/beside.sh"
 trips=$PWD/tests/sdk
-# Seconds until one client's trips must be done.
-limit=300
-
-# Runs one client's trips; what it prints is counted at the end.
-failures=0
-run() {
-    local name=$1
-    shift
-    if ! (cd "$work" && timeout "$limit" "$@") | tee -a "$work/trips.log"; then
-        say "the trips of $name failed"
-        failures=1
-    fi
-}
-
-touch "$work/trips.log"
 serve
 
 if have_python; then
@@ -39,11 +24,4 @@ else
     skip "the client for Node" "node and npm" || failures=1
 fi
 
-if [ "$failures" -ne 0 ]; then
-    say "what the server logged:"
-    cat "$work/server.log" >&2
-fi
-passed=$(grep -c '^ok ' "$work/trips.log" || true)
-failed=$(grep -c '^FAILED ' "$work/trips.log" || true)
-echo "round-trips: $passed passed, $failed failed"
-exit "$failures"
+tell_trips

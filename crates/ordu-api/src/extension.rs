@@ -12,6 +12,8 @@ pub const EXTENSIONS: &[(&str, &str)] = &[
     ("events", "1"),
     // `Prefer: wait=N` on pop, check and status.
     ("prefer-wait", "1"),
+    // `/v1`, for OpenAI's clients.
+    ("openai-gateway", "1"),
     // `Idempotency-Key` on requests.
     ("idempotency-key", "1"),
     // `webhook-id`, `webhook-timestamp`, `webhook-signature`; `GET /webhooks/secret`.

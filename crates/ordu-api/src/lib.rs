@@ -23,6 +23,7 @@ pub mod kudos;
 pub mod mask;
 pub mod message;
 pub mod model;
+pub mod openai;
 pub mod operation;
 pub mod rating;
 pub mod registration;

@@ -36,6 +36,11 @@ pub const SCHEMA: Schema = Schema {
             Kind::number(0.0, 1e15),
             "How many parameters a text model has.",
         ),
+        Field::optional(
+            "instruct_format",
+            Kind::text(1, 100),
+            "How a text model wants conversations written down, such as `ChatML`.",
+        ),
     ],
 };
 
@@ -51,6 +56,7 @@ pub struct ModelInput {
     pub inpainting: Option<bool>,
     pub requirements: Option<Value>,
     pub parameters: Option<f64>,
+    pub instruct_format: Option<String>,
 }
 
 /// What moderators wrote, by the name of the model.
@@ -110,10 +116,13 @@ pub struct ModelRequirements {
 }
 
 /// An entry for a model that writes texts.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct TextModelEntry {
     /// How many parameters it has.
     pub parameters: f64,
     /// Made for NSFW results.
     pub nsfw: bool,
+    /// How it wants conversations written down.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instruct_format: Option<String>,
 }

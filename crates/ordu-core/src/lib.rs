@@ -13,6 +13,7 @@ pub mod address;
 pub mod agent;
 pub mod alchemy;
 pub mod asking;
+pub mod chat;
 pub mod filter;
 pub mod grant;
 pub mod holds;

@@ -11,6 +11,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::chat::ChatFormat;
+
 /// What the document says about one model.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -19,6 +21,9 @@ pub struct TextModel {
     pub parameters: f64,
     /// Whether it was made for NSFW texts.
     pub nsfw: bool,
+    /// How it wants conversations to be written down; see [`ChatFormat`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub instruct_format: Option<String>,
 }
 
 impl TextModel {
@@ -89,6 +94,14 @@ impl TextModels {
     pub fn find(&self, name: &str) -> Option<&TextModel> {
         self.get(name)
             .or_else(|| self.get(without_quantisation(plain(name))?))
+    }
+
+    /// How a model wants conversations to be written down, as far as it is known.
+    pub fn chat_format(&self, name: &str) -> ChatFormat {
+        let word = self
+            .find(name)
+            .and_then(|model| model.instruct_format.as_deref());
+        ChatFormat::of(plain(name), word)
     }
 }
 

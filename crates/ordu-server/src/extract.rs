@@ -204,7 +204,11 @@ pub(crate) async fn read_loosely(body: Body) -> ApiResult<serde_json::Map<String
     }
 }
 
-async fn read_json(headers: &HeaderMap, body: Body, max_bytes: usize) -> ApiResult<Value> {
+pub(crate) async fn read_json(
+    headers: &HeaderMap,
+    body: Body,
+    max_bytes: usize,
+) -> ApiResult<Value> {
     if !is_json(headers) {
         let message = "The body must be JSON: send `Content-Type: application/json`";
         return Err(ApiError::plain(StatusCode::BAD_REQUEST, message));

@@ -28,6 +28,7 @@ mod documents;
 mod error;
 mod extract;
 mod fetch;
+mod gateway;
 mod guard;
 mod guesses;
 mod identity;

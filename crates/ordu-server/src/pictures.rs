@@ -8,7 +8,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use image::{DynamicImage, ImageReader, Limits};
+use image::{DynamicImage, GrayImage, ImageFormat, ImageReader, Limits, Luma, Rgba};
 use ordu_api::ReturnCode;
 use ordu_core::Refusal;
 use ordu_core::alchemy::{MAX_TILES, TILE, is_link};
@@ -93,11 +93,33 @@ impl Pictures {
         fetched.map_err(|error| refuse_fetch(&error))
     }
 
+    /// A picture in another format.
+    pub(crate) async fn convert(&self, bytes: Bytes, format: Format) -> Result<Bytes, Refusal> {
+        self.decoding(move || convert(&bytes, format)).await
+    }
+
+    /// Where a picture is transparent, as a mask: white there, black elsewhere.
+    pub(crate) async fn holes(&self, bytes: Bytes) -> Result<Bytes, Refusal> {
+        self.decoding(move || holes(&bytes)).await
+    }
+
+    /// Whether a picture is transparent anywhere.
+    pub(crate) async fn has_holes(&self, bytes: Bytes) -> Result<bool, Refusal> {
+        self.decoding(move || has_holes(&bytes)).await
+    }
+
     async fn recode(&self, bytes: Bytes, keep: Keep) -> Result<Source, Refusal> {
+        self.decoding(move || recode(&bytes, keep)).await
+    }
+
+    async fn decoding<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T, Refusal> + Send + 'static,
+    ) -> Result<T, Refusal> {
         let Ok(_permit) = self.decoders.acquire().await else {
             return Err(unreadable("closing"));
         };
-        let work = tokio::task::spawn_blocking(move || recode(&bytes, keep));
+        let work = tokio::task::spawn_blocking(work);
         match tokio::time::timeout(DECODE_DEADLINE, work).await {
             Ok(Ok(result)) => result,
             Ok(Err(_)) => Err(unreadable("its decoder gave up")),
@@ -142,6 +164,75 @@ fn recode(bytes: &[u8], keep: Keep) -> Result<Source, Refusal> {
         width,
         height,
     })
+}
+
+/// What a picture is stored as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Format {
+    Png,
+    Jpeg,
+    WebP,
+}
+
+impl Format {
+    /// What it is called.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Png => "png",
+            Self::Jpeg => "jpeg",
+            Self::WebP => "webp",
+        }
+    }
+}
+
+/// A picture in another format; as it is, if it has that format already.
+fn convert(bytes: &Bytes, format: Format) -> Result<Bytes, Refusal> {
+    let wanted = match format {
+        Format::Png => ImageFormat::Png,
+        Format::Jpeg => ImageFormat::Jpeg,
+        Format::WebP => ImageFormat::WebP,
+    };
+    if image::guess_format(bytes).is_ok_and(|found| found == wanted) {
+        return Ok(bytes.clone());
+    }
+    let picture = decode(bytes, Keep::Fine.max_pixels())?;
+    let picture = match format {
+        // It has no alpha.
+        Format::Jpeg => DynamicImage::ImageRgb8(picture.to_rgb8()),
+        Format::Png | Format::WebP => picture,
+    };
+    write(&picture, wanted)
+}
+
+fn write(picture: &DynamicImage, format: ImageFormat) -> Result<Bytes, Refusal> {
+    let mut file = Vec::new();
+    let written = picture.write_to(&mut Cursor::new(&mut file), format);
+    written.map_err(|error| unreadable(&error.to_string()))?;
+    Ok(file.into())
+}
+
+fn holes(bytes: &[u8]) -> Result<Bytes, Refusal> {
+    let picture = decode(bytes, MAX_SOURCE_PIXELS)?;
+    if !picture.color().has_alpha() {
+        return Err(unreadable(
+            "it has no alpha: make transparent what is to be drawn anew",
+        ));
+    }
+    let rgba = picture.to_rgba8();
+    let mask = GrayImage::from_fn(rgba.width(), rgba.height(), |x, y| {
+        let Rgba([.., alpha]) = *rgba.get_pixel(x, y);
+        Luma([u8::MAX - alpha])
+    });
+    write(&DynamicImage::ImageLuma8(mask), ImageFormat::Png)
+}
+
+fn has_holes(bytes: &[u8]) -> Result<bool, Refusal> {
+    let picture = decode(bytes, MAX_SOURCE_PIXELS)?;
+    if !picture.color().has_alpha() {
+        return Ok(false);
+    }
+    let rgba = picture.to_rgba8();
+    Ok(rgba.pixels().any(|Rgba([.., alpha])| *alpha < u8::MAX))
 }
 
 fn reader(bytes: &[u8]) -> Result<ImageReader<Cursor<&[u8]>>, Refusal> {
@@ -225,7 +316,7 @@ mod tests {
     fn png(width: u32, height: u32) -> Vec<u8> {
         let mut bytes = Vec::new();
         DynamicImage::new_rgb8(width, height)
-            .write_to(&mut Cursor::new(&mut bytes), image::ImageFormat::Png)
+            .write_to(&mut Cursor::new(&mut bytes), ImageFormat::Png)
             .unwrap();
         bytes
     }
@@ -259,6 +350,33 @@ mod tests {
             decode_base64("data:image/png;base64,AAAA").unwrap().len(),
             3
         );
+    }
+
+    #[test]
+    fn what_is_transparent_becomes_a_mask() {
+        let mut picture = image::RgbaImage::from_pixel(2, 1, Rgba([9, 9, 9, 255]));
+        let solid = write(&DynamicImage::from(picture.clone()), ImageFormat::Png).unwrap();
+        assert!(!has_holes(&solid).unwrap());
+        picture.put_pixel(1, 0, Rgba([9, 9, 9, 0]));
+        let holed = write(&DynamicImage::from(picture), ImageFormat::Png).unwrap();
+        assert!(has_holes(&holed).unwrap());
+        let mask = decode(&holes(&holed).unwrap(), MAX_SOURCE_PIXELS).unwrap();
+        assert_eq!(mask.to_luma8().into_raw(), [0, 255]);
+        // Nothing says what is to be drawn anew.
+        assert!(holes(&png(2, 1)).is_err());
+    }
+
+    #[test]
+    fn pictures_change_their_format() {
+        let png: Bytes = png(8, 8).into();
+        for (format, expected) in [
+            (Format::Png, ImageFormat::Png),
+            (Format::Jpeg, ImageFormat::Jpeg),
+            (Format::WebP, ImageFormat::WebP),
+        ] {
+            let file = convert(&png, format).unwrap();
+            assert_eq!(image::guess_format(&file).unwrap(), expected);
+        }
     }
 
     fn crc32(bytes: &[u8]) -> u32 {

@@ -13,9 +13,9 @@ use tower_http::catch_panic::CatchPanicLayer;
 use crate::app::App;
 use crate::routes::{
     account, alchemy, audit, blob, collection, description, document, event, example, filter,
-    health, image, kudos, message, model, operation, page, rating, register, service, shared_key,
-    sign_in, stats, status, style, team, text, transfer, user, user_edit, user_list, webhook,
-    worker, worker_edit,
+    gateway, health, image, kudos, message, model, operation, page, rating, register, service,
+    shared_key, sign_in, stats, status, style, team, text, transfer, user, user_edit, user_list,
+    webhook, worker, worker_edit,
 };
 use crate::transport;
 
@@ -85,8 +85,20 @@ fn pages() -> Routes {
         .route("/api/swagger.json", get(description::swagger))
         .route("/assets/{name}", get(page::asset))
         .route("/blobs/{name}", put(blob::upload).get(blob::download))
+        .merge(openai())
         .route("/healthz", get(health::live))
         .route("/readyz", get(health::ready))
+}
+
+/// The gateway for OpenAI's clients.
+fn openai() -> Routes {
+    Routes::new()
+        .route("/v1/models", get(gateway::models))
+        .route("/v1/models/{*model}", get(gateway::model))
+        .route("/v1/chat/completions", post(gateway::chat))
+        .route("/v1/completions", post(gateway::complete))
+        .route("/v1/images/generations", post(gateway::draw))
+        .route("/v1/images/edits", post(gateway::edit))
 }
 
 /// The protocol.

@@ -21,6 +21,7 @@ use crate::address::Client;
 use crate::app::App;
 use crate::body::Paced;
 use crate::error::ApiError;
+use crate::gateway;
 use crate::limits::{Call, Gauge, TooMany};
 
 const METHODS: HeaderValue = HeaderValue::from_static("POST, GET, OPTIONS, PUT, DELETE, PATCH");
@@ -34,6 +35,8 @@ const ALL_HEADERS: HeaderValue = HeaderValue::from_static(
      X-Fields, X-Forwarded-For, Proxied-For, Proxy-Authorization, Prefer, Last-Event-ID, \
      Idempotency-Key",
 );
+/// What a page of another origin may send to the gateway if it does not ask.
+const GATEWAY_HEADERS: HeaderValue = HeaderValue::from_static("Authorization, Content-Type");
 /// The headers that only this server knows, in lower case.
 const OUR_HEADERS: &[&str] = &["prefer", "last-event-id", "idempotency-key"];
 /// What pages of other origins may read of an answer.
@@ -55,12 +58,20 @@ pub(crate) async fn wrap(State(app): State<Arc<App>>, request: Request, next: Ne
         path = request.uri().path(),
     );
     let path = request.uri().path().to_owned();
-    let allowed = allowed_headers(request.headers());
+    let is_gateway = gateway::holds(&path);
+    let allowed = if is_gateway {
+        all_asked(request.headers())
+    } else {
+        allowed_headers(request.headers())
+    };
     let _active = app.count_active();
     let started = tokio::time::Instant::now();
     let request = request.map(|body| Paced::wrap(body, app.config.patience));
     let response = answer(&app, request, next).instrument(span.clone()).await;
-    let response = in_form(response, id).await;
+    let mut response = in_form(response, id).await;
+    if is_gateway {
+        response = gateway::refusal::in_their_form(response).await;
+    }
     let duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
     if response.status().is_server_error() && is_of_workers(&path) {
         app.live().horde.note_trouble(app.clock.now());
@@ -88,6 +99,13 @@ fn allowed_headers(headers: &HeaderMap) -> HeaderValue {
     }
 }
 
+/// The headers that a page of another origin asks to send to the gateway: OpenAI's clients have many
+/// of their own. No cookie ever counts there.
+fn all_asked(headers: &HeaderMap) -> HeaderValue {
+    let asked = headers.get(header::ACCESS_CONTROL_REQUEST_HEADERS);
+    asked.cloned().unwrap_or(GATEWAY_HEADERS)
+}
+
 /// Whether workers come here for jobs and with results.
 fn is_of_workers(path: &str) -> bool {
     let is_job = path.ends_with("/pop") || path.ends_with("/submit");
@@ -101,6 +119,9 @@ async fn answer(app: &App, mut request: Request, next: Next) -> Response {
         Err(error) => return error.into_response(),
     };
     request.extensions_mut().insert(client);
+    if gateway::holds(request.uri().path()) {
+        take_bearer(request.headers_mut());
+    }
     let guess = Guess::of(app, &request, client);
     if let Err(error) = guess.admit(app) {
         return error.into_response();
@@ -115,6 +136,14 @@ async fn answer(app: &App, mut request: Request, next: Next) -> Response {
         gauge.mark(&mut response);
     }
     response
+}
+
+/// A bearer token is a key: from here on there is only one way to send it.
+fn take_bearer(headers: &mut HeaderMap) {
+    let key = gateway::bearer(headers).and_then(|key| HeaderValue::from_str(key).ok());
+    if let Some(key) = key {
+        headers.insert("apikey", key);
+    }
 }
 
 /// A request with a key that may be a wrong one.

@@ -62,6 +62,7 @@ pub use progress::{FormState, FormView, GenerationView};
 pub use request::{Address, Request, Requester, Terms, Work};
 pub use settle::{Confirmed, Delivery, Effect, Settlement, Statistics, unknown_job};
 pub use slots::Aftermath;
+pub use stats::TextReach;
 pub use workers::{CheckIn, Sanction, UptimeReward, Worker, WorkerRecord};
 
 use demand::Demand;

@@ -10,7 +10,7 @@ use ordu_api::worker::WorkKind;
 
 use super::rank::Load;
 use super::request::divisor;
-use super::{Horde, Statistics};
+use super::{Declared, Horde, Statistics};
 use crate::model_reference::is_special;
 use crate::{Millis, Timestamp};
 
@@ -87,6 +87,15 @@ struct Market {
     asked: Load,
 }
 
+/// How much a text worker takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct TextReach {
+    /// The longest text, in tokens.
+    pub max_length: i64,
+    /// The longest prompt and text, in tokens.
+    pub max_context_length: i64,
+}
+
 impl Horde {
     /// All models that workers serve, and those that are known and asked for, by name.
     pub fn models(&self, kind: WorkKind, now: Timestamp) -> Vec<ModelStatus> {
@@ -121,6 +130,24 @@ impl Horde {
             }
         }
         self.model_status(kind, name.to_owned(), market, now)
+    }
+
+    /// How long a text the best of the workers writes that serve one of these models; `None` if none
+    /// does.
+    pub fn text_reach(&self, models: &[String], now: Timestamp) -> Option<TextReach> {
+        let working = self.workers.online(now);
+        let working = working.filter(|worker| worker.record.maintenance.is_none());
+        let offers = working.filter_map(|worker| worker.offer.as_ref());
+        let reaches = offers.filter_map(|offer| match &offer.declared {
+            Declared::Text(pop) if pop.models.iter().any(|name| models.contains(name)) => {
+                Some(TextReach {
+                    max_length: pop.max_length,
+                    max_context_length: pop.max_context_length,
+                })
+            }
+            _ => None,
+        });
+        reaches.max()
     }
 
     /// The numbers of the whole horde.

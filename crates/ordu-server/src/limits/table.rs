@@ -200,7 +200,15 @@ pub(crate) const TABLE: &[Row] = &[
 ];
 
 /// What is limited besides the protocol; nothing else is.
-pub(crate) const PAGES: &[Row] = &[row(&[Method::POST], "/", PAGE_ASKING)];
+pub(crate) const PAGES: &[Row] = &[
+    row(&[Method::POST], "/", PAGE_ASKING),
+    row(ANY, "/v1/chat/completions", ASKING),
+    row(ANY, "/v1/completions", ASKING),
+    row(ANY, "/v1/images/generations", ASKING),
+    row(ANY, "/v1/images/edits", ASKING),
+    row(ANY, "/v1/models", DEFAULT),
+    row(ANY, "/v1/models/{}", DEFAULT),
+];
 
 /// The limits of a path as the router names it, `/api/v2/generate/check/{id}`.
 pub(crate) fn find(method: &Method, pattern: &str) -> &'static [Limit] {

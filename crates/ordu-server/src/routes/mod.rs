@@ -30,6 +30,7 @@ pub(crate) mod blob;
 pub(crate) mod description;
 pub(crate) mod document;
 pub(crate) mod filter;
+pub(crate) mod gateway;
 pub(crate) mod health;
 pub(crate) mod model;
 pub(crate) mod operation;

@@ -62,7 +62,7 @@ pub(crate) async fn list(
             .map(|(name, model)| (name, image_entry(model)))
             .collect(),
         text: text
-            .map(|(name, model)| (name, text_entry(&model)))
+            .map(|(name, model)| (name, text_entry(model)))
             .collect(),
     }))
 }
@@ -87,10 +87,11 @@ fn image_entry(model: Model) -> ImageModelEntry {
     }
 }
 
-fn text_entry(model: &TextModel) -> TextModelEntry {
+fn text_entry(model: TextModel) -> TextModelEntry {
     TextModelEntry {
         parameters: model.parameters,
         nsfw: model.nsfw,
+        instruct_format: model.instruct_format,
     }
 }
 
@@ -108,7 +109,7 @@ pub(crate) async fn put(
     let entry = match kind {
         WorkKind::Text => {
             let model = text_model(&input);
-            let entry = ModelEntry::Text(text_entry(&model));
+            let entry = ModelEntry::Text(text_entry(model.clone()));
             let edited = app.edit_models(|edits| {
                 edits.text.insert(name.clone(), model);
             });
@@ -165,6 +166,7 @@ fn text_model(input: &ModelInput) -> TextModel {
     TextModel {
         parameters: input.parameters.unwrap_or(0.0),
         nsfw: input.nsfw.unwrap_or(false),
+        instruct_format: input.instruct_format.clone(),
     }
 }
 

@@ -22,6 +22,7 @@ mod described;
 mod documents;
 mod events;
 mod faults;
+mod gateway;
 mod gifts;
 mod guard;
 mod guesses;

@@ -12,6 +12,13 @@ use crate::support::{Answer, TestHorde};
 
 /// Routes that are not the protocol, so that nobody generates a client for them.
 const NOT_THE_PROTOCOL: &[&str] = &[
+    // OpenAI describes these.
+    "/v1/models",
+    "/v1/models/{*model}",
+    "/v1/chat/completions",
+    "/v1/completions",
+    "/v1/images/generations",
+    "/v1/images/edits",
     "/",
     "/requests/{id}",
     "/terms",
