@@ -201,11 +201,12 @@ pub(crate) async fn pop(
     (Peer(peer), prefer): (Peer, Prefer),
     Checked(pop): Checked<AlchemyPop>,
 ) -> ApiResult<(Applied, Json<AlchemyJobs>)> {
-    let popped = job::pop(&app, key, (peer, prefer), pop.into()).await?;
+    let mut popped = job::pop(&app, key, (peer, prefer), pop.into()).await?;
     let mut forms = Vec::new();
-    for assignment in &popped.assignments {
+    for assignment in popped.assignments.iter() {
         forms.extend(jobs_of(&app, &popped, assignment)?);
     }
+    popped.assignments.handed_over();
     let jobs = AlchemyJobs {
         forms: Some(forms).filter(|forms| !forms.is_empty()),
         skipped: popped.skipped,

@@ -236,9 +236,12 @@ pub(crate) async fn pop(
         return Ok((applied, Json(ImageJob { messages, ..job })));
     };
     match job_answer(&app, &popped, assignment).await {
-        Ok(job) => Ok((applied, Json(ImageJob { messages, ..job }))),
+        Ok(job) => {
+            popped.assignments.handed_over();
+            Ok((applied, Json(ImageJob { messages, ..job })))
+        }
         Err(error) => {
-            app.give_back(assignment, popped.now).await;
+            popped.assignments.take_back().await;
             Err(error)
         }
     }

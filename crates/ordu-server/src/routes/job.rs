@@ -2,6 +2,7 @@
 //! hands back.
 
 use std::net::IpAddr;
+use std::ops::Deref;
 use std::sync::Arc;
 
 use ordu_api::image::Reward;
@@ -15,6 +16,7 @@ use ordu_core::pricing::UPTIME_REWARD_SECONDS;
 use ordu_core::{Kudos, Timestamp};
 use ordu_store::{Claim, NewJob, NewWorker, Recorded};
 use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 use uuid::Uuid;
 
@@ -33,7 +35,7 @@ const MAX_LOST_CLAIMS: usize = 8;
 /// What a pop found.
 pub(crate) struct Popped {
     /// The jobs, a batch for each request that they are of; none if there is nothing to do.
-    pub(crate) assignments: Vec<Assignment>,
+    pub(crate) assignments: Handover,
     /// Why waiting requests were passed over, if there is nothing.
     pub(crate) skipped: Skipped,
     /// The worker's software.
@@ -44,6 +46,58 @@ pub(crate) struct Popped {
     pub(crate) now: Timestamp,
     /// Whether the worker was ready to wait, and could.
     pub(crate) applied: Applied,
+    /// Whether the worker has offered something else meanwhile: then nobody needs to wait any more.
+    outdated: bool,
+}
+
+/// Jobs on their way to a worker. Dropped before they are handed over, because who asked for them has
+/// hung up or because the answer could not be made, they go back.
+pub(crate) struct Handover {
+    app: Arc<App>,
+    assignments: Vec<Assignment>,
+    now: Timestamp,
+}
+
+impl Handover {
+    /// The answer is made: the worker has them.
+    pub(crate) fn handed_over(&mut self) {
+        self.assignments.clear();
+    }
+
+    /// The answer cannot be made: they have gone back when this ends.
+    pub(crate) async fn take_back(&mut self) {
+        if let Some(going) = self.send_back() {
+            // It only fails if it panicked, and then their time runs out.
+            drop(going.await);
+        }
+    }
+
+    fn send_back(&mut self) -> Option<JoinHandle<()>> {
+        if self.assignments.is_empty() {
+            return None;
+        }
+        let unheard = std::mem::take(&mut self.assignments);
+        let (app, now) = (Arc::clone(&self.app), self.now);
+        Some(self.app.tracker.spawn(async move {
+            for assignment in &unheard {
+                app.give_back(assignment, now).await;
+            }
+        }))
+    }
+}
+
+impl Deref for Handover {
+    type Target = [Assignment];
+
+    fn deref(&self) -> &[Assignment] {
+        &self.assignments
+    }
+}
+
+impl Drop for Handover {
+    fn drop(&mut self) {
+        drop(self.send_back());
+    }
 }
 
 /// A worker comes for work: who is it, what is there for it?
@@ -82,7 +136,11 @@ pub(crate) async fn pop(
     let standing = account.standing(Kudos::ZERO);
     let offer = Offer::new(worker, &standing, &declared, &app.reference())?;
     let kind = declared.kind();
-    let visit = Visit { offer, ip: peer };
+    let visit = Visit {
+        offer,
+        ip: peer,
+        stay: Stay::Comes,
+    };
     let popped = app.look(visit.clone()).await?;
     if prefer.is_wait() && popped.assignments.is_empty() {
         return wait(app, visit, kind, (popped, &prefer)).await;
@@ -103,11 +161,15 @@ async fn wait(
     };
     let end = Instant::now() + patient.limit;
     let ticket = Ticket::draw(app, kind, visit.offer.worker);
+    let visit = Visit {
+        stay: Stay::Waits,
+        ..visit
+    };
     loop {
         // The first time for what came before there was a ticket.
         popped = app.look(visit.clone()).await?;
         ticket.looked();
-        if !popped.assignments.is_empty() {
+        if !popped.assignments.is_empty() || popped.outdated {
             break;
         }
         tokio::select! {
@@ -125,6 +187,25 @@ async fn wait(
 struct Visit {
     offer: Offer,
     ip: IpAddr,
+    stay: Stay,
+}
+
+/// Whether it has just come.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stay {
+    /// What it offers counts from now on.
+    Comes,
+    /// It has waited. If it came again meanwhile, and offered something else, that counts.
+    Waits,
+}
+
+impl Visit {
+    /// Whether the worker has offered something else since it began to wait.
+    fn is_outdated(&self, live: &horde::Horde) -> bool {
+        let known = live.worker(self.offer.worker);
+        let last = known.and_then(|worker| worker.offer.as_ref());
+        self.stay == Stay::Waits && last.is_some_and(|last| last.declared != self.offer.declared)
+    }
 }
 
 async fn new_worker(
@@ -185,13 +266,8 @@ impl App {
         let (tell, told) = oneshot::channel();
         let this = Arc::clone(self);
         self.tracker.spawn(async move {
-            let found = this.take(visit).await;
-            let Err(Ok(unheard)) = tell.send(found) else {
-                return;
-            };
-            for assignment in &unheard.assignments {
-                this.give_back(assignment, unheard.now).await;
-            }
+            // What nobody hears is dropped, now or when the channel is.
+            drop(tell.send(this.take(visit).await));
         });
         match told.await {
             Ok(found) => found,
@@ -200,45 +276,61 @@ impl App {
     }
 
     /// Finds a job for a worker, and stores that the worker has it: durable before the answer.
-    async fn take(&self, visit: Visit) -> ApiResult<Popped> {
+    async fn take(self: &Arc<Self>, visit: Visit) -> ApiResult<Popped> {
         let worker = visit.offer.worker;
         for _ in 0..MAX_LOST_CLAIMS {
             let now = self.clock.now();
             let (check_in, found) = {
                 let live = &mut *self.live();
+                if visit.is_outdated(&live.horde) {
+                    let nothing = self.popped(&visit, Vec::new(), now);
+                    return Ok(Popped {
+                        outdated: true,
+                        ..nothing
+                    });
+                }
                 let check_in = live.horde.check_in(visit.offer.clone(), now);
                 (check_in, live.horde.pop(worker, &mut live.dice, now))
             };
             self.note_check_in(&visit, check_in, now).await;
-            let popped = |assignments, skipped| Popped {
-                assignments,
-                skipped,
-                agent: visit.offer.agent.clone(),
-                messages: self.messages.for_pop(worker, now),
-                now,
-                applied: Applied::default(),
-            };
             let found = match found {
                 Ok(found) => found,
-                Err(Idle::Skipped(skipped)) => return Ok(popped(Vec::new(), skipped)),
+                Err(Idle::Skipped(skipped)) => {
+                    let nothing = self.popped(&visit, Vec::new(), now);
+                    return Ok(Popped { skipped, ..nothing });
+                }
                 Err(Idle::Maintenance(refusal)) => return Err(refusal.into()),
             };
             let won = self.claim_all(found).await?;
             if !won.is_empty() {
                 log(&won, worker);
-                return Ok(popped(won, Skipped::new()));
+                return Ok(self.popped(&visit, won, now));
             }
         }
         // Everything was taken by others meanwhile: the worker comes again in a moment.
-        let now = self.clock.now();
-        Ok(Popped {
-            assignments: Vec::new(),
+        Ok(self.popped(&visit, Vec::new(), self.clock.now()))
+    }
+
+    /// What a pop found, if anything.
+    fn popped(
+        self: &Arc<Self>,
+        visit: &Visit,
+        assignments: Vec<Assignment>,
+        now: Timestamp,
+    ) -> Popped {
+        Popped {
+            assignments: Handover {
+                app: Arc::clone(self),
+                assignments,
+                now,
+            },
             skipped: Skipped::new(),
-            agent: visit.offer.agent,
-            messages: self.messages.for_pop(worker, now),
+            agent: visit.offer.agent.clone(),
+            messages: self.messages.for_pop(visit.offer.worker, now),
             now,
             applied: Applied::default(),
-        })
+            outdated: false,
+        }
     }
 
     /// Stores what a check-in changed. Nobody needs it after a crash, so it is written behind.

@@ -166,6 +166,7 @@ pub(crate) async fn pop(
         Some(assignment) => job_answer(&app, &popped, assignment)?,
         None => no_job(std::mem::take(&mut popped.skipped)),
     };
+    popped.assignments.handed_over();
     Ok((popped.applied, Json(TextJob { messages, ..job })))
 }
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use ordu_api::image::ImagePop;
 use ordu_api::{ApiKey, RequestId};
 use ordu_client::Horde;
 use ordu_server::Config;
@@ -165,6 +166,28 @@ async fn who_hung_up_is_given_nothing() {
     until(&horde, |onlookers| onlookers.workers == 1).await;
     horde.anonymous().async_image(&request()).await.unwrap();
     assert!(soon(waiting).await.unwrap().unwrap().id.is_some());
+}
+
+/// Who offers something else need not hang up, and so loses nothing: the pop that waits gets no more jobs,
+/// and takes none from the new one.
+#[tokio::test]
+async fn what_a_worker_offers_last_is_what_counts() {
+    let horde = TestHorde::start().await;
+    let owner = horde.user("owner", 0.0).await;
+    let worker = horde.client(&owner.api_key);
+    let before = waiting_pop(&worker, "one");
+    until(&horde, |onlookers| onlookers.workers == 1).await;
+    let other = ImagePop {
+        max_pixels: 512 * 512,
+        ..pop("one")
+    };
+    assert_eq!(worker.pop_image(&other).await.unwrap().id, None);
+    let again = worker.patient(MINUTE);
+    let after = tokio::spawn(async move { again.pop_image(&other).await });
+    until(&horde, |onlookers| onlookers.workers == 2).await;
+    horde.anonymous().async_image(&request()).await.unwrap();
+    assert!(soon(after).await.unwrap().unwrap().id.is_some());
+    assert!(soon(before).await.unwrap().unwrap().id.is_none());
 }
 
 #[tokio::test]
