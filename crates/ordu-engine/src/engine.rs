@@ -35,6 +35,9 @@ pub trait Engine: Send + Sync {
     /// Which models lie in memory now.
     fn holdings(&self) -> Holdings;
 
+    /// Lets go of the models that lie in memory and are not in use. They come back when a task needs them.
+    fn release(&self) {}
+
     /// What it cannot do at this moment and could, with what keeps it from that: for people.
     fn missing(&self) -> Vec<String> {
         Vec::new()
@@ -117,6 +120,16 @@ impl Capabilities {
             controls: BTreeSet::new(),
             post_processors: BTreeSet::new(),
         }
+    }
+
+    /// Those of no engine at all.
+    #[must_use]
+    pub fn none() -> Self {
+        Self::nothing(Limits {
+            max_pixels: 0,
+            max_batch: 0,
+            max_steps: 0,
+        })
     }
 
     /// The model of this name, compared exactly.

@@ -49,6 +49,7 @@ mod picture_forms;
 pub mod plan;
 pub mod remote;
 mod sampler;
+mod spread;
 mod task;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
@@ -63,7 +64,8 @@ pub use host::{HostTiming, HostedEngine, serve};
 pub use models::{Baseline, Fit, ModelInfo, Origin, Prediction};
 pub use named::NamedEngine;
 pub use native::{
-    Compute, DeviceChoice, NativeEngine, NativeOptions, NativeText, NativeTextOptions, Precision,
+    Budget, Budgets, Compute, DeviceChoice, NativeEngine, NativeOptions, NativeText,
+    NativeTextOptions, Precision,
 };
 pub use picture_forms::PictureForms;
 pub use plan::control::ControlType;
@@ -71,6 +73,7 @@ pub use plan::post::PostProcessor;
 pub use plan::qr::QrSpec;
 pub use remote::comfyui::{ComfyEngine, ComfyOptions};
 pub use sampler::{Sampler, Schedule};
+pub use spread::Spread;
 pub use task::{
     Control, Embedding, EmbeddingPlace, Hires, ImageTask, Lora, Mode, NoiseSource, Picture,
     RemixImage, Source, Workflow,

@@ -73,6 +73,10 @@ impl Engine for NamedEngine {
         self.inner.run(task, progress)
     }
 
+    fn release(&self) {
+        self.inner.release();
+    }
+
     fn missing(&self) -> Vec<String> {
         self.inner.missing()
     }

@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 
 use super::wire::{Call, Description, Reply, chain, frame, receive};
 use crate::{
-    Capabilities, Engine, EngineError, Holdings, ImageTask, Limits, Picture, ProgressSink, Step,
-    Text, TextCapabilities, TextEngine, TextError, TextTask,
+    Capabilities, Engine, EngineError, Holdings, ImageTask, Picture, ProgressSink, Step, Text,
+    TextCapabilities, TextEngine, TextError, TextTask,
 };
 
 /// How often somebody who waits looks whether it is still worth it.
@@ -303,7 +303,7 @@ impl HostedEngine {
 impl Engine for HostedEngine {
     fn capabilities(&self) -> Capabilities {
         self.description()
-            .map_or_else(nothing, |known| known.capabilities)
+            .map_or_else(Capabilities::none, |known| known.capabilities)
     }
 
     fn run(
@@ -326,6 +326,15 @@ impl Engine for HostedEngine {
     fn holdings(&self) -> Holdings {
         self.description()
             .map_or_else(Holdings::default, |known| known.holdings)
+    }
+
+    /// A process that does not run holds nothing, and is not started for that.
+    fn release(&self) {
+        let launch = lock(&self.state).launch.clone();
+        if let Some(launch) = launch.filter(|launch| !launch.has_ended()) {
+            // If it dies of it, nothing is held either.
+            let _ = launch.say(&Call::Release);
+        }
     }
 }
 
@@ -533,14 +542,6 @@ impl Watch {
         let median = steps.get(steps.len() / 2).copied().unwrap_or_default();
         self.timing.step.max(median * 8)
     }
-}
-
-fn nothing() -> Capabilities {
-    Capabilities::nothing(Limits {
-        max_pixels: 0,
-        max_batch: 0,
-        max_steps: 0,
-    })
 }
 
 /// A panic of one caller leaves nothing half-done behind these locks.

@@ -41,6 +41,7 @@ pub fn serve(
             match call {
                 Call::Describe => desk.describe()?,
                 Call::Cancel { attempt } => desk.cancel(attempt),
+                Call::Release => desk.engine.release(),
                 Call::Run {
                     attempt,
                     previews,

@@ -31,6 +31,8 @@ pub(super) enum Call {
     Write { attempt: u64, task: Box<TextTask> },
     /// Nobody wants that any more.
     Cancel { attempt: u64 },
+    /// Let go of what lies in memory.
+    Release,
 }
 
 /// What it answers.

@@ -221,6 +221,25 @@ impl Compute {
         None
     }
 
+    /// Gives memory back to the system that is only kept for the next tensors.
+    pub fn trim(&self) {
+        #[cfg(feature = "cuda")]
+        if self.device.is_cuda()
+            && let Err(error) = super::gpu::trim(&self.device)
+        {
+            tracing::warn!(%error, "the card's memory is not given back");
+        }
+    }
+
+    /// The memory of its card, in bytes; `None` where nobody says.
+    pub fn total_bytes(&self) -> Option<u64> {
+        #[cfg(feature = "cuda")]
+        if self.device.is_cuda() {
+            return super::gpu::total_bytes(&self.device).ok();
+        }
+        None
+    }
+
     /// A tensor as networks here take it.
     ///
     /// # Errors

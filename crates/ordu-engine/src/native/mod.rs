@@ -5,6 +5,7 @@
 //! pictures with a model of [`sd`], the steps of [`sampling`] and the numbers of [`noise`];
 //! networks are built of [`ops`] and filled from [`weights`]. `text` is the engine for texts.
 
+mod budget;
 mod compute;
 #[cfg(feature = "cuda")]
 mod gpu;
@@ -25,6 +26,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use image::RgbImage;
 
+pub use self::budget::{Budget, Budgets};
 pub use self::compute::{Compute, DeviceChoice, Precision};
 use self::registry::Registry;
 use self::sd::StableDiffusion;
@@ -44,8 +46,8 @@ pub struct NativeOptions {
     /// that are named like an upscaler of the protocol, such as `RealESRGAN_x4plus.safetensors`, are
     /// upscalers.
     pub models: Option<PathBuf>,
-    /// Weights that may lie in memory, in bytes. One model is always held, however large.
-    pub memory: u64,
+    /// Weights that may lie in memory. One model is always held, however large.
+    pub memory: Budgets,
     /// Where to compute.
     pub device: DeviceChoice,
     /// In which numbers.
@@ -56,7 +58,7 @@ impl Default for NativeOptions {
     fn default() -> Self {
         Self {
             models: None,
-            memory: 8 * 1024 * 1024 * 1024,
+            memory: Budgets::default(),
             device: DeviceChoice::Auto,
             precision: Precision::Auto,
         }
@@ -69,6 +71,7 @@ pub struct NativeEngine {
     registry: Registry,
     upscalers: Upscalers,
     compute: Compute,
+    /// Weights that may lie in memory, in bytes.
     memory: u64,
     /// Most recently used first.
     loaded: Mutex<Vec<Arc<Loaded>>>,
@@ -113,11 +116,12 @@ impl NativeEngine {
             .as_deref()
             .map_or_else(Upscalers::default, Upscalers::open);
         registry.complain(upscalers.take_problems());
+        let compute = Compute::open(options.device, options.precision)?;
         Ok(Self {
             registry,
             upscalers,
-            compute: Compute::open(options.device, options.precision)?,
-            memory: options.memory,
+            memory: options.memory.of(&compute),
+            compute,
             loaded: Mutex::default(),
             loading: Mutex::default(),
             turn: Mutex::default(),
@@ -271,6 +275,12 @@ impl Engine for NativeEngine {
             self.finish(&task.post, picture, progress)?;
         }
         Ok(pictures)
+    }
+
+    fn release(&self) {
+        lock(&self.loaded).clear();
+        self.upscalers.release();
+        self.compute.trim();
     }
 
     fn holdings(&self) -> Holdings {

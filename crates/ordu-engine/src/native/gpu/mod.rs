@@ -23,7 +23,9 @@ mod picture;
 
 use std::sync::OnceLock;
 
-use candle_core::cuda::cudarc::driver::result::device::get_default_mem_pool as device_pool;
+use candle_core::cuda::cudarc::driver::result::device::{
+    get_default_mem_pool as device_pool, total_mem,
+};
 use candle_core::cuda::cudarc::driver::{DevicePtr as _, LaunchConfig, PushKernelArg as _, sys};
 use candle_core::cuda::cudarc::nvrtc::{CompileOptions, compile_ptx_with_opts};
 use candle_core::cuda::{CudaStorageSlice, WrapErr as _};
@@ -65,6 +67,22 @@ fn pool(device: &CudaDevice) -> Result<sys::CUmemoryPool> {
     let stream = device.cuda_stream();
     // SAFETY: the device is there.
     unsafe { device_pool(stream.context().cu_device()) }.w()
+}
+
+/// Gives the memory of the pool back that no tensor uses.
+pub(super) fn trim(device: &Device) -> Result<()> {
+    device.synchronize()?;
+    let pool = pool(device.as_cuda_device()?)?;
+    // SAFETY: the pool is there, and nothing is under way.
+    unsafe { sys::cuMemPoolTrimTo(pool, 0) }.result().w()
+}
+
+/// The memory of the card, in bytes.
+pub(super) fn total_bytes(device: &Device) -> Result<u64> {
+    let stream = device.as_cuda_device()?.cuda_stream();
+    // SAFETY: the device is there.
+    let bytes = unsafe { total_mem(stream.context().cu_device()) }.w()?;
+    Ok(bytes as u64)
 }
 
 /// The most memory that tensors held at once since the card was opened, in bytes.

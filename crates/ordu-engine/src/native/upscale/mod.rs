@@ -76,6 +76,11 @@ impl Upscalers {
         Some((*step, self.files.get(step)?.bytes()))
     }
 
+    /// Lets go of what lies in memory.
+    pub fn release(&self) {
+        *self.held.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
     /// Makes a picture larger by the factor of an upscaler. `progress` is asked after each block of
     /// the network whether to go on.
     ///

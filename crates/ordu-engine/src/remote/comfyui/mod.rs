@@ -500,6 +500,12 @@ impl Engine for ComfyEngine {
         }
     }
 
+    fn release(&self) {
+        if let Err(error) = self.free() {
+            tracing::debug!(%error, "memory is not given back");
+        }
+    }
+
     fn missing(&self) -> Vec<String> {
         match self.stock() {
             Ok(stock) => features::missing(&stock.models, &stock.shelf),
