@@ -103,8 +103,12 @@ const JOB: &[Member] = &[
     ("messages", objects(&["id", "message"], MESSAGE)),
 ];
 
-/// Reads the answer to an image pop. `ids` names every job of the batch, `id` the first of them.
-pub(crate) fn image_job(body: Value) -> Result<ImageJob, serde_json::Error> {
+/// Reads the answer to an image pop, wherever it comes from. `ids` names every job of the batch, `id` the
+/// first of them.
+///
+/// # Errors
+/// If its payload makes no sense at all.
+pub fn image_job(body: Value) -> Result<ImageJob, serde_json::Error> {
     let Value::Object(mut body) = body else {
         return image_job(json!({}));
     };

@@ -49,5 +49,6 @@ pub use error::{Error, Refusal};
 pub use event::{Events, Extensions};
 pub use fetch::{Fetcher, Trust};
 pub use horde::{Horde, http_client};
+pub use lenient::image_job;
 pub use user::NewTestUser;
 pub use wait::Pace;

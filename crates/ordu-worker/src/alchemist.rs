@@ -118,7 +118,7 @@ impl Alchemist {
             engines,
             classifier,
             office: office.clone(),
-            larder: larder(&office.current.now(), office)?,
+            larder: larder(&office.current.now(), &office.horde)?,
             warm: Mutex::default(),
         })
     }
@@ -318,7 +318,7 @@ struct Attempt<'a> {
     shown: JobId,
     popped: Instant,
     give_up: Instant,
-    slot: Arc<OwnedSemaphorePermit>,
+    slot: Arc<Option<OwnedSemaphorePermit>>,
 }
 
 impl Alchemist {

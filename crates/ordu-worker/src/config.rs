@@ -1,5 +1,6 @@
 //! What its owner can set. Names are those of the deployed worker's file where it has them.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use ordu_api::ApiKey;
@@ -55,6 +56,9 @@ pub struct Config {
     pub max_power: u32,
     /// Models to offer; all that the engine has if empty.
     pub models_to_load: Vec<String>,
+    /// Models to offer besides, because much work waits for them. Not for the file.
+    #[serde(skip)]
+    pub followed: Vec<String>,
     /// Models not to offer.
     pub models_to_skip: Vec<String>,
     /// Whether to serve NSFW requests.
@@ -109,6 +113,12 @@ pub struct Config {
     pub exit_on_unhandled_faults: bool,
     /// Whether nothing is said about jobs that earn little for their time.
     pub suppress_speed_warnings: bool,
+    /// Devices that pictures are made on, each with threads and a queue of its own. Not for the file.
+    #[serde(skip)]
+    pub devices: u32,
+    /// Seconds per megapixelstep, by model, as measured before. Not for the file.
+    #[serde(skip)]
+    pub speeds: BTreeMap<String, f64>,
     /// Waits and limits. Not for the file.
     #[serde(skip)]
     pub timing: Timing,
@@ -130,6 +140,7 @@ impl Default for Config {
             max_batch: 1,
             max_power: 8,
             models_to_load: Vec::new(),
+            followed: Vec::new(),
             models_to_skip: Vec::new(),
             nsfw: true,
             censor_nsfw: false,
@@ -155,6 +166,8 @@ impl Default for Config {
             haste: Haste::None,
             exit_on_unhandled_faults: false,
             suppress_speed_warnings: false,
+            devices: 1,
+            speeds: BTreeMap::new(),
             timing: Timing::default(),
         }
     }
@@ -218,7 +231,12 @@ impl Config {
         self
     }
 
-    /// Jobs that are sampled at the same time.
+    /// Devices that pictures are made on.
+    pub fn devices(&self) -> u32 {
+        self.devices.max(1)
+    }
+
+    /// Jobs that are sampled at the same time, on each device.
     pub fn threads(&self) -> u32 {
         if self.extra_slow_worker {
             1
@@ -227,7 +245,7 @@ impl Config {
         }
     }
 
-    /// Jobs that are popped ahead.
+    /// Jobs that are popped ahead, for each device.
     pub fn queue(&self) -> u32 {
         match (self.extra_slow_worker, self.max_threads) {
             (true, _) => 0,
@@ -239,6 +257,12 @@ impl Config {
     /// The largest picture, in pixels.
     pub fn max_pixels(&self) -> u64 {
         u64::from(self.max_power) * PIXELS_PER_POWER
+    }
+
+    /// No picture may be larger than so many pixels.
+    pub(crate) fn limit_pixels(&mut self, most: u64) {
+        let power = u32::try_from(most / PIXELS_PER_POWER).unwrap_or(u32::MAX);
+        self.max_power = self.max_power.min(power.max(1));
     }
 
     /// Whether the settings make sense for a worker of these kinds.
@@ -373,6 +397,8 @@ pub struct Timing {
     pub preview_interval: Duration,
     /// How long the horde is asked to wait for a job before it says that there is none.
     pub longest_pop: Duration,
+    /// Between two looks at the owner's account.
+    pub account_interval: Duration,
     /// How long popped jobs may take after the worker was told to stop.
     pub drain: Duration,
     /// How long handing everything back may take when the worker must stop at once.
@@ -402,6 +428,7 @@ impl Default for Timing {
             token_interval: Duration::from_millis(250),
             preview_interval: Duration::from_secs(2),
             longest_pop: Duration::from_mins(1),
+            account_interval: Duration::from_mins(1),
             drain: Duration::from_mins(5),
             abort: Duration::from_secs(5),
         }

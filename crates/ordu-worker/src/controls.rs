@@ -15,6 +15,7 @@ pub struct Controls(Arc<Levers>);
 struct Levers {
     config: watch::Sender<Config>,
     paused: watch::Sender<bool>,
+    stirred: watch::Sender<()>,
     shutdown: Shutdown,
 }
 
@@ -24,6 +25,7 @@ impl Controls {
         Self(Arc::new(Levers {
             config: watch::Sender::new(config),
             paused: watch::Sender::new(false),
+            stirred: watch::Sender::new(()),
             shutdown,
         }))
     }
@@ -63,6 +65,15 @@ impl Controls {
         Ok(fixed)
     }
 
+    /// Offers these models beside those of the settings, as far as they are here.
+    pub fn follow(&self, models: Vec<String>) {
+        self.0.config.send_if_modified(|now| {
+            let differs = now.followed != models;
+            now.followed = models;
+            differs
+        });
+    }
+
     /// Pops nothing until it is called again; returns whether it pauses now.
     pub fn toggle_pause(&self) -> bool {
         self.0.paused.send_modify(|paused| *paused = !*paused);
@@ -74,11 +85,18 @@ impl Controls {
         *self.0.paused.borrow()
     }
 
+    /// There may be something else to offer, or somebody else to serve: whoever waits for a job looks
+    /// again.
+    pub fn stir(&self) {
+        self.0.stirred.send_replace(());
+    }
+
     /// What those who work look at.
     pub(crate) fn current(&self, kinds: &[WorkKind]) -> Current {
         Current {
             config: self.0.config.subscribe(),
             paused: self.0.paused.subscribe(),
+            stirred: self.0.stirred.subscribe(),
             kinds: kinds.into(),
         }
     }
@@ -103,6 +121,9 @@ fn keep_fixed(now: &Config, new: &mut Config) -> Vec<&'static str> {
     new.trusted_hosts.clone_from(&now.trusted_hosts);
     new.branded_model = now.branded_model;
     new.timing = now.timing;
+    new.devices = now.devices;
+    new.speeds.clone_from(&now.speeds);
+    new.followed.clone_from(&now.followed);
     fixed
 }
 
@@ -111,6 +132,7 @@ fn keep_fixed(now: &Config, new: &mut Config) -> Vec<&'static str> {
 pub(crate) struct Current {
     config: watch::Receiver<Config>,
     paused: watch::Receiver<bool>,
+    stirred: watch::Receiver<()>,
     kinds: Arc<[WorkKind]>,
 }
 
@@ -134,6 +156,7 @@ impl Current {
         tokio::select! {
             changed = self.config.changed() => drop(changed),
             changed = self.paused.changed() => drop(changed),
+            changed = self.stirred.changed() => drop(changed),
         }
     }
 }

@@ -1,11 +1,12 @@
 //! The loop of a role: offer, pop, start, count; and the way it ends.
 
+mod popping;
+
 use std::collections::BTreeMap;
-use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::future::BoxFuture;
+use futures::FutureExt as _;
 use ordu_api::JobId;
 use ordu_api::worker::WorkKind;
 use ordu_client::Error;
@@ -14,11 +15,12 @@ use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, sleep, sleep_until};
 use tracing::Instrument as _;
 
+use self::popping::{Came, HEARD_OUT, Leaving, Popping, Wait, arrival, farewell};
 use crate::Level;
 use crate::effort::{Load, Pending, Speed};
 use crate::health::{Blame, Consequence, Health};
 use crate::pacing::{Pacing, Popped, jitter};
-use crate::role::{Answer, End, Fit, Office, Order, Role, Verdict};
+use crate::role::{Answer, Cause, End, Fit, Office, Order, Role, Verdict};
 use crate::seats::Seats;
 use crate::status::{JobStatus, Phase, Stage};
 
@@ -26,32 +28,11 @@ use crate::status::{JobStatus, Phase, Stage};
 /// does not keep up.
 const MAX_DELIVERING: usize = 8;
 
-/// How long the answer to a pop may have been on its way, when only its arrival is known.
-const JOURNEY: Duration = Duration::from_secs(1);
-
 /// Kudos per second, from the pop to the submit, below which a worker counts as slow.
 const SLOW: f64 = 0.1;
 
 /// Reasons for which requests were left out that are kept.
 const MAX_SKIPPED: usize = 50;
-
-/// A pop that is under way.
-struct Popping<J> {
-    answer: BoxFuture<'static, Result<Answer<J>, Error>>,
-    seat: OwnedSemaphorePermit,
-    models: Vec<String>,
-    asked: Instant,
-    wait: Wait,
-}
-
-/// What the horde was asked to do when it has no job.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Wait {
-    /// Say so.
-    No,
-    /// Wait for one. It takes a job back whose answer nobody hears.
-    Yes,
-}
 
 /// What the last pop found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,7 +60,8 @@ pub(crate) struct Desk<R: Role> {
     next_pop: Instant,
     /// Nothing is popped before, whatever the horde says.
     rest_until: Instant,
-    popping: Option<Popping<R::Job>>,
+    popping: Option<Popping<R>>,
+    leaving: Option<Leaving<R>>,
     found: Found,
 }
 
@@ -96,17 +78,18 @@ impl<R: Role> Desk<R> {
     pub(crate) fn new(role: R, office: Office) -> Self {
         let room = role.room();
         Self {
+            speed: Speed::known(role.speeds()),
             role: Arc::new(role),
             jobs: JoinSet::new(),
             seats: Arc::new(Seats::new((room.threads + room.ahead) as usize)),
             pending: BTreeMap::new(),
             health: Health::default(),
             pacing: Pacing::default(),
-            speed: Speed::default(),
             ttl: office.timing.ttl,
             next_pop: Instant::now(),
             rest_until: Instant::now(),
             popping: None,
+            leaving: None,
             found: Found::Unknown,
             office,
         }
@@ -129,6 +112,7 @@ impl<R: Role> Desk<R> {
 
     /// Pops until it is told to stop, or until there is a reason to quit.
     async fn serve(&mut self) -> Option<Quit> {
+        self.show_name();
         self.role.open().await;
         let mut current = self.office.current.clone();
         loop {
@@ -146,6 +130,7 @@ impl<R: Role> Desk<R> {
                         return Some(quit);
                     }
                 }
+                answer = farewell(&mut self.leaving) => self.heard_out(answer),
                 seat = turn(self.seats.clone(), self.next_pop.max(self.rest_until)), if self.may_pop() => {
                     self.pop(seat).await;
                 }
@@ -153,18 +138,39 @@ impl<R: Role> Desk<R> {
         }
     }
 
-    /// The settings have changed.
+    /// Something has changed: the settings, or what there is to offer.
     fn adapt(&mut self) {
         let room = self.role.room();
         self.seats.resize((room.threads + room.ahead) as usize);
         self.office.turns.stir();
-        self.call_off();
-        let board = &self.office.board;
+        self.show_name();
+        let board = self.office.board.clone();
         if self.office.current.is_paused() {
             board.phase(Phase::OnHold);
-        } else if board.phase_now() == Phase::OnHold {
-            board.phase(Phase::Serving);
+            self.hang_up();
+            return self.rest_if_idle();
         }
+        match board.phase_now() {
+            Phase::OnHold => board.phase(Phase::Serving),
+            // It may be over.
+            Phase::Maintenance(_) => self.next_pop = Instant::now(),
+            _ => {}
+        }
+        self.call_off();
+    }
+
+    /// Whoever only works for its owner, or not at all, takes no memory meanwhile.
+    fn rest_if_idle(&self) {
+        let phase = self.office.board.phase_now();
+        if self.jobs.is_empty() && matches!(phase, Phase::Maintenance(_) | Phase::OnHold) {
+            self.role.rest();
+        }
+    }
+
+    fn show_name(&self) {
+        let kind = self.role.kind();
+        let config = self.office.current.now();
+        self.office.board.name(config.name(kind).trim());
     }
 
     /// Whether one more job can be taken. Asked again after each end of a job.
@@ -221,8 +227,11 @@ impl<R: Role> Desk<R> {
             self.show(None);
             return;
         };
-        let models = R::models(&offer).to_vec();
-        self.show(Some(&models));
+        self.show(Some(R::models(&offer)));
+        let same = |leaving: &mut Leaving<R>| *leaving.offer == offer;
+        if let Some(leaving) = self.leaving.take_if(same) {
+            return self.go_on(leaving, seat);
+        }
         let Office { horde, extras, .. } = &self.office;
         let is_idle = self.found == Found::Nothing;
         let (horde, wait) = if is_idle && extras.of(horde).await.lets_wait() {
@@ -230,14 +239,27 @@ impl<R: Role> Desk<R> {
         } else {
             (horde.clone(), Wait::No)
         };
-        let role = self.role.clone();
-        let answer = Box::pin(async move { role.pop(&horde, &offer, ability).await });
+        let offer = Arc::new(offer);
+        let (role, offered) = (self.role.clone(), offer.clone());
+        let answer = Box::pin(async move { role.pop(&horde, &offered, ability).await });
         self.popping = Some(Popping {
             answer,
             seat,
-            models,
+            offer,
             asked: Instant::now(),
             wait,
+        });
+    }
+
+    /// Nothing has changed after all: the pop that waits may go on.
+    fn go_on(&mut self, leaving: Leaving<R>, seat: OwnedSemaphorePermit) {
+        self.found = Found::Nothing;
+        self.popping = Some(Popping {
+            answer: leaving.answer,
+            seat,
+            offer: leaving.offer,
+            asked: leaving.asked,
+            wait: Wait::Yes,
         });
     }
 
@@ -247,14 +269,11 @@ impl<R: Role> Desk<R> {
         let asked = popping.asked;
         let popped = match answer {
             Ok(answer) => {
-                // The horde's clock starts when it has a job, which may be long after it was asked.
-                let since = match popping.wait {
-                    Wait::No => asked,
-                    Wait::Yes => Instant::now()
-                        .checked_sub(JOURNEY)
-                        .map_or(asked, |at| at.max(asked)),
-                };
-                self.answered(answer, popping.seat, since);
+                let came = Came::now(asked, popping.wait);
+                if popping.wait == Wait::No {
+                    self.office.board.waited("popping", asked);
+                }
+                self.answered(answer, Some(popping.seat), came);
                 Popped::Answered
             }
             Err(error) => {
@@ -267,13 +286,25 @@ impl<R: Role> Desk<R> {
         };
         let pause = self.pacing.pause(&popped, &self.office.timing, jitter());
         self.next_pop = asked + pause;
-        self.heed(popped, &popping.models)
+        self.heed(popped, R::models(&popping.offer))
+    }
+
+    /// Takes what a pop brought that was not waited for any more, if it brought anything in time.
+    fn heard_out(&mut self, answer: Option<Result<Answer<R::Job>, Error>>) {
+        let leaving = self.leaving.take();
+        let (Some(leaving), Some(Ok(answer))) = (leaving, answer) else {
+            return;
+        };
+        if answer.ticket.is_some() {
+            let seat = self.seats.take().now_or_never().flatten();
+            self.answered(answer, seat, Came::now(leaving.asked, Wait::Yes));
+        }
     }
 
     /// The end of popping. The horde may have given a job out already, so its answer is waited for,
     /// unless it waits itself.
     async fn hear_last(&mut self) -> Option<Quit> {
-        self.call_off();
+        self.hang_up();
         self.popping.as_ref()?;
         let answer = arrival(&mut self.popping).await;
         self.popped(answer)
@@ -293,12 +324,15 @@ impl<R: Role> Desk<R> {
                 engine.offered = offered.to_vec();
             }
             engine.quarantined = quarantined;
+            if engine.speeds != *self.speed.models() {
+                engine.speeds.clone_from(self.speed.models());
+            }
             engine.backlog = backlog.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
         });
     }
 
     /// Starts a job, if there is one.
-    fn answered(&mut self, answer: Answer<R::Job>, seat: OwnedSemaphorePermit, since: Instant) {
+    fn answered(&mut self, answer: Answer<R::Job>, seat: Option<OwnedSemaphorePermit>, came: Came) {
         let board = &self.office.board;
         for news in board.hear(answer.messages) {
             tracing::info!(
@@ -325,7 +359,7 @@ impl<R: Role> Desk<R> {
         let (id, model, parts) = (ticket.id, ticket.work.model.clone(), ticket.parts);
         tracing::debug!(job.id = %id, model, parts, ttl_s = ticket.ttl.as_secs(), "popped a job");
         self.ttl = ticket.ttl;
-        self.pending.insert(id, (ticket.work.clone(), since));
+        self.pending.insert(id, (ticket.work.clone(), came.here));
         let span = tracing::info_span!("job", job.id = %id, model);
         board.update(|status| {
             status.jobs.push(JobStatus {
@@ -334,13 +368,13 @@ impl<R: Role> Desk<R> {
                 model,
                 parts,
                 stage: Stage::Fetching,
-                popped: since,
-                since,
+                popped: came.here,
+                since: came.here,
             });
         });
         let order = Order {
             ticket,
-            popped: since,
+            popped: came.earliest,
             slot: seat,
         };
         self.jobs
@@ -360,10 +394,18 @@ impl<R: Role> Desk<R> {
             Popped::RateLimited(_) => tracing::debug!("the horde wants fewer pops"),
             Popped::Maintenance(reason) => {
                 let phase = Phase::Maintenance(reason);
-                if board.phase_now() != phase {
-                    tracing::warn!(?phase, "the horde keeps this worker in maintenance");
+                let is_new = board.phase_now() != phase;
+                if is_new {
+                    tracing::warn!(
+                        ?phase,
+                        "the horde keeps this worker in maintenance: too many threads, too large a \
+                         queue, batch or picture, or too slow a machine may be why"
+                    );
                 }
                 board.phase(phase);
+                if is_new {
+                    self.rest_if_idle();
+                }
             }
             Popped::ModelsRefused(reason) => {
                 self.quarantine_named(&reason, offered);
@@ -400,6 +442,7 @@ impl<R: Role> Desk<R> {
             }
         };
         self.office.board.remove(end.id);
+        self.rest_if_idle();
         let now = Instant::now();
         let (mut work, popped) = self
             .pending
@@ -415,6 +458,7 @@ impl<R: Role> Desk<R> {
         log(&end, took);
         self.count(&end);
         self.judge_speed(&end, took);
+        self.mind_memory(&end, &work);
         // Of several forms, the one that failed is to blame.
         work.model.clone_from(&end.model);
         self.offer_more(&work.model);
@@ -462,6 +506,21 @@ impl<R: Role> Desk<R> {
         });
     }
 
+    /// A picture for which memory was not enough is not offered again for a while, nor are larger ones.
+    fn mind_memory(&mut self, end: &End, work: &Pending) {
+        let pixels = work
+            .pixels
+            .filter(|_| end.cause == Some(Cause::OutOfMemory));
+        let until = Instant::now() + self.office.timing.quarantine;
+        if pixels.is_some_and(|pixels| self.health.outgrew(pixels, until)) {
+            tracing::warn!(
+                pixels,
+                "memory is not enough: only smaller pictures are offered"
+            );
+            self.call_off();
+        }
+    }
+
     /// A word about a picture that earned little for its time, unless the owner knows.
     fn judge_speed(&self, end: &End, took: Duration) {
         let is_slow = end.reward > 0.0 && end.reward / took.as_secs_f64() < SLOW;
@@ -480,31 +539,58 @@ impl<R: Role> Desk<R> {
     /// Waits for what does the work, ever longer.
     fn engine_is_away(&mut self, model: &str, reason: String) {
         let until = self.health.away(Instant::now(), &self.office.timing);
-        self.call_off();
         if self.role.engines() > 1 {
             tracing::warn!(
                 reason,
                 model,
                 "an engine is away: this is not offered for a while"
             );
-            return self.health.quarantine(model, until);
+            self.health.quarantine(model, until);
+            return self.call_off();
         }
+        self.hang_up();
         tracing::warn!(reason, "the engine is away: nothing is popped for a while");
         self.rest_until = self.rest_until.max(until);
         self.office.board.phase(Phase::NoEngine(reason));
     }
 
-    /// What the horde was offered does not hold any more: if it still waits for a job to give, it is
-    /// asked anew.
+    /// What the horde was offered may not hold any more: if it still waits for a job to give, it is
+    /// asked anew. Until it has heard that, it may give the job to the pop that waits.
     fn call_off(&mut self) {
-        drop(self.popping.take_if(|popping| popping.wait == Wait::Yes));
+        self.found = Found::Unknown;
+        let waiting = self.popping.take_if(|popping| popping.wait == Wait::Yes);
+        if let Some(popping) = waiting {
+            self.leaving = Some(Leaving {
+                answer: popping.answer,
+                offer: popping.offer,
+                asked: popping.asked,
+                until: Instant::now() + HEARD_OUT,
+            });
+        }
+    }
+
+    /// Nothing will be asked for a while: if the horde waits for a job to give, it is left waiting, and
+    /// takes a job back whose answer nobody hears. What is here already is taken.
+    fn hang_up(&mut self) {
+        if let Some(leaving) = &mut self.leaving {
+            let answer = (&mut leaving.answer).now_or_never();
+            self.heard_out(answer);
+        }
+        let waiting = self.popping.as_mut();
+        if let Some(popping) = waiting.filter(|popping| popping.wait == Wait::Yes) {
+            match (&mut popping.answer).now_or_never() {
+                // A refusal comes again with the next pop.
+                Some(answer) => drop(self.popped(answer)),
+                None => self.popping = None,
+            }
+        }
         self.found = Found::Unknown;
     }
 
     /// A job with this model ended, of which there may have been too many to offer it.
     fn offer_more(&mut self, model: &String) {
         let popping = self.popping.as_ref();
-        if popping.is_some_and(|popping| !popping.models.contains(model)) {
+        if popping.is_some_and(|popping| !R::models(&popping.offer).contains(model)) {
             self.call_off();
         }
     }
@@ -519,6 +605,7 @@ impl<R: Role> Desk<R> {
             self.call_off();
         }
         let until = consequence.pause_until?;
+        self.hang_up();
         if self
             .office
             .current
@@ -561,14 +648,6 @@ impl<R: Role> Desk<R> {
 async fn turn(seats: Arc<Seats>, at: Instant) -> Option<OwnedSemaphorePermit> {
     sleep_until(at).await;
     seats.take().await
-}
-
-/// The answer to the pop that is under way; never if none is.
-async fn arrival<J>(popping: &mut Option<Popping<J>>) -> Result<Answer<J>, Error> {
-    match popping {
-        Some(popping) => (&mut popping.answer).await,
-        None => pending().await,
-    }
 }
 
 fn log(end: &End, took: Duration) {

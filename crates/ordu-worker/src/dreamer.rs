@@ -1,6 +1,6 @@
 //! The image worker as a role.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -40,7 +40,7 @@ impl Dreamer {
         office: &Office,
     ) -> Result<Self, Error> {
         let shop = Workshop {
-            larder: larder(&office.current.now(), office)?,
+            larder: larder(&office.current.now(), &office.horde)?,
             pantry: helpers.pantry,
             safety: Safety::new(helpers.classifier, office.current.clone()),
             horde: office.horde.clone(),
@@ -96,13 +96,12 @@ pub(crate) fn may_show_anything(engine: &Capabilities, models: &[String]) -> boo
 }
 
 /// Where the pictures of jobs are had from.
-pub(crate) fn larder(config: &Config, office: &Office) -> Result<Larder, Error> {
-    let trust = Trust::horde(&office.horde);
+pub(crate) fn larder(config: &Config, horde: &Horde) -> Result<Larder, Error> {
     let hosts = config.trusted_hosts.iter();
     Ok(Larder {
-        fetcher: Fetcher::new(&office.horde)?,
-        trust: hosts.fold(trust, |trust, url| trust.and(url)),
-        timing: office.timing,
+        fetcher: Fetcher::new(horde)?,
+        trust: hosts.fold(Trust::horde(horde), |trust, url| trust.and(url)),
+        timing: config.timing,
     })
 }
 
@@ -117,9 +116,19 @@ impl Role for Dreamer {
 
     fn room(&self) -> Room {
         self.shop.current.read(|config| Room {
-            threads: config.threads(),
-            ahead: config.queue(),
+            threads: config.threads() * config.devices(),
+            ahead: config.queue() * config.devices(),
         })
+    }
+
+    fn speeds(&self) -> BTreeMap<String, f64> {
+        self.shop.current.read(|config| config.speeds.clone())
+    }
+
+    fn rest(&self) {
+        let engine = self.shop.engine.clone();
+        // Nobody waits for it.
+        drop(tokio::task::spawn_blocking(move || engine.release()));
     }
 
     async fn open(&self) {
@@ -171,6 +180,9 @@ impl Role for Dreamer {
         config.allow_post_processing &= fit.extra(Extra::PostProcessing);
         config.allow_controlnet &= fit.extra(Extra::ControlNet);
         config.allow_lora &= fit.extra(Extra::Lora);
+        if let Some(most) = fit.max_pixels() {
+            config.limit_pixels(most);
+        }
         let mut offer = image_offer(&config, ability, |model| fit.model(model))?;
         let held = self.shop.turns.held();
         let draw = f64::midpoint(jitter(), 1.0);
@@ -202,6 +214,8 @@ impl Role for Dreamer {
                 model: job.model.clone().unwrap_or_default(),
                 shape: Shape::of(&job),
                 effort: effort(&job, job.ids.len()),
+                pixels: (job.ids.len() == 1)
+                    .then(|| u64::from(job.payload.width) * u64::from(job.payload.height)),
                 done: 0.0,
             },
             parts: job.ids.len(),

@@ -142,6 +142,8 @@ pub(crate) struct Pending {
     pub(crate) model: String,
     pub(crate) shape: Shape,
     pub(crate) effort: f64,
+    /// Of its picture, if it is one alone.
+    pub(crate) pixels: Option<u64>,
     /// How much of it is done, 0 to 1.
     pub(crate) done: f64,
 }
@@ -168,6 +170,19 @@ pub(crate) struct Speed {
 }
 
 impl Speed {
+    /// That of an engine that was measured before.
+    pub(crate) fn known(speeds: BTreeMap<String, f64>) -> Self {
+        let mut models = speeds;
+        models.retain(|_, rate| rate.is_finite() && *rate > 0.0);
+        let count = u32::try_from(models.len()).unwrap_or(u32::MAX);
+        let sum: f64 = models.values().sum();
+        Self {
+            all: (count > 0).then(|| sum / f64::from(count)),
+            models,
+            ..Self::default()
+        }
+    }
+
     /// A job took so long.
     pub(crate) fn learn(&mut self, job: &Pending, took: Duration) {
         if job.effort <= 0.0 {
@@ -186,6 +201,11 @@ impl Speed {
         self.models.insert(job.model.clone(), mixed(known, rate));
         self.all = Some(mixed(self.all, rate));
         self.usual = Some(mixed(self.usual, seconds));
+    }
+
+    /// Seconds per megapixelstep, by model, of those that jobs were done with.
+    pub(crate) fn models(&self) -> &BTreeMap<String, f64> {
+        &self.models
     }
 
     /// How many seconds are left of a job; `None` if nothing is known yet.
@@ -327,6 +347,22 @@ mod tests {
             ..pending("m", 6.0)
         };
         assert!(speed.allows(&[&half_done], LOAD));
+    }
+
+    #[test]
+    fn what_was_measured_before_counts_until_there_is_more() {
+        let rates = [("m", 2.0), ("n", 4.0), ("bad", f64::NAN), ("worse", 0.0)];
+        let rates = rates.map(|(name, rate)| (name.to_owned(), rate));
+        let mut speed = Speed::known(rates.into());
+        let predict = |speed: &Speed, model| speed.predict(&pending(model, 10.0)).unwrap();
+        let close = |found: f64, expected: f64| (found - expected).abs() < 1e-9;
+        assert!(close(predict(&speed, "m"), 20.0) && close(predict(&speed, "bad"), 30.0));
+        speed.learn(&pending("m", 1.0), Duration::from_secs(3));
+        assert!(predict(&speed, "m") > 20.0);
+        assert_eq!(
+            Speed::known(BTreeMap::new()).predict(&pending("m", 1.0)),
+            None
+        );
     }
 
     #[test]

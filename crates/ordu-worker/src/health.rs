@@ -13,6 +13,9 @@ use crate::pacing::doubled;
 /// Failures in a row that stop all pops for a while, or one model for longer.
 const TOO_MANY: u32 = 3;
 
+/// Pictures of so many pixels are offered whatever happens.
+const SMALL: u64 = 512 * 512;
+
 /// Counts failures in a row.
 #[derive(Debug, Default)]
 pub(crate) struct Health {
@@ -21,6 +24,8 @@ pub(crate) struct Health {
     by_extra: BTreeMap<Extra, u32>,
     quarantined: BTreeMap<String, Instant>,
     benched: BTreeMap<Extra, Instant>,
+    /// The largest picture that memory is enough for, in pixels, and until when that is believed.
+    outgrown: Option<(u64, Instant)>,
     /// How often in a row what does the work was not there.
     away: u32,
     /// Jobs that were done, whatever the model.
@@ -147,6 +152,24 @@ impl Health {
         failures.count >= TOO_MANY
     }
 
+    /// Memory was not enough for a picture of so many pixels: smaller ones are offered until then. Whether
+    /// that changes anything; where memory is not enough for small ones, it is the model.
+    pub(crate) fn outgrew(&mut self, pixels: u64, until: Instant) -> bool {
+        let most = pixels / 4 * 3;
+        if most < SMALL {
+            return false;
+        }
+        let before = self.outgrown.map_or(u64::MAX, |(most, _)| most);
+        self.outgrown = Some((most.min(before), until));
+        true
+    }
+
+    /// The largest picture that may be offered, in pixels, if memory was not enough for larger ones.
+    pub(crate) fn max_pixels(&self, now: Instant) -> Option<u64> {
+        let (most, _) = self.outgrown.filter(|(_, until)| *until > now)?;
+        Some(most)
+    }
+
     /// Offers a model no more until then.
     pub(crate) fn quarantine(&mut self, model: &str, until: Instant) {
         self.quarantined.insert(model.to_owned(), until);
@@ -168,8 +191,11 @@ impl Health {
         let models = models.map(|(model, until)| (model.clone(), *until));
         let extras = self.benched.iter();
         let extras = extras.map(|(extra, until)| (extra.name().to_owned(), *until));
+        let large = self.outgrown.iter();
+        let large = large.map(|(most, until)| (format!("pictures above {most} pixels"), *until));
         models
             .chain(extras)
+            .chain(large)
             .filter(|(_, until)| *until > now)
             .map(|(name, until)| (name, until - now))
             .collect()
@@ -272,6 +298,23 @@ mod tests {
             quarantined = fails(&mut health, Blame::Program("a"), now).quarantined;
         }
         assert_eq!(quarantined, ["a"]);
+    }
+
+    #[test]
+    fn what_memory_is_not_enough_for_is_not_offered_for_a_while() {
+        let (hour, now) = (Duration::from_hours(1), Instant::now());
+        let mut health = Health::default();
+        assert_eq!(health.max_pixels(now), None);
+        assert!(!health.outgrew(512 * 512, now + hour), "it is the model");
+        assert_eq!(health.max_pixels(now), None);
+        assert!(health.outgrew(2048 * 2048, now + hour));
+        assert_eq!(health.max_pixels(now), Some(2048 * 2048 / 4 * 3));
+        assert!(health.outgrew(1024 * 1024, now + hour));
+        assert!(health.outgrew(2048 * 1024, now + hour));
+        assert_eq!(health.max_pixels(now), Some(1024 * 1024 / 4 * 3));
+        let told = health.quarantines(now);
+        assert_eq!(told["pictures above 786432 pixels"], hour);
+        assert_eq!(health.max_pixels(now + hour), None);
     }
 
     #[test]

@@ -198,7 +198,7 @@ struct Attempt {
     /// A crash of the engine before costs nothing but time.
     again_until: Instant,
     give_up: Instant,
-    slot: OwnedSemaphorePermit,
+    slot: Option<OwnedSemaphorePermit>,
 }
 
 /// Everything that a job waits for.

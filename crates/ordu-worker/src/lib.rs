@@ -16,7 +16,10 @@
 //!
 //! No prompt, picture or key is logged, at any level.
 
+mod account;
+mod agent;
 mod alchemist;
+mod bench;
 mod bridge;
 pub mod bridge_data;
 mod config;
@@ -34,6 +37,7 @@ mod job;
 mod line;
 pub mod manager;
 mod offer;
+mod one_shot;
 mod pace;
 mod pacing;
 mod report;
@@ -47,11 +51,13 @@ mod shutdown;
 mod status;
 mod trial;
 
+pub use bench::{Case, Cell, Measured, Proposal, measure, propose};
 pub use config::{Config, ConfigError, Haste, Timing};
 pub use controls::Controls;
 pub use figures::{Earnings, Histogram};
+pub use one_shot::{OneShot, OneShotError, one_shot};
 pub use run::{Engines, RunError, run, run_with};
 pub use safety::{Classifier, ClassifierError, Judgement, RemoteClassifier, View};
 pub use shutdown::{Level, Shutdown};
-pub use status::{EngineStatus, JobStatus, Phase, Stage, Status};
+pub use status::{Account, EngineStatus, JobStatus, Phase, Stage, Status};
 pub use trial::{Trial, try_out};

@@ -34,7 +34,9 @@ pub(crate) struct Entry {
 /// What limits the choice.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Rules {
-    /// Jobs at the same time.
+    /// Devices. Who runs alone is alone on one of them.
+    pub(crate) devices: usize,
+    /// Jobs at the same time on each.
     pub(crate) threads: usize,
     /// Effort of a job that may overtake another.
     pub(crate) light: f64,
@@ -44,6 +46,7 @@ impl Rules {
     /// Those of the settings.
     pub(crate) fn of(config: &Config) -> Self {
         Self {
+            devices: config.devices() as usize,
             threads: config.threads() as usize,
             light: light(config.haste),
         }
@@ -57,6 +60,8 @@ struct Place {
     job: Entry,
     /// Whether everything that it needs is here.
     is_ready: bool,
+    /// Where it runs, if it does. Which device that is, the engine says: it spreads tasks in the same way.
+    device: usize,
 }
 
 #[derive(Debug, Default)]
@@ -71,31 +76,38 @@ struct Line {
 }
 
 impl Line {
-    fn next(&self, rules: Rules) -> Option<u64> {
-        let alone = self.running.is_empty();
-        if self.running.len() >= rules.threads
-            || self.running.iter().any(|place| place.job.exclusive)
-        {
-            return None;
-        }
-        let fits = |job: &Entry| alone || !job.exclusive;
+    /// Who may go, and where.
+    fn next(&self, rules: Rules) -> Option<(u64, usize)> {
         let (first, behind) = self.waiting.split_first()?;
         if first.is_ready {
             // Who waits for the others to end is overtaken by nobody, or it would wait for ever.
-            return fits(&first.job).then_some(first.number);
+            let device = self.device_for(&first.job, rules)?;
+            return Some((first.number, device));
         }
         let at_hand = |model: &Option<String>| {
             let is_loaded = |model: &String| self.loaded.contains(model);
             self.loaded.is_empty() || model.as_ref().is_none_or(is_loaded)
         };
-        let mut quick = behind.iter().filter(|Place { job, is_ready, .. }| {
-            *is_ready
-                && fits(job)
-                && !job.has_addons
-                && job.effort <= rules.light
-                && at_hand(&job.model)
+        let quick = behind.iter().filter(|Place { job, is_ready, .. }| {
+            *is_ready && !job.has_addons && job.effort <= rules.light && at_hand(&job.model)
         });
-        quick.next().map(|place| place.number)
+        let mut free = quick.filter_map(|place| {
+            let device = self.device_for(&place.job, rules)?;
+            Some((place.number, device))
+        });
+        free.next()
+    }
+
+    /// The device with the fewest jobs, of those that could take one more.
+    fn device_for(&self, job: &Entry, rules: Rules) -> Option<usize> {
+        let there = |device| self.running.iter().filter(move |job| job.device == device);
+        let could = |device: &usize| {
+            let count = there(*device).count();
+            let is_closed = there(*device).any(|place| place.job.exclusive);
+            count < rules.threads && !is_closed && (count == 0 || !job.exclusive)
+        };
+        let open = (0..rules.devices).filter(could);
+        open.min_by_key(|device| there(*device).count())
     }
 
     /// Takes a place, and returns its number.
@@ -105,6 +117,7 @@ impl Line {
             number: self.joined,
             job,
             is_ready: false,
+            device: 0,
         };
         let later = |other: &Place| other.job.popped > place.job.popped;
         let at = self.waiting.iter().position(later);
@@ -119,11 +132,11 @@ impl Line {
         }
     }
 
-    fn start(&mut self, number: u64) {
+    fn start(&mut self, number: u64, device: usize) {
         let mut places = self.waiting.iter();
         if let Some(at) = places.position(|place| place.number == number) {
             let place = self.waiting.remove(at);
-            self.running.push(place);
+            self.running.push(Place { device, ..place });
         }
     }
 
@@ -191,8 +204,10 @@ impl Turn {
             changes.mark_unchanged();
             {
                 let mut line = self.turns.line();
-                if line.next(rules()) == Some(self.number) {
-                    line.start(self.number);
+                if let Some((number, device)) = line.next(rules())
+                    && number == self.number
+                {
+                    line.start(number, device);
                     drop(line);
                     // There may be room for another.
                     self.turns.0.changed.send_replace(());
@@ -232,6 +247,7 @@ mod tests {
     }
 
     const TWO: Rules = Rules {
+        devices: 1,
         threads: 2,
         light: 25.0,
     };
@@ -244,17 +260,21 @@ mod tests {
         let [second, first, third] = [2, 1, 3].map(|number| line.join(entry(start, number)));
         assert_eq!(line.next(TWO), None);
         line.ready(third);
-        assert_eq!(line.next(TWO), Some(third), "light, and it loads nothing");
+        assert_eq!(
+            line.next(TWO),
+            Some((third, 0)),
+            "light, and it loads nothing"
+        );
         line.ready(second);
-        assert_eq!(line.next(TWO), Some(second));
+        assert_eq!(line.next(TWO), Some((second, 0)));
         line.ready(first);
-        assert_eq!(line.next(TWO), Some(first));
-        line.start(first);
-        assert_eq!(line.next(TWO), Some(second));
-        line.start(second);
+        assert_eq!(line.next(TWO), Some((first, 0)));
+        line.start(first, 0);
+        assert_eq!(line.next(TWO), Some((second, 0)));
+        line.start(second, 0);
         assert_eq!(line.next(TWO), None, "both threads are taken");
         line.leave(first);
-        assert_eq!(line.next(TWO), Some(third));
+        assert_eq!(line.next(TWO), Some((third, 0)));
     }
 
     #[test]
@@ -289,20 +309,55 @@ mod tests {
             assert_eq!(joined, number);
             line.ready(number);
         }
-        line.start(1);
+        line.start(1, 0);
         assert_eq!(line.next(TWO), None);
         line.leave(1);
-        assert_eq!(line.next(TWO), Some(2));
-        line.start(2);
+        assert_eq!(line.next(TWO), Some((2, 0)));
+        line.start(2, 0);
         assert_eq!(line.next(TWO), None);
         line.leave(2);
-        assert_eq!(line.next(TWO), Some(3));
+        assert_eq!(line.next(TWO), Some((3, 0)));
+    }
+
+    #[test]
+    fn jobs_are_spread_over_devices_and_who_is_alone_is_so_on_one() {
+        let start = Instant::now();
+        let mut line = Line::default();
+        for number in 1..=5 {
+            let joined = line.join(Entry {
+                exclusive: number == 2 || number == 5,
+                ..entry(start, number)
+            });
+            line.ready(joined);
+        }
+        let both = Rules { devices: 2, ..TWO };
+        let mut went = Vec::new();
+        while let Some((number, device)) = line.next(both) {
+            line.start(number, device);
+            went.push((number, device));
+        }
+        assert_eq!(
+            went,
+            [(1, 0), (2, 1), (3, 0)],
+            "the second is alone on its device"
+        );
+        line.leave(2);
+        assert_eq!(line.next(both), Some((4, 1)));
+        line.start(4, 1);
+        assert_eq!(
+            line.next(both),
+            None,
+            "the fifth waits for a device of its own"
+        );
+        line.leave(4);
+        assert_eq!(line.next(both), Some((5, 1)));
     }
 
     #[tokio::test]
     async fn a_turn_comes_when_the_one_before_leaves() {
         let (turns, start) = (Turns::default(), Instant::now());
         let rules = || Rules {
+            devices: 1,
             threads: 1,
             light: 0.0,
         };
@@ -322,9 +377,10 @@ mod tests {
         fn every_job_gets_its_turn(
             jobs in proptest::collection::vec((any::<bool>(), any::<bool>(), 0.0..60.0_f64, any::<bool>()), 1..12),
             threads in 1..4_usize,
+            devices in 1..4_usize,
         ) {
             let start = Instant::now();
-            let rules = Rules { threads, light: 25.0 };
+            let rules = Rules { devices, threads, light: 25.0 };
             let mut line = Line::default();
             for (number, (exclusive, has_addons, effort, ready)) in (1..).zip(&jobs) {
                 line.join(Entry {
@@ -339,11 +395,14 @@ mod tests {
             }
             let mut ended = 0;
             while ended < jobs.len() {
-                while let Some(next) = line.next(rules) {
-                    line.start(next);
-                    prop_assert!(line.running.len() <= threads);
-                    let alone = line.running.iter().any(|place| place.job.exclusive);
-                    prop_assert!(!alone || line.running.len() == 1);
+                while let Some((next, device)) = line.next(rules) {
+                    line.start(next, device);
+                    prop_assert!(device < devices);
+                    let here: Vec<_> =
+                        line.running.iter().filter(|place| place.device == device).collect();
+                    prop_assert!(here.len() <= threads);
+                    let alone = here.iter().any(|place| place.job.exclusive);
+                    prop_assert!(!alone || here.len() == 1);
                 }
                 // One job ends; if none runs, the files of the first one arrive.
                 if let Some(job) = line.running.first().map(|place| place.number) {

@@ -12,6 +12,9 @@ const ALWAYS: &[&str] = &["karras", "r2", "r2_source"];
 /// Models that one pop may name.
 const MAX_MODELS: usize = 300;
 
+/// Threads that a pop may declare.
+const MAX_THREADS: u32 = 50;
+
 /// Names that the protocol accepts, in characters.
 const NAME_CHARS: std::ops::RangeInclusive<usize> = 3..=255;
 
@@ -36,7 +39,7 @@ pub(crate) fn image_offer(
         nsfw: config.nsfw,
         models,
         bridge_agent: config.bridge_agent.clone(),
-        threads: config.threads(),
+        threads: (config.threads() * config.devices()).min(MAX_THREADS),
         require_upfront_kudos: config.require_upfront_kudos,
         amount: config.max_batch.min(engine.limits.max_batch).max(1),
         extra_slow_worker: config.extra_slow_worker,
@@ -58,8 +61,13 @@ pub(crate) fn image_offer(
 /// The models that the owner wants and the engine has, in the engine's order.
 pub(crate) fn allowed_models(config: &Config, engine: &Capabilities) -> Vec<String> {
     let names = engine.models.iter().map(|model| &model.name);
+    let wanted = |name: &String| {
+        config.models_to_load.is_empty()
+            || config.models_to_load.contains(name)
+            || config.followed.contains(name)
+    };
     names
-        .filter(|name| config.models_to_load.is_empty() || config.models_to_load.contains(name))
+        .filter(|name| wanted(name))
         .filter(|name| !config.models_to_skip.contains(name))
         .filter(|name| NAME_CHARS.contains(&name.chars().count()))
         .cloned()
@@ -251,6 +259,13 @@ mod tests {
             };
             assert_eq!(offered(&config, &engine), expected);
         }
+        let config = Config {
+            models_to_load: list(&["two"]),
+            followed: list(&["three", "one", "absent"]),
+            models_to_skip: list(&["one"]),
+            ..Config::default()
+        };
+        assert_eq!(offered(&config, &engine), ["two", "three"]);
     }
 
     #[test]

@@ -31,14 +31,19 @@ pub(crate) struct Extras(Mutex<Option<Extensions>>);
 impl Extras {
     /// Nothing while the horde does not answer.
     pub(crate) async fn of(&self, horde: &Horde) -> Extensions {
+        self.asked(horde).await.unwrap_or_default()
+    }
+
+    /// The same; `None` while the horde does not answer.
+    pub(crate) async fn asked(&self, horde: &Horde) -> Option<Extensions> {
         if let Some(known) = self.known().clone() {
-            return known;
+            return Some(known);
         }
         match horde.extensions().await {
-            Ok(found) => self.known().insert(found).clone(),
+            Ok(found) => Some(self.known().insert(found).clone()),
             Err(error) => {
                 tracing::debug!(%error, "what the horde can do is not known");
-                Extensions::default()
+                None
             }
         }
     }

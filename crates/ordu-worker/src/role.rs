@@ -2,6 +2,7 @@
 //!
 //! The loop around it ([`crate::desk`]) is the same for all.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -41,7 +42,7 @@ pub(crate) trait Role: Send + Sync + 'static {
     /// What the engine says it can do.
     type Ability: Send + Sync;
     /// What the horde is told.
-    type Offer: Send + Sync;
+    type Offer: PartialEq + Send + Sync;
     /// What the horde gives out.
     type Job: Send + 'static;
 
@@ -51,10 +52,18 @@ pub(crate) trait Role: Send + Sync + 'static {
     /// How many jobs it takes.
     fn room(&self) -> Room;
 
+    /// Seconds per unit of work, by model, that were measured before.
+    fn speeds(&self) -> BTreeMap<String, f64> {
+        BTreeMap::new()
+    }
+
     /// How many engines it has. While one is away, the others go on.
     fn engines(&self) -> usize {
         1
     }
+
+    /// Nothing is going to be done for a while: memory may be given back.
+    fn rest(&self) {}
 
     /// Told once, before the first pop.
     fn open(&self) -> impl Future<Output = ()> + Send;
@@ -99,6 +108,11 @@ impl Fit<'_> {
         self.health.may_offer(model, self.now) && self.board.unfinished(model) < self.most
     }
 
+    /// The largest picture, if memory was not enough for larger ones.
+    pub(crate) fn max_pixels(&self) -> Option<u64> {
+        self.health.max_pixels(self.now)
+    }
+
     /// What jobs may want besides.
     pub(crate) fn extra(&self, extra: Extra) -> bool {
         self.health.may_offer_extra(extra, self.now)
@@ -137,10 +151,11 @@ pub(crate) struct Ticket<J> {
 /// A job to do.
 pub(crate) struct Order<J> {
     pub(crate) ticket: Ticket<J>,
-    /// When it was asked for: the horde's clock starts no earlier.
+    /// The horde's clock starts no earlier.
     pub(crate) popped: Instant,
-    /// Given back when the engine is done, so that the next job can be popped.
-    pub(crate) slot: OwnedSemaphorePermit,
+    /// Given back when the engine is done, so that the next job can be popped. A job that comes when
+    /// nobody reckons with it any more may find none.
+    pub(crate) slot: Option<OwnedSemaphorePermit>,
 }
 
 /// What became of a job.

@@ -22,6 +22,7 @@ use crate::role::{Office, Role};
 use crate::safety::Classifier;
 use crate::scribe::Scribe;
 use crate::status::{Board, Status};
+use crate::{account, agent};
 
 /// What does the work: a role for each engine that is there.
 #[derive(Clone, Default)]
@@ -146,12 +147,19 @@ pub async fn run_with(
         let alchemist = Alchemist::new(engines.alchemy, engines.safety, &office)?;
         Some(Desk::new(alchemist, office))
     };
-    let (first, second, third) = join3(
+    let working = join3(
         Box::pin(at_work(dreamer)),
         Box::pin(at_work(scribe)),
         Box::pin(at_work(alchemist)),
-    )
-    .await;
+    );
+    let looking = async {
+        agent::look(&horde, &extras, &config.bridge_agent).await;
+        account::watch(&horde, &status, &config.timing).await
+    };
+    let (first, second, third) = tokio::select! {
+        ended = working => ended,
+        never = looking => match never {},
+    };
     match first.or(second).or(third) {
         Some(Quit::KeyRefused(reason)) => Err(RunError::KeyRefused(reason)),
         Some(Quit::Failing) => {

@@ -201,7 +201,7 @@ impl Scribe {
         job: &TextJob,
         (id, part): (JobId, JobId),
         give_up: Instant,
-        slot: Arc<OwnedSemaphorePermit>,
+        slot: Arc<Option<OwnedSemaphorePermit>>,
     ) -> Result<String, Fault> {
         let Some(prompt) = &job.payload.prompt else {
             return Err(Fault::Foreign("it has no prompt"));

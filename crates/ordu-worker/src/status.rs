@@ -21,6 +21,10 @@ pub struct Status {
     pub phase: Phase,
     /// What it does in each of its roles.
     pub roles: BTreeMap<WorkKind, Phase>,
+    /// What it is called in each of its roles.
+    pub names: BTreeMap<WorkKind, String>,
+    /// Its owner's account, once the horde has told it.
+    pub account: Option<Account>,
     /// The jobs it has, oldest first.
     pub jobs: Vec<JobStatus>,
     /// Jobs whose every result was delivered.
@@ -45,7 +49,7 @@ pub struct Status {
     pub skipped: BTreeMap<String, u64>,
     /// Jobs that were not delivered, by cause.
     pub faults: BTreeMap<&'static str, u64>,
-    /// How long jobs were where, by stage.
+    /// How long jobs were where, by stage, and how long pops took that the horde answered at once.
     pub seconds: BTreeMap<&'static str, Histogram>,
     /// What does the work.
     pub engines: BTreeMap<WorkKind, EngineStatus>,
@@ -53,6 +57,15 @@ pub struct Status {
     pub last_error: Option<String>,
     /// News from the horde for its owner, oldest first.
     pub messages: Vec<WorkerMessage>,
+}
+
+/// The account that a worker earns for.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Account {
+    /// As `name#1`.
+    pub alias: String,
+    /// What it has, in kudos.
+    pub kudos: f64,
 }
 
 /// What a worker does as a whole.
@@ -109,6 +122,8 @@ pub struct EngineStatus {
     pub quarantined: BTreeMap<String, Instant>,
     /// Until all jobs that it has are done, as far as that can be told.
     pub backlog: Option<Duration>,
+    /// Seconds per unit of work, by model, as its jobs told: a megapixelstep, a token, a form.
+    pub speeds: BTreeMap<String, f64>,
 }
 
 /// One job.
@@ -204,6 +219,14 @@ impl Board {
         });
     }
 
+    /// What the worker is called in this role.
+    pub(crate) fn name(&self, name: &str) {
+        self.status.send_if_modified(|status| {
+            let before = status.names.insert(self.kind, name.to_owned());
+            before.as_deref() != Some(name)
+        });
+    }
+
     /// What this role did until now.
     pub(crate) fn phase_now(&self) -> Phase {
         let status = self.status.borrow();
@@ -225,6 +248,14 @@ impl Board {
                 let since = std::mem::replace(&mut job.since, Instant::now());
                 status.count_stage(before, since);
             }
+        });
+    }
+
+    /// Something has taken from then until now.
+    pub(crate) fn waited(&self, stage: &'static str, since: Instant) {
+        self.update(|status| {
+            let seconds = status.seconds.entry(stage).or_default();
+            seconds.add(since.elapsed());
         });
     }
 

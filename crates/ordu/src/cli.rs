@@ -11,12 +11,14 @@ use ordu_server::{ModelSource, PageSource, S3Secret};
 
 mod admin;
 mod computing;
+mod legacy;
 mod models;
 mod work;
 mod write;
 
 pub(crate) use admin::*;
 pub(crate) use computing::*;
+pub(crate) use legacy::*;
 pub(crate) use models::*;
 pub(crate) use work::*;
 pub(crate) use write::*;
@@ -506,6 +508,12 @@ pub(crate) enum ConfigCommand {
     Print,
     /// Check the settings of a worker, its `bridgeData.yaml`: tells everything that is wrong.
     Check {
+        /// The file.
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+    },
+    /// Print the settings of a worker as variables of the environment, for `ordu work -e`.
+    ToEnv {
         /// The file.
         #[arg(value_name = "FILE")]
         file: PathBuf,

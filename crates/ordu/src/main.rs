@@ -66,6 +66,7 @@ async fn run(command: Command, logs: &Logs) -> anyhow::Result<Exit> {
                 Ok(Exit::Done)
             }
             ConfigCommand::Check { file } => commands::models::check(&file),
+            ConfigCommand::ToEnv { file } => commands::models::to_env(&file),
         },
     }
 }

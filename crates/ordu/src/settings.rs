@@ -176,6 +176,12 @@ fn environment(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
+/// The cards that programs may see, as CUDA reads it: an empty list is none.
+#[expect(clippy::disallowed_methods, reason = "this is the configuration")]
+pub(crate) fn visible_cards() -> Option<String> {
+    std::env::var("CUDA_VISIBLE_DEVICES").ok()
+}
+
 /// The environment of existing workers.
 pub(crate) fn worker_environment() -> ordu_worker::bridge_data::Environment {
     let given = std::env::vars_os();

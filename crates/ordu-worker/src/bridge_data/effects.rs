@@ -28,19 +28,14 @@ macro_rules! vain {
 }
 
 const ALL: &[Vain] = vain! {
-    dynamic_models in models => "say `top 5` in `models_to_load` to follow what is asked for most";
     temp_dir in models => "nothing is written outside `cache_home`";
     high_memory_mode in effort => MEMORY;
     unload_models_from_vram_often in effort => MEMORY;
     very_fast_disk_mode in effort => MEMORY;
-    ram_to_leave_free in effort => MEMORY;
-    vram_to_leave_free in effort => MEMORY;
-    ram_budget_mb in effort => MEMORY;
     post_process_job_overlap in effort => "raise `max_threads` to let jobs overlap";
     process_timeout in effort => LIMIT;
     post_process_timeout in effort => LIMIT;
     download_timeout in effort => "a transfer goes on as long as bytes come";
-    devices in backend => "start one worker for each accelerator, with `--device`";
     safety_on_gpu in backend => "give the address of a classifier with `--safety URL`";
     limited_console_messages in console => "give `--log warn` to be told less";
     capture_kudos_training_data in console => "`--metrics ADDRESS` tells times and kudos";

@@ -140,6 +140,28 @@ impl Environment {
     }
 }
 
+/// A key and its value as a variable, if a value of this kind can be one.
+pub(super) fn variable(key: &str, value: &Value) -> Option<(String, String)> {
+    let text = match value {
+        Value::Array(items) => {
+            let items: Option<Vec<_>> = items.iter().map(plain).collect();
+            format!("[{}]", items?.join(", "))
+        }
+        _ => plain(value)?,
+    };
+    let is_line = !text.contains(['\n', '\r', '\0']);
+    is_line.then(|| (format!("{PREFIX}{}", key.to_uppercase()), text))
+}
+
+fn plain(value: &Value) -> Option<String> {
+    match value {
+        Value::Bool(on) => Some(on.to_string()),
+        Value::Number(number) => Some(number.to_string()),
+        Value::String(text) => Some(text.clone()),
+        _ => None,
+    }
+}
+
 /// The models of a JSON file: name → `baseline`, `config.files[].path`.
 fn custom_models(path: &str) -> Result<Vec<CustomModel>, String> {
     let text = std::fs::read(path).map_err(|error| format!("cannot be read: {error}"))?;

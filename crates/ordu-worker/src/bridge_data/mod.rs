@@ -145,6 +145,12 @@ impl BridgeData {
             effort.very_high_memory_mode = false;
             effort.preload_timeout = effort.preload_timeout.max(120);
         }
+        let models = &self.settings.models;
+        if models.dynamic_models && models.number_of_dynamic_models == 0 {
+            self.warnings.push(
+                "`dynamic_models` follows nothing while `number_of_dynamic_models` is 0".to_owned(),
+            );
+        }
         let roles = &self.settings.roles;
         let is_dreamer = roles.is_empty() || roles.contains(&Role::Dreamer);
         if is_dreamer && self.config.dreamer_name() == "An Awesome Dreamer" {
@@ -172,6 +178,23 @@ fn members(path: &Path, text: &str) -> Result<Map<String, Value>, String> {
     }
 }
 
+/// A file as variables of the environment.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Variables {
+    /// Names and values.
+    pub lines: Vec<(String, String)>,
+    /// Keys whose values no variable can have.
+    pub missing: Vec<String>,
+}
+
+/// Whether a variable means what a key of the file does.
+fn means_the_same(key: &str, value: &Value, (name, text): &(String, String)) -> bool {
+    let file = Map::from_iter([(key.to_owned(), value.clone())]);
+    let environment = Environment::new([(name.clone(), text.clone())]);
+    let said = BridgeData::read(environment.members(), &Environment::default());
+    BridgeData::read(file, &Environment::default()) == said
+}
+
 /// A file, to be read now and watched later.
 #[derive(Debug, Clone)]
 pub struct ConfigFile {
@@ -193,6 +216,10 @@ impl ConfigFile {
     /// # Errors
     /// If it cannot be read, and everything that is wrong with it.
     pub fn load(&self) -> Result<BridgeData, ConfigError> {
+        BridgeData::parse(&self.path, &self.read()?, &self.environment)
+    }
+
+    fn read(&self) -> Result<String, ConfigError> {
         let unreadable = |reason: String| {
             let path = self.path.display();
             ConfigError(vec![format!("`{path}` cannot be read: {reason}")])
@@ -201,9 +228,29 @@ impl ConfigFile {
         if found.len() > MAX_BYTES {
             return Err(unreadable(format!("it is larger than {MAX_BYTES} bytes")));
         }
-        let text = std::fs::read_to_string(&self.path);
-        let text = text.map_err(|error| unreadable(error.to_string()))?;
-        BridgeData::parse(&self.path, &text, &self.environment)
+        std::fs::read_to_string(&self.path).map_err(|error| unreadable(error.to_string()))
+    }
+
+    /// What it says as variables of the environment, for `-e`.
+    ///
+    /// # Errors
+    /// If it cannot be read, and everything that is wrong with it.
+    pub fn to_environment(&self) -> Result<Variables, ConfigError> {
+        let wrong = |reason| ConfigError(vec![reason]);
+        let members = members(&self.path, &self.read()?).map_err(wrong)?;
+        BridgeData::read(members.clone(), &Environment::default())?;
+        let mut found = Variables::default();
+        for (key, value) in members {
+            if value.is_null() {
+                continue;
+            }
+            let variable = environment::variable(&key, &value);
+            match variable.filter(|variable| means_the_same(&key, &value, variable)) {
+                Some(variable) => found.lines.push(variable),
+                None => found.missing.push(key),
+            }
+        }
+        Ok(found)
     }
 
     /// Watches it: whenever it was written to, what it says then, or what is wrong with it. The first

@@ -17,10 +17,7 @@ fn environment(variables: &[(&str, &str)]) -> Environment {
 #[test]
 fn a_whole_file_of_the_deployed_worker_is_read() {
     let data = parse(TEMPLATE).unwrap();
-    let [about_memory] = data.warnings.as_slice() else {
-        panic!("{:?}", data.warnings);
-    };
-    assert!(about_memory.starts_with("`ram_to_leave_free` has no effect: "));
+    assert_eq!(data.warnings, Vec::<String>::new());
     assert_eq!(
         data.config.models_to_load,
         ["top 2", "all sdxl", "Deliberate"]
@@ -159,19 +156,23 @@ fn keys_that_need_others_are_off_without_them() {
 }
 
 #[test]
+fn who_follows_no_model_is_told() {
+    let told = |text: &str| parse(text).unwrap().warnings;
+    assert_eq!(told("dynamic_models: true").len(), 1);
+    let three = "dynamic_models: true\nnumber_of_dynamic_models: 3";
+    assert_eq!(told(three), Vec::<String>::new());
+}
+
+#[test]
 fn what_has_no_effect_says_what_to_do_instead() {
     let told = |text: &str| parse(text).unwrap().warnings;
     for key in [
-        "dynamic_models: true",
         "very_high_memory_mode: true",
         "unload_models_from_vram_often: false",
         "very_fast_disk_mode: true",
         "post_process_job_overlap: true",
-        "vram_to_leave_free: 10%",
-        "ram_budget_mb: 1000",
         "process_timeout: 100",
         "post_process_timeout: 90",
-        "devices: ['0']",
         "safety_on_gpu: true",
         "capture_kudos_training_data: true",
     ] {
@@ -350,4 +351,32 @@ async fn a_watched_file_yields_what_it_says_or_what_is_wrong() {
         .expect("the watch is stuck");
     let gone = ConfigFile::new(folder.path().join("gone.yaml"), Environment::default());
     assert!(gone.watch().is_err());
+}
+
+#[test]
+fn a_file_as_variables_means_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("bridgeData.yaml");
+    let text = "api_key: 0123456789abcdefghijkl\ndreamer_name: A Name\nmax_power: 32\nnsfw: false\n\
+                models_to_load: [top 2, 'all sdxl']\nblacklist: []\nmodel_stickiness: 0.5\n\
+                cache_home: ./a;./b\nforms: [caption]\nram_to_leave_free: 20%\nmax_batch:\n";
+    std::fs::write(&path, text).unwrap();
+    let file = ConfigFile::new(path.clone(), Environment::default());
+    let told = file.to_environment().unwrap();
+    assert_eq!(told.missing, Vec::<String>::new());
+    let line = ("AIWORKER_REGEN_MAX_POWER".to_owned(), "32".to_owned());
+    assert!(told.lines.contains(&line));
+    let environment = Environment::new(told.lines);
+    let read = BridgeData::from_environment(&environment).unwrap();
+    let expected = file.load().unwrap();
+    assert_eq!(read.config, expected.config);
+    assert_eq!(read.settings, expected.settings);
+    let text = "dreamer_name: One, Two\nblacklist: ['a, b']\nmax_power: 8\ncustom_models:\n\
+                - {name: a, baseline: b, filepath: c}\n";
+    std::fs::write(&path, text).unwrap();
+    let told = file.to_environment().unwrap();
+    assert_eq!(told.lines.len(), 1);
+    assert_eq!(told.missing, ["blacklist", "custom_models", "dreamer_name"]);
+    std::fs::write(&path, "max_power: many").unwrap();
+    assert!(file.to_environment().is_err());
 }

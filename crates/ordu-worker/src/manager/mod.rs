@@ -11,6 +11,7 @@ mod checksum;
 mod civitai;
 mod download;
 mod family;
+mod follow;
 mod index;
 mod inject;
 mod instruct;
@@ -30,6 +31,7 @@ pub use download::{
     DownloadError, DownloadOptions, Downloads, Fetched, Format, TransferProgress, Wanted, verify,
 };
 pub use family::Family;
+pub use follow::{Candidate, Room, follow};
 pub use inject::InjectTi;
 pub use instruct::{Circumstances, Large, Selection, has_instructions, needs_usage, select};
 pub use names::{bridge_version, comfy_models, names_of_files};

@@ -11,6 +11,7 @@ use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures::future::join_all;
@@ -231,6 +232,8 @@ pub struct Pantry {
     web: Web,
     civitai: Civitai,
     options: PantryOptions,
+    /// Whether what is NSFW may not be used, whatever it was at first.
+    is_sfw: AtomicBool,
     slots: Arc<Semaphore>,
 }
 
@@ -240,10 +243,24 @@ impl Pantry {
         Self {
             civitai: Civitai::new(web.clone(), options.civitai.clone()),
             slots: Arc::new(Semaphore::new(options.connections.max(1))),
+            is_sfw: AtomicBool::new(options.taste == Taste::Sfw),
             store,
             downloads,
             web,
             options,
+        }
+    }
+
+    /// What may be used from now on.
+    pub fn set_taste(&self, taste: Taste) {
+        self.is_sfw.store(taste == Taste::Sfw, Ordering::Relaxed);
+    }
+
+    fn taste(&self) -> Taste {
+        if self.is_sfw.load(Ordering::Relaxed) {
+            Taste::Sfw
+        } else {
+            Taste::Any
         }
     }
 
@@ -332,10 +349,7 @@ impl Pantry {
                 Err(Missing::Mismatch)
             };
         }
-        let offered = self
-            .civitai
-            .find(AddOn::Lora, asked, self.options.taste)
-            .await?;
+        let offered = self.civitai.find(AddOn::Lora, asked, self.taste()).await?;
         if !fits(&offered.base_model) {
             return Err(Missing::Mismatch);
         }
@@ -381,10 +395,7 @@ impl Pantry {
         asked: &Asked,
         family: &Family,
     ) -> Result<(Entry, PathBuf, Pin), Missing> {
-        let offered = self
-            .civitai
-            .find(AddOn::Ti, asked, self.options.taste)
-            .await?;
+        let offered = self.civitai.find(AddOn::Ti, asked, self.taste()).await?;
         if !family.takes(&offered.base_model) {
             return Err(Missing::Mismatch);
         }
@@ -414,7 +425,7 @@ impl Pantry {
         index.entries.retain(|entry| {
             is_plain(&entry.file) && self.store.find(folder, &entry.file).is_some()
         });
-        if self.options.taste == Taste::Sfw {
+        if self.taste() == Taste::Sfw {
             index.entries.retain(|entry| !entry.nsfw);
         }
         let Some(entry) = index.find(asked, alike).cloned() else {

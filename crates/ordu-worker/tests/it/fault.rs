@@ -266,3 +266,23 @@ async fn a_program_that_answers_nonsense_pauses_the_worker_and_no_model() {
     assert_eq!(rig.horde.pops()[3]["models"], json!(["test"]));
     rig.stop().await;
 }
+
+/// `worker.md` § 3.7: what cannot fit is not asked for again.
+#[tokio::test]
+async fn smaller_pictures_are_offered_where_memory_ran_out() {
+    let large = json!({"width": 1024, "height": 1024});
+    let horde = FakeHorde::with_jobs([job_with(1, &json!({}), &large)]).await;
+    let settings = Config {
+        max_power: 64,
+        ..config(&horde)
+    };
+    let engine = Scripted::new([Plan::OutOfMemory, Plan::OutOfMemory]);
+    let mut rig = Rig::start_with(horde, engine, settings);
+    rig.ended(1).await;
+    let known = rig.horde.pops().len();
+    rig.horde.wait_for(POP, known + 2).await;
+    let pops = rig.horde.pops();
+    assert_eq!(pops[0]["max_pixels"], 64 * 32_768);
+    assert_eq!(pops.last().unwrap()["max_pixels"], 1024 * 1024 / 4 * 3);
+    assert_eq!(rig.stop().await.faults["out_of_memory"], 1);
+}

@@ -35,8 +35,9 @@ async fn a_pop_says_what_the_worker_can_do() {
     for word in ["img2img", "karras", "r2", "k_euler_a"] {
         assert!(words.contains(&json!(word)), "{word}");
     }
-    let seen = &rig.horde.seen()[0];
-    assert_eq!(seen.header("apikey"), Some(KEY));
+    let seen = rig.horde.seen();
+    let pop = seen.iter().find(|seen| seen.is("POST", POP)).unwrap();
+    assert_eq!(pop.header("apikey"), Some(KEY));
     rig.stop().await;
 }
 
@@ -187,7 +188,7 @@ async fn without_models_nothing_is_popped() {
     let mut rig = Rig::start_with(horde, Scripted::new([]), config);
     rig.until(|status| status.phase == Phase::NothingToOffer)
         .await;
-    assert!(rig.horde.seen().is_empty());
+    assert!(rig.horde.pops().is_empty());
     rig.stop().await;
 }
 

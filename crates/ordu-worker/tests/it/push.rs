@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use ordu_api::worker::WorkKind;
 use ordu_engine::{
     Finish, ProgressSink, Step, Text, TextCapabilities, TextEngine, TextError, TextTask,
 };
@@ -13,7 +14,8 @@ use serde_json::{Value, json};
 
 use crate::support::engine::{Plan, Scripted};
 use crate::support::horde::{
-    FakeHorde, POP, PROGRESS, Script, TEXT_POP, extended, id, idle, job, job_with, text,
+    FIND_USER, FakeHorde, POP, PROGRESS, Script, TEXT_POP, extended, id, idle, job, job_with, ok,
+    outcomes, refusal, text,
 };
 use crate::support::http::{Answer, TestServer};
 use crate::support::writer::{Program, TextRig, serve};
@@ -308,5 +310,90 @@ async fn a_model_that_is_free_again_is_offered_though_a_pop_still_waits() {
     let pops = rig.horde.pops();
     assert_eq!(pops[4]["models"], json!(["other"]));
     assert_eq!(pops[5]["models"], json!(["test", "other"]));
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn a_model_that_came_is_offered_though_a_pop_still_waits() {
+    let rig = Rig::start(waiting([idle()]).await, Scripted::new([]));
+    rig.horde.wait_for(POP, 2).await;
+    rig.engine.gain("other");
+    rig.controls.stir();
+    rig.horde.wait_for(POP, 3).await;
+    assert_eq!(rig.horde.pops()[2]["models"], json!(["test", "other"]));
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn a_pop_waits_on_if_there_is_nothing_else_to_offer() {
+    let rig = Rig::start(waiting([idle()]).await, Scripted::new([]));
+    rig.horde.wait_for(POP, 2).await;
+    let mut asked = rig.engine.asked();
+    asked.mark_unchanged();
+    rig.controls.stir();
+    within(asked.changed()).await.unwrap();
+    rig.change(|config| config.max_power = 64);
+    rig.horde.wait_for(POP, 3).await;
+    assert_eq!(rig.horde.pops()[2]["max_pixels"], 64 * 32_768);
+    rig.stop().await;
+}
+
+/// The horde may give a job away at the very moment in which another offer is on its way.
+#[tokio::test]
+async fn a_job_for_an_offer_that_was_just_taken_back_is_done() {
+    let late = Answer::json(200, &job(&[1])).after(3);
+    let horde = FakeHorde::scripted(Script {
+        pops: [idle(), late].into(),
+        files: vec![extended(&["prefer-wait"])],
+        ..Script::default()
+    })
+    .await;
+    // There is one place, and the pop that comes next has it.
+    let settings = Config {
+        queue_size: 0,
+        ..config(&horde)
+    };
+    let mut rig = Rig::start_with(horde, Scripted::new([]), settings);
+    rig.horde.wait_for(POP, 2).await;
+    rig.change(|config| config.max_power = 64);
+    assert_eq!(rig.ended(1).await.done, 1);
+    assert_eq!(outcomes(&rig.horde.submits()), [ok(1)]);
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn who_may_serve_everybody_again_asks_at_once() {
+    let horde = FakeHorde::scripted(Script {
+        pops: [refusal(403, "WorkerMaintenance", "new fans")].into(),
+        ..Script::default()
+    })
+    .await;
+    let mut settings = config(&horde);
+    settings.timing.maintenance = std::time::Duration::from_hours(1);
+    let mut rig = Rig::start_with(horde, Scripted::new([]), settings);
+    rig.until(|status| matches!(status.phase, Phase::Maintenance(_)))
+        .await;
+    rig.controls.stir();
+    rig.until(|status| status.phase == Phase::Serving).await;
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn names_and_the_owners_account_are_shown() {
+    let user = json!({"username": "me#7", "kudos": 1234.5});
+    let horde = FakeHorde::scripted(Script {
+        files: vec![(FIND_USER, Answer::json(200, &user))],
+        ..Script::default()
+    })
+    .await;
+    let mut rig = Rig::start(horde, Scripted::new([]));
+    let status = rig.until(|status| status.account.is_some()).await;
+    let account = status.account.unwrap();
+    assert_eq!(account.alias, "me#7");
+    assert!((account.kudos - 1234.5).abs() < f64::EPSILON);
+    assert_eq!(status.names[&WorkKind::Image], "tester");
+    rig.change(|config| config.worker_name = "another".to_owned());
+    rig.until(|status| status.names[&WorkKind::Image] == "another")
+        .await;
     rig.stop().await;
 }

@@ -4,7 +4,9 @@ use ordu_worker::{Config, Phase, Stage, Status};
 use serde_json::json;
 
 use crate::support::engine::{Plan, Scripted};
-use crate::support::horde::{FakeHorde, POP, faulted, job, job_with, ok, outcomes};
+use crate::support::horde::{
+    FakeHorde, POP, Script, faulted, idle, job, job_with, ok, outcomes, refusal,
+};
 use crate::support::{Rig, config};
 
 /// Waits for a pop that comes after this moment.
@@ -141,4 +143,35 @@ async fn what_happened_is_counted() {
     assert_eq!(status.seconds["generating"].count(), 2);
     assert_eq!(status.seconds["delivering"].count(), 1);
     assert!((status.earned.total() - 10.5).abs() < f64::EPSILON);
+}
+
+/// Memory is for whoever else wants the machine meanwhile.
+#[tokio::test]
+async fn who_pauses_lets_go_of_models_once_its_jobs_are_done() {
+    let horde = FakeHorde::with_jobs([job(&[1])]).await;
+    let mut rig = Rig::start(horde, Scripted::new([Plan::Hold]));
+    rig.engine.started(1).await;
+    rig.controls.toggle_pause();
+    rig.until(|status| status.phase == Phase::OnHold).await;
+    rig.engine.release();
+    rig.engine.rested(1).await;
+    rig.controls.toggle_pause();
+    rig.until(|status| status.phase == Phase::Serving).await;
+    rig.controls.toggle_pause();
+    rig.engine.rested(2).await;
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn who_is_in_maintenance_lets_go_of_models() {
+    let refused = refusal(403, "WorkerMaintenance", "new fans");
+    let horde = FakeHorde::scripted(Script {
+        pops: [refused.clone(), refused, idle()].into(),
+        ..Script::default()
+    })
+    .await;
+    let mut rig = Rig::start(horde, Scripted::new([]));
+    rig.engine.rested(1).await;
+    rig.until(|status| status.phase == Phase::Serving).await;
+    rig.stop().await;
 }

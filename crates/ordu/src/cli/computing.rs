@@ -1,7 +1,7 @@
 //! What the built-in engine computes on.
 
 use clap::Args;
-use ordu_engine::{DeviceChoice, Precision};
+use ordu_engine::{Budget, DeviceChoice, Precision};
 
 #[derive(Debug, Clone, Copy, Default, Args)]
 pub(crate) struct Computing {
@@ -24,4 +24,23 @@ pub(crate) struct Computing {
         value_name = "NUMBERS"
     )]
     pub(crate) precision: Precision,
+
+    /// What models may take of this computer's memory: `60%`, `4000` (MiB), `free:2000` (all but 2000
+    /// MiB), or `auto`: 60 %. One model is always held, however large.
+    #[arg(
+        long,
+        env = "ORDU_RAM_BUDGET",
+        default_value_t = Budget::Auto,
+        value_name = "MEMORY"
+    )]
+    pub(crate) ram_budget: Budget,
+
+    /// The same of a card's memory; `auto` is 70 %.
+    #[arg(
+        long,
+        env = "ORDU_VRAM_BUDGET",
+        default_value_t = Budget::Auto,
+        value_name = "MEMORY"
+    )]
+    pub(crate) vram_budget: Budget,
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::Args;
+use ordu_engine::DeviceChoice;
 
 use super::{Client, Computing};
 
@@ -18,7 +19,14 @@ pub(crate) struct Work {
     pub(crate) client: Client,
 
     /// The worker's name, unique in its horde.
-    #[arg(long, env = "ORDU_NAME", default_value = "An Ordu worker")]
+    #[arg(
+        long,
+        short = 'n',
+        alias = "worker-name",
+        alias = "worker_name",
+        env = "ORDU_NAME",
+        default_value = "An Ordu worker"
+    )]
     pub(crate) name: String,
 
     /// Make pictures. Without any role: pictures, and texts if there is an engine for them.
@@ -72,8 +80,25 @@ pub(crate) struct Work {
     pub(crate) unbranded_model: bool,
 
     /// Jobs at the same time.
-    #[arg(long, env = "ORDU_THREADS", default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=16))]
+    #[arg(long, alias = "max_threads", env = "ORDU_THREADS", default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=16))]
     pub(crate) threads: u32,
+
+    /// Jobs that are popped ahead, 0 to 4.
+    #[arg(long, alias = "queue_size", env = "ORDU_QUEUE", default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=4))]
+    pub(crate) queue: u32,
+
+    /// A word whose prompts are not served. Repeatable.
+    #[arg(
+        long,
+        env = "ORDU_BLACKLIST",
+        value_name = "WORD",
+        value_delimiter = ','
+    )]
+    pub(crate) blacklist: Vec<String>,
+
+    /// A form of alchemy to answer; all that can be answered if none is named. Repeatable.
+    #[arg(long, env = "ORDU_FORMS", value_name = "FORM", value_delimiter = ',')]
+    pub(crate) forms: Vec<String>,
 
     /// What the worker calls itself, `name:version:contact`, for hordes that judge workers by it.
     #[arg(long, env = "ORDU_BRIDGE_AGENT", value_name = "AGENT")]
@@ -89,6 +114,16 @@ pub(crate) struct Work {
 
     #[command(flatten)]
     pub(crate) computing: Computing,
+
+    /// Devices to draw on, each with a process, threads and a queue of its own, such as
+    /// `cuda:0,cuda:1`. Without it `--device`, or with `auto` all NVIDIA cards.
+    #[arg(
+        long,
+        env = "ORDU_DEVICES",
+        value_name = "DEVICE",
+        value_delimiter = ','
+    )]
+    pub(crate) devices: Vec<DeviceChoice>,
 
     /// Fetch and use the LoRAs that requests name, in a folder that the engine sees.
     #[arg(long, env = "ORDU_ALLOW_LORA", value_parser = clap::builder::FalseyValueParser::new())]
@@ -123,8 +158,27 @@ pub(crate) struct Work {
     #[arg(long)]
     pub(crate) check: bool,
 
+    /// Do the picture job in a file and stop: a JSON document as a horde hands it out, or its payload
+    /// alone. No horde is asked for anything, and none is told.
+    #[arg(long, value_name = "FILE", conflicts_with = "check")]
+    pub(crate) one_shot: Option<PathBuf>,
+
+    /// With `--one-shot`: where the picture goes; further ones get a number. `.png`, `.webp` or `.jpg`.
+    #[arg(
+        long,
+        value_name = "FILE",
+        default_value = "one-shot.png",
+        requires = "one_shot"
+    )]
+    pub(crate) out: PathBuf,
+
+    /// Measure how fast pictures are made with each model that would be offered, and stop: a table, and
+    /// the settings that the speed speaks for.
+    #[arg(long, conflicts_with_all = ["check", "one_shot"])]
+    pub(crate) bench: bool,
+
     /// Write lines of a log also where there is a terminal to draw on.
-    #[arg(long, env = "ORDU_PLAIN", value_parser = clap::builder::FalseyValueParser::new())]
+    #[arg(long, alias = "no-tui", env = "ORDU_PLAIN", value_parser = clap::builder::FalseyValueParser::new())]
     pub(crate) plain: bool,
 
     /// Answer `/metrics` (for Prometheus) and `/status` (JSON) at this address; without it at none.
@@ -133,6 +187,16 @@ pub(crate) struct Work {
 
     #[command(flatten)]
     pub(crate) stock: super::Stock,
+
+    #[command(flatten)]
+    pub(crate) legacy: super::Legacy,
+}
+
+impl Work {
+    /// Whether it does something on this machine alone, and stops.
+    pub(crate) fn is_alone(&self) -> bool {
+        self.check || self.bench || self.one_shot.is_some()
+    }
 }
 
 /// Something that does the work.

@@ -8,7 +8,7 @@ use ordu_engine::remote::kobold::KoboldEngine;
 use ordu_engine::remote::openai::{OpenAiEngine, OpenAiMode};
 use ordu_engine::{
     AlchemyEngine, ComfyEngine, ComfyOptions, Engine, NamedEngine, NativeAlchemy, PictureForms,
-    TextEngine,
+    Spread, TextEngine,
 };
 use ordu_worker::manager::PROOF;
 use ordu_worker::{Engines, RemoteClassifier};
@@ -25,6 +25,45 @@ pub(crate) struct Staff {
     pub(crate) comfy: Option<Arc<ComfyEngine>>,
     /// The built-in engine.
     pub(crate) native: Option<Arc<NamedEngine>>,
+    /// Devices that it draws on.
+    pub(crate) devices: u32,
+}
+
+impl Staff {
+    /// Starts the built-in engine, a process for each device. The first one writes, too.
+    fn start(
+        &mut self,
+        args: &Work,
+        hosting: &Hosting,
+        (paints, writes): (bool, bool),
+    ) -> Result<()> {
+        let mut devices = host::devices(&args.devices, args.computing.device);
+        if !paints {
+            devices.truncate(1);
+        }
+        let started = hosting.on(&devices);
+        let started: Result<Vec<_>> = started.iter().map(host::start).collect();
+        let engines = started?;
+        self.devices = u32::try_from(engines.len()).unwrap_or(u32::MAX);
+        if writes && let Some(first) = engines.first() {
+            self.engines.text = Some(first.clone());
+        }
+        if paints {
+            let mut engines: Vec<_> = engines
+                .into_iter()
+                .map(|it| it as Arc<dyn Engine>)
+                .collect();
+            let engine = match (engines.pop(), engines.is_empty()) {
+                (Some(only), true) => only,
+                (last, _) => {
+                    engines.extend(last);
+                    Arc::new(Spread::new(engines))
+                }
+            };
+            self.native = Some(Arc::new(NamedEngine::new(engine)));
+        }
+        Ok(())
+    }
 }
 
 /// The engines for the roles that were asked for. The built-in one is started if one of them needs it.
@@ -52,10 +91,7 @@ pub(crate) fn for_work(args: &Work, hosting: &Hosting) -> Result<Staff> {
     }
     let mut staff = Staff::default();
     if paints_natively || writes_natively {
-        // One process for both.
-        let engine = host::start(hosting)?;
-        staff.native = paints_natively.then(|| Arc::new(NamedEngine::new(engine.clone())));
-        staff.engines.text = writes_natively.then_some(engine);
+        staff.start(args, hosting, (paints_natively, writes_natively))?;
     }
     if let Some(EngineChoice::ComfyUi(url)) = painter {
         let options = ComfyOptions {

@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, anyhow, bail};
 use indicatif::{HumanBytes, HumanDuration, ProgressBar, ProgressStyle};
 use ordu_api::ApiKey;
 use ordu_client::Horde;
-use ordu_worker::bridge_data::{BridgeData, ConfigFile};
+use ordu_worker::bridge_data::{BridgeData, ConfigFile, Environment};
 use ordu_worker::manager::{
     Category, Circumstances, DownloadOptions, Downloads, Fetched, Folder, Large, ModelFile,
     Presence, Record, Reference, ReferenceSources, References, Selection, Store, TransferProgress,
@@ -76,6 +76,24 @@ pub(crate) fn check(file: &Path) -> Result<Exit> {
         .map_err(|wrong| all_that_is_wrong(&wrong))?;
     println!("A worker can start with these settings");
     Ok(Exit::Done)
+}
+
+/// `ordu config to-env`: a file as variables of the environment.
+pub(crate) fn to_env(file: &Path) -> Result<Exit> {
+    let file = ConfigFile::new(file.to_owned(), Environment::default());
+    let told = file.to_environment();
+    let told = told.map_err(|wrong| all_that_is_wrong(&wrong))?;
+    for (name, value) in &told.lines {
+        println!("{name}={value}");
+    }
+    for key in &told.missing {
+        eprintln!("Note: no variable can say what `{key}` says: keep it in a file");
+    }
+    Ok(if told.missing.is_empty() {
+        Exit::Done
+    } else {
+        Exit::Failed
+    })
 }
 
 fn all_that_is_wrong(wrong: &ConfigError) -> anyhow::Error {
@@ -161,7 +179,7 @@ impl Depot {
     /// Those helpers of these categories that the features of a worker need, as far as they are known.
     pub(crate) async fn supplies(
         &self,
-        data: &BridgeData,
+        config: &Config,
         categories: impl IntoIterator<Item = Category>,
     ) -> Vec<Record> {
         let mut needed = Vec::new();
@@ -169,7 +187,7 @@ impl Depot {
             match self.references.get(category).await {
                 Ok((reference, _)) => {
                     let records = reference.records.values();
-                    needed.extend(records.filter(|r| is_needed(r, &data.config)).cloned());
+                    needed.extend(records.filter(|r| is_needed(r, config)).cloned());
                 }
                 Err(error) => eprintln!("Note: {error}"),
             }
@@ -288,7 +306,7 @@ impl Shelf {
             .collect();
         if named.is_empty() {
             let categories = supplies(&data.config, &data.settings.backend);
-            wanted.append(&mut self.depot.supplies(data, categories).await);
+            wanted.append(&mut self.depot.supplies(&data.config, categories).await);
         }
         Ok(wanted)
     }

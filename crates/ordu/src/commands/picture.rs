@@ -38,6 +38,15 @@ pub(crate) fn save(webp: &[u8], path: &Path) -> Result<()> {
     } else {
         convert(webp, format)?
     };
+    write(&bytes, path)
+}
+
+/// Writes a picture in the format of the file's name, as it is where that can be.
+pub(crate) fn save_picture(picture: &DynamicImage, path: &Path) -> Result<()> {
+    write(&encode(picture, format_of(path)?)?, path)
+}
+
+fn write(bytes: &[u8], path: &Path) -> Result<()> {
     if let Some(folder) = path
         .parent()
         .filter(|folder| !folder.as_os_str().is_empty())
@@ -50,11 +59,13 @@ pub(crate) fn save(webp: &[u8], path: &Path) -> Result<()> {
 
 fn convert(webp: &[u8], format: ImageFormat) -> Result<Vec<u8>> {
     let picture = image::load_from_memory(webp).context("the horde's picture cannot be read")?;
+    encode(&picture, format)
+}
+
+fn encode(picture: &DynamicImage, format: ImageFormat) -> Result<Vec<u8>> {
     // JPEG knows no alpha.
-    let picture = match format {
-        ImageFormat::Jpeg => DynamicImage::ImageRgb8(picture.to_rgb8()),
-        _ => picture,
-    };
+    let opaque = (format == ImageFormat::Jpeg).then(|| DynamicImage::ImageRgb8(picture.to_rgb8()));
+    let picture = opaque.as_ref().unwrap_or(picture);
     let mut bytes = Cursor::new(Vec::new());
     picture
         .write_to(&mut bytes, format)

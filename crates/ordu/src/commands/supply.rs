@@ -1,7 +1,9 @@
 //! What a worker's engines need beside themselves: models by their names, fetched while it works, and the
 //! add-ons of jobs.
 
-use std::path::PathBuf;
+mod follow;
+
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,8 +13,11 @@ use ordu_worker::manager::{
     Category, CivitaiOptions, Fetched, Folder, Pantry, PantryOptions, Record, Reference, Taste,
     bridge_version, comfy_models, names_of_files, supplies,
 };
-use ordu_worker::{Config, Controls};
+use ordu_worker::{Config, Controls, Status};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
+
+use self::follow::Follower;
 
 use super::engines::Staff;
 use super::models::{Depot, Sight, read_bridge_data};
@@ -50,6 +55,11 @@ impl Supply {
         })
     }
 
+    /// The folder of the store, if there is one.
+    pub(crate) fn folder(&self) -> Option<&Path> {
+        self.has_store.then(|| self.depot.store.home())
+    }
+
     /// The folder that the built-in engine looks into: the one that was named, or that of the store.
     pub(crate) fn models_dir(&self, args: &Work) -> Result<Option<PathBuf>> {
         if args.models_dir.is_some() || !self.has_store {
@@ -62,10 +72,16 @@ impl Supply {
     }
 
     /// Has add-ons brought to the engine, and models fetched and named, for as long as the result lives.
-    pub(crate) fn start(self, controls: Controls, staff: &mut Staff) -> Result<JoinSet<()>> {
+    /// `status` is that of the worker, which tells how fast it is.
+    pub(crate) fn start(
+        self,
+        controls: Controls,
+        status: watch::Receiver<Status>,
+        staff: &mut Staff,
+    ) -> Result<JoinSet<()>> {
         let mut running = JoinSet::new();
         if let Some(errand) = self.errand(&controls.config(), staff)? {
-            running.spawn(errand.run(controls));
+            running.spawn(errand.run(controls, status));
         }
         Ok(running)
     }
@@ -115,7 +131,7 @@ impl Supply {
         let options = PantryOptions {
             budget: models.lora_cache_bytes,
             connections: models.lora_connections as usize,
-            taste: if config.nsfw { Taste::Any } else { Taste::Sfw },
+            taste: taste(config),
             ..PantryOptions::with(civitai)
         };
         let (store, downloads) = (self.depot.store.clone(), self.depot.downloads.clone());
@@ -126,6 +142,11 @@ impl Supply {
             options,
         ))
     }
+}
+
+/// Which add-ons may be used.
+fn taste(config: &Config) -> Taste {
+    if config.nsfw { Taste::Any } else { Taste::Sfw }
 }
 
 /// Whom to tell how models are called.
@@ -144,9 +165,12 @@ struct Errand {
 }
 
 impl Errand {
-    async fn run(self, controls: Controls) {
+    async fn run(self, controls: Controls, status: watch::Receiver<Status>) {
         let reference = loop {
-            if let Some(reference) = self.name().await {
+            let found = self.name().await;
+            // They may be called differently now.
+            controls.stir();
+            if let Some(reference) = found {
                 break reference;
             }
             tokio::time::sleep(AGAIN).await;
@@ -154,17 +178,43 @@ impl Errand {
         if !self.supply.has_store || self.supply.data.settings.models.offline {
             return;
         }
+        let follower = Follower {
+            errand: &self,
+            reference: &reference,
+            controls: &controls,
+            status,
+        };
+        tokio::select! {
+            () = self.keep_bringing(&reference, &controls) => {}
+            never = follower.run() => match never {},
+        }
+    }
+
+    /// Fetches what the settings want, whenever they want something else.
+    async fn keep_bringing(&self, reference: &Reference, controls: &Controls) {
         let mut settings = controls.settings();
         let mut has_loras = false;
         loop {
             let config = settings.borrow_and_update().clone();
-            self.bring(&reference, &config.models_to_load).await;
-            if config.allow_lora && !has_loras {
-                self.stock_loras().await;
-                has_loras = true;
+            if let Some(pantry) = &self.pantry {
+                pantry.set_taste(taste(&config));
             }
-            if settings.changed().await.is_err() {
-                return;
+            let bringing = async {
+                self.bring(reference, &config, controls).await;
+                if config.allow_lora && !has_loras {
+                    self.stock_loras().await;
+                    has_loras = true;
+                }
+                std::future::pending::<()>().await;
+            };
+            // Whatever was begun goes on later, where it stopped.
+            tokio::select! {
+                changed = settings.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                }
+                () = bringing => {}
             }
         }
     }
@@ -185,21 +235,22 @@ impl Errand {
         }
     }
 
-    /// Fetches those of these models that are not here, and what they need.
-    async fn bring(&self, reference: &Reference, wanted: &[String]) {
-        let known = wanted.iter();
+    /// Fetches those of the wanted models that are not here, and what the features that are on need.
+    async fn bring(&self, reference: &Reference, config: &Config, controls: &Controls) {
+        let known = config.models_to_load.iter().chain(&config.followed);
         let known = known.filter_map(|name| reference.records.get(name));
         let mut wanted: Vec<Record> = known
             .filter(|record| record.may_be_offered_by(self.names.version))
             .cloned()
             .collect();
         if self.names.comfy.is_some() {
-            wanted.append(&mut self.helpers().await);
+            wanted.append(&mut self.helpers(config).await);
         }
         for record in &wanted {
             if self.fetch(record).await {
                 // A ComfyUI is asked anew.
                 self.tell(reference);
+                controls.stir();
             }
         }
     }
@@ -217,12 +268,12 @@ impl Errand {
     }
 
     /// What a ComfyUI needs for the features that are on.
-    async fn helpers(&self) -> Vec<Record> {
-        let data = &self.supply.data;
-        let mut categories = supplies(&data.config, &data.settings.backend);
+    async fn helpers(&self, config: &Config) -> Vec<Record> {
+        let Supply { data, depot, .. } = &self.supply;
+        let mut categories = supplies(config, &data.settings.backend);
         // Pictures are judged elsewhere.
         categories.retain(|category| !matches!(category, Category::Clip | Category::SafetyChecker));
-        self.supply.depot.supplies(data, categories).await
+        depot.supplies(config, categories).await
     }
 
     /// Whether files of a model came.

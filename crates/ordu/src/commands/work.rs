@@ -1,23 +1,26 @@
 //! `ordu work`: a worker alone, and the one that `ordu up` runs beside its server.
 
+mod bench;
 mod check;
 mod console;
 mod listen;
 mod memory;
 mod metrics;
+mod one_shot;
 mod reload;
 mod screen;
+mod speeds;
 mod steward;
 mod terminal;
 
 use std::convert::Infallible;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
 use ordu_api::ApiKey;
 use ordu_api::worker::WorkKind;
-use ordu_engine::HostTiming;
-use ordu_worker::bridge_data::{Backend, BridgeData, ConfigFile, Role, Settings};
+use ordu_engine::{Budget, DeviceChoice, HostTiming};
+use ordu_worker::bridge_data::{Amount, Backend, BridgeData, ConfigFile, Role, Settings};
 use ordu_worker::{Config, Controls, Engines, Level, Phase, RunError, Shutdown, Status, run_with};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -26,10 +29,11 @@ use self::check::Form;
 use self::console::{Console, Parts, Show};
 use self::listen::Listener;
 use self::reload::Follower;
+use self::speeds::SpeedFile;
 use self::steward::{Maintenance, Steward};
 use self::terminal::Terminal;
 use super::data::DataFolder;
-use super::engines;
+use super::engines::{self, Staff};
 use super::host::Hosting;
 use super::signals::Signals;
 use super::supply::Supply;
@@ -54,6 +58,7 @@ const USUAL_REPORT_SECONDS: u64 = 60;
 const LOCAL_NAME: &str = "This machine";
 
 pub(crate) async fn run(mut args: Work, logs: &Logs) -> Result<Exit> {
+    adopt_legacy(&mut args);
     if let Some(task) = args.stock.models {
         return super::models::run(task, &args).await;
     }
@@ -62,14 +67,14 @@ pub(crate) async fn run(mut args: Work, logs: &Logs) -> Result<Exit> {
     } else {
         None
     };
-    let config = match &data {
+    let mut config = match &data {
         Some(data) => {
             adopt(&mut args, data)?;
             super::models::config_of(&args, data).await?
         }
         None => config(&args)?,
     };
-    let draws = Terminal::is_there() && !args.plain && !args.check;
+    let draws = Terminal::is_there() && !args.plain && !args.is_alone();
     let supply = Supply::open(&args)?;
     let hosting = Hosting {
         models: supply.models_dir(&args)?,
@@ -79,28 +84,64 @@ pub(crate) async fn run(mut args: Work, logs: &Logs) -> Result<Exit> {
         errors: draws.then(|| logs.clone()),
     };
     let mut staff = engines::for_work(&args, &hosting)?;
+    config.devices = staff.devices;
+    let speeds = supply.folder().map(SpeedFile::new);
+    config.speeds = speeds.as_ref().map(SpeedFile::read).unwrap_or_default();
+    if args.is_alone() {
+        return alone(&args, config, (supply, staff), speeds).await;
+    }
     config
         .check(&staff.engines.kinds())
         .context("the worker cannot start")?;
-    if args.check {
-        supply.name(&config, &mut staff).await?;
-        let form = if args.client.json {
-            Form::Json
-        } else {
-            Form::Text
-        };
-        return check::run(&config, &staff.engines, form).await;
-    }
     let controls = Controls::new(config, Shutdown::new());
-    let _fetching = supply.start(controls.clone(), &mut staff)?;
+    let status = watch::Sender::new(Status::default());
+    let _fetching = supply.start(controls.clone(), status.subscribe(), &mut staff)?;
     let job = Shift {
         args: &args,
         data,
         controls,
+        status,
         engines: staff.engines,
         logs,
     };
-    Box::pin(job.work(draws)).await
+    let told = job.status.subscribe();
+    let ended = Box::pin(job.work(draws)).await;
+    let learned = told
+        .borrow()
+        .engines
+        .get(&WorkKind::Image)
+        .map(|it| it.speeds.clone());
+    if let (Some(file), Some(learned)) = (speeds, learned) {
+        file.keep(learned);
+    }
+    ended
+}
+
+/// What needs no horde: trying out, measuring, one job.
+async fn alone(
+    args: &Work,
+    config: Config,
+    (supply, mut staff): (Supply, Staff),
+    speeds: Option<SpeedFile>,
+) -> Result<Exit> {
+    let form = if args.client.json {
+        Form::Json
+    } else {
+        Form::Text
+    };
+    if args.check {
+        config
+            .check(&staff.engines.kinds())
+            .context("the worker cannot start")?;
+    }
+    supply.name(&config, &mut staff).await?;
+    if let Some(file) = &args.one_shot {
+        one_shot::run(&config, &staff.engines, (file, &args.out), form).await
+    } else if args.bench {
+        bench::run(&config, &staff.engines, speeds, form).await
+    } else {
+        check::run(&config, &staff.engines, form).await
+    }
 }
 
 /// A worker that is about to start.
@@ -108,6 +149,7 @@ struct Shift<'a> {
     args: &'a Work,
     data: Option<BridgeData>,
     controls: Controls,
+    status: watch::Sender<Status>,
     engines: Engines,
     logs: &'a Logs,
 }
@@ -127,7 +169,7 @@ impl Shift<'_> {
         let first = kinds.first().copied().unwrap_or(WorkKind::Image);
         let named = config.named_for(&kinds);
         let title = format!("{} at {}", named.name(first), named.horde_url);
-        let (status, seen) = watch::channel(Status::default());
+        let seen = self.status.subscribe();
         let console = Console::new(Parts {
             controls: controls.clone(),
             status: seen.clone(),
@@ -138,7 +180,7 @@ impl Shift<'_> {
         })?;
         let show = self.show(draws)?;
         let ended = {
-            let work = run_with(controls, self.engines.clone(), status);
+            let work = run_with(controls, self.engines.clone(), self.status.clone());
             let answering = answer(listener, seen.clone());
             let following = self.follow(kinds);
             tokio::pin!(work, answering, following);
@@ -266,7 +308,63 @@ fn adopt(args: &mut Work, data: &BridgeData) -> Result<()> {
         eprintln!("Note: `safety: remote` needs the address of a classifier: give `--safety URL`");
     }
     args.sfw |= !data.config.nsfw;
+    adopt_devices(args, &data.settings)
+}
+
+/// What start scripts of deployed workers say.
+fn adopt_legacy(args: &mut Work) {
+    let legacy = std::mem::take(&mut args.legacy);
+    for word in legacy.vain() {
+        eprintln!("Note: {word}");
+    }
+    let client = &mut args.client;
+    client.horde = client.horde.take().or(legacy.horde_url);
+    client.api_key = client.api_key.take().or(legacy.owner);
+    if let Some(power) = legacy.max_power {
+        args.max_pixels = i64::from(power) * i64::from(PIXELS_PER_POWER);
+    }
+    let has_writer = args.engine.iter().any(|it| it.makes() == Makes::Texts);
+    if let Some(url) = legacy.kai_url.filter(|_| !has_writer) {
+        args.engine.push(if legacy.openai_api {
+            EngineChoice::OpenAi(url)
+        } else {
+            EngineChoice::Kobold(url)
+        });
+    }
+}
+
+/// On what to compute, and with how much memory.
+fn adopt_devices(args: &mut Work, settings: &Settings) -> Result<()> {
+    if args.devices.is_empty() && args.computing.device == DeviceChoice::Auto {
+        let devices = settings.backend.devices.iter().map(|text| device(text));
+        args.devices = devices.collect::<Result<_>>()?;
+    }
+    let (effort, computing) = (&settings.effort, &mut args.computing);
+    if computing.ram_budget == Budget::Auto {
+        computing.ram_budget = budget(effort.ram_budget_mb, effort.ram_to_leave_free);
+    }
+    if computing.vram_budget == Budget::Auto {
+        computing.vram_budget = budget(effort.vram_budget_mb, effort.vram_to_leave_free);
+    }
     Ok(())
+}
+
+/// A device as files name it; a number alone is a card.
+fn device(text: &str) -> Result<DeviceChoice> {
+    let text = text.trim();
+    let number = text.parse::<usize>().map(|number| format!("cuda:{number}"));
+    let device = number.unwrap_or_else(|_| text.to_owned()).parse();
+    device.map_err(|reason: String| anyhow!("`devices`: {reason}"))
+}
+
+/// What may be taken of a memory, or must stay free of it.
+fn budget(most: Option<u64>, free: Option<Amount>) -> Budget {
+    match (most, free) {
+        (Some(most), _) => Budget::Megabytes(most),
+        (None, Some(Amount::Megabytes(free))) => Budget::AllBut(free),
+        (None, Some(Amount::Percent(free))) => Budget::Share(100_u8.saturating_sub(free).max(1)),
+        (None, None) => Budget::Auto,
+    }
 }
 
 /// The engines that a file names.
@@ -331,6 +429,7 @@ fn config(args: &Work) -> Result<Config> {
         .unwrap_or_else(|| DEFAULT_HORDE.to_owned());
     let given = args.client.api_key.clone().map(ApiKey::new);
     let key = given.or_else(|| folder.as_ref().and_then(DataFolder::admin_key));
+    let key = key.or_else(|| (args.is_alone() && !args.check).then(ApiKey::anonymous));
     let Some(api_key) = key else {
         bail!("a worker needs a key of its own: give `--api-key KEY`");
     };
@@ -346,6 +445,9 @@ fn config(args: &Work) -> Result<Config> {
         nsfw: !args.sfw,
         allow_lora: args.allow_lora,
         max_threads: args.threads,
+        queue_size: args.queue,
+        blacklist: args.blacklist.clone(),
+        forms: forms(&args.forms),
         max_length: args.max_length,
         max_context_length: args.max_context_length,
         branded_model: !args.unbranded_model,
@@ -355,6 +457,14 @@ fn config(args: &Work) -> Result<Config> {
             .unwrap_or(usual.bridge_agent.clone()),
         ..usual
     })
+}
+
+/// Forms as they are compared.
+fn forms(given: &[String]) -> Vec<String> {
+    let forms = given
+        .iter()
+        .map(|form| form.trim().to_lowercase().replace('-', "_"));
+    forms.collect()
 }
 
 /// A worker in this process, for the horde in this process.
@@ -420,6 +530,21 @@ mod tests {
             kind: kind.map(str::to_owned),
             ..Backend::default()
         }
+    }
+
+    #[test]
+    fn a_file_names_devices_and_memory() {
+        let read = |text| device(text).map_err(|error| error.to_string());
+        assert_eq!(read("1"), Ok(DeviceChoice::Cuda(1)));
+        assert_eq!(read("cuda:0"), Ok(DeviceChoice::Cuda(0)));
+        assert_eq!(read("cpu"), Ok(DeviceChoice::Cpu));
+        assert!(read("gpu").unwrap_err().contains("`devices`: `gpu`"));
+        let percent = Some(Amount::Percent(20));
+        assert_eq!(budget(None, percent), Budget::Share(80));
+        assert_eq!(budget(None, Some(Amount::Percent(100))), Budget::Share(1));
+        assert_eq!(budget(Some(9), percent), Budget::Megabytes(9));
+        assert_eq!(budget(None, Some(Amount::Megabytes(7))), Budget::AllBut(7));
+        assert_eq!(budget(None, None), Budget::Auto);
     }
 
     #[test]

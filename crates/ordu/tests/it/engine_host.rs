@@ -12,7 +12,7 @@ use ordu_api::image::{ImageParams, ImageRequest};
 use ordu_client::{Horde, Pace};
 use ordu_engine::{
     Engine, EngineError, HostTiming, HostedEngine, ImageTask, Mode, NativeEngine, NativeOptions,
-    NativeText, NativeTextOptions, Picture, ProgressSink, Quiet, Source, Step, TextEngine,
+    NativeText, NativeTextOptions, Picture, ProgressSink, Quiet, Source, Spread, Step, TextEngine,
     TextError, TextTask,
 };
 use ordu_worker::{Config, Engines, Level, Shutdown, Stage, Status, Timing};
@@ -391,4 +391,31 @@ fn it_writes_what_the_engine_writes_here() {
         there.write(&soft, &Quiet),
         Err(TextError::Refused { .. })
     ));
+}
+
+#[test]
+fn what_lies_in_memory_can_be_let_go() {
+    let engine = start();
+    engine.run(task(1), &Quiet).unwrap();
+    assert_eq!(engine.holdings().models.len(), 1);
+    engine.release();
+    assert_eq!(engine.holdings().models, []);
+    assert_eq!(engine.run(task(1), &Quiet).unwrap().len(), 1);
+}
+
+#[test]
+fn a_device_that_dies_leaves_its_tasks_to_the_others() {
+    let cards = [start(), start()].map(Arc::new);
+    let engines = cards.iter().cloned();
+    let spread = Spread::new(engines.map(|it| it as Arc<dyn Engine>).collect());
+    let dies = At::new(1, || {
+        signal(&cards[0], "-KILL");
+        false
+    });
+    let error = spread.run(task(20), &dies).unwrap_err();
+    assert!(matches!(error, EngineError::Crashed { .. }), "{error}");
+    assert_eq!(spread.run(task(1), &Quiet).unwrap().len(), 1);
+    assert_eq!(cards[1].holdings().models.len(), 1, "the other one drew");
+    let offered = Engine::capabilities(&spread).models;
+    assert_eq!(offered.len(), 1);
 }

@@ -77,7 +77,8 @@ fn idle_percent(process: u32, idle: Duration) -> f64 {
     (cpu_seconds(process) - before) / started.elapsed().as_secs_f64() * 100.0
 }
 
-/// Milliseconds from a pop to the end of the job, without those of the engine.
+/// Milliseconds from the arrival of a job to its end, without those of the engine: reading it, handing it
+/// over, submitting the text. If the horde had it at hand, the way of the pop there and back, too.
 fn overhead(horde: &Horde, heard: &Receiver<String>) -> u64 {
     let request = TextRequest {
         prompt: "Once".to_owned(),

@@ -4,7 +4,7 @@
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
@@ -21,6 +21,8 @@ struct World {
     url: String,
     folder: PathBuf,
     pops: Sender<Value>,
+    /// Every path that was asked for.
+    asked: (Mutex<Vec<String>>, Condvar),
     /// Whether the first model was offered.
     offered: (Mutex<bool>, Condvar),
 }
@@ -33,6 +35,7 @@ fn world(folder: &Path) -> (Arc<World>, Receiver<Value>) {
         url: format!("http://{}", listener.local_addr().unwrap()),
         folder: folder.to_owned(),
         pops,
+        asked: (Mutex::default(), Condvar::new()),
         offered: (Mutex::new(false), Condvar::new()),
     });
     let serving = world.clone();
@@ -75,12 +78,22 @@ impl World {
             return;
         };
         let (status, body) = self.answer(&path, &body);
+        self.asked.0.lock().unwrap().push(path);
+        self.asked.1.notify_all();
         let head = format!(
             "HTTP/1.1 {status} -\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
             body.len()
         );
         stream.write_all(head.as_bytes()).ok();
         stream.write_all(&body).ok();
+    }
+
+    /// Waits until somebody has asked for this.
+    fn wait_for(&self, path: &str) {
+        let asked = self.asked.0.lock().unwrap();
+        let is_missing = |asked: &mut Vec<String>| !asked.iter().any(|known| known == path);
+        let waited = self.asked.1.wait_timeout_while(asked, PATIENCE, is_missing);
+        assert!(!waited.unwrap().1.timed_out(), "nobody asks for {path}");
     }
 
     fn answer(&self, path: &str, body: &[u8]) -> (u16, Vec<u8>) {
@@ -93,6 +106,21 @@ impl World {
                 self.offered.1.notify_all();
                 self.pops.send(pop).ok();
                 told(json!({"id": null, "ids": [], "payload": {}, "skipped": {}}))
+            }
+            "/api/model_references/v2/esrgan" => {
+                let url = format!("{}/helper", self.url);
+                let file = json!({"file_name": "RealESRGAN_x4plus.safetensors", "file_url": url});
+                told(json!({"RealESRGAN_x4plus": {"config": {"download": [file]}}}))
+            }
+            "/helper" => (200, b"three".to_vec()),
+            "/api/v2/status/models?type=image" => {
+                let model = |name: &str, queued: f64| json!({"name": name, "queued": queued, "type": "image", "count": 1});
+                let short = model("A First Model", 5e6);
+                told(json!([
+                    short,
+                    model("B Second Model", 1e6),
+                    model("C Newer Model", 9e6)
+                ]))
             }
             "/comfy/system_stats" => told(json!({"system": {}, "devices": []})),
             "/comfy/object_info" => told(self.nodes()),
@@ -159,27 +187,10 @@ impl World {
 fn the_offer_grows_while_models_come() {
     let folder = tempfile::tempdir().unwrap();
     let (world, pops) = world(folder.path());
-    let settings = "api_key: abcdefghijklmnopqrstuv\ndreamer_name: Me\nallow_lora: true\n\
-                    models_to_load: [A First Model, B Second Model, C Newer Model]\n";
-    std::fs::write(folder.path().join("bridgeData.yaml"), settings).unwrap();
-    let mut command = ordu(folder.path());
-    command.args([
-        "work",
-        "--bridge-data",
-        "bridgeData.yaml",
-        "--cache-home",
-        "store",
-    ]);
-    command.args([
-        "--horde",
-        &world.url,
-        "--reference-url",
-        &format!("{}/api", world.url),
-    ]);
-    command.args(["--engine", &format!("comfyui={}/comfy", world.url), "--sfw"]);
-    // Nobody outside this machine is asked.
-    command.env("GITHUB_PROXY_URL_BASE", format!("{}/", world.url));
-    let mut worker = command.stderr(Stdio::null()).spawn().unwrap();
+    let worker = start(
+        &world,
+        "allow_lora: true\nmodels_to_load: [A First Model, B Second Model, C Newer Model]\n",
+    );
     let first = pops.recv_timeout(PATIENCE).expect("a pop");
     assert_eq!(first["models"], json!(["A First Model"]));
     assert_eq!(
@@ -197,7 +208,66 @@ fn the_offer_grows_while_models_come() {
     let here = |name: &str| folder.path().join("store/compvis").join(name).exists();
     assert!(here("first_v1.safetensors") && here("second_v7.safetensors"));
     assert!(!here("newer.safetensors"), "it needs a newer worker");
+    stop(worker);
+}
+
+/// A worker in front of the ComfyUI of the world, with these settings.
+fn start(world: &World, settings: &str) -> Child {
+    configure(world, settings);
+    let mut command = ordu(&world.folder);
+    command.args([
+        "work",
+        "--bridge-data",
+        "bridgeData.yaml",
+        "--cache-home",
+        "store",
+    ]);
+    command.args([
+        "--horde",
+        &world.url,
+        "--reference-url",
+        &format!("{}/api", world.url),
+    ]);
+    command.args(["--engine", &format!("comfyui={}/comfy", world.url), "--sfw"]);
+    // Nobody outside this machine is asked.
+    command.env("GITHUB_PROXY_URL_BASE", format!("{}/", world.url));
+    command.stderr(Stdio::null()).spawn().unwrap()
+}
+
+fn configure(world: &World, settings: &str) {
+    let settings = format!("api_key: abcdefghijklmnopqrstuv\ndreamer_name: Me\n{settings}");
+    std::fs::write(world.folder.join("bridgeData.yaml"), settings).unwrap();
+}
+
+fn stop(mut worker: Child) {
     let id = worker.id().to_string();
     Command::new("kill").args(["-TERM", &id]).status().unwrap();
     assert_eq!(worker.wait().unwrap().code(), Some(0));
+}
+
+/// Waits for a pop that offers these models.
+fn offered(pops: &Receiver<Value>, models: &Value) {
+    while pops.recv_timeout(PATIENCE).expect("a pop")["models"] != *models {}
+}
+
+#[test]
+fn what_much_work_waits_for_is_fetched_and_offered() {
+    let folder = tempfile::tempdir().unwrap();
+    let (world, pops) = world(folder.path());
+    let follows = "models_to_load: [A First Model]\ndynamic_models: true\n";
+    let worker = start(&world, &format!("{follows}number_of_dynamic_models: 1\n"));
+    offered(&pops, &json!(["A First Model", "B Second Model"]));
+    stop(worker);
+}
+
+#[test]
+fn what_a_feature_needs_is_fetched_when_it_is_switched_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let (world, pops) = world(folder.path());
+    let worker = start(&world, "models_to_load: [A First Model]\n");
+    offered(&pops, &json!(["A First Model"]));
+    let on = "models_to_load: [A First Model]\nallow_post_processing: true\n";
+    configure(&world, on);
+    world.wait_for("/helper");
+    stop(worker);
 }

@@ -5,6 +5,7 @@ use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
 use ordu_api::ApiKey;
+use ordu_api::image::{ImageParams, ImageRequest};
 use ordu_api::worker::WorkerView;
 use ordu_client::Horde;
 use serde_json::Value;
@@ -210,5 +211,144 @@ fn a_signal_switches_maintenance() {
         worker.signal("-USR1");
         until(&horde, "A steady one", |view| !view.maintenance_mode).await;
     });
+    assert_eq!(worker.terminate(), Some(0));
+}
+
+#[test]
+fn each_device_has_a_process_and_a_job_of_its_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Running::start(folder.path(), &["up", "--no-worker", "--no-rate-limits"]);
+    let horde = admin(folder.path(), &server);
+    let arguments = ["--devices", "cpu,cpu", "--name", "A broad one"];
+    let worker = Worker::start(folder.path(), &arguments);
+    wait(until(&horde, "A broad one", |view| {
+        view.online && view.threads == 2
+    }));
+    let engines: usize = std::fs::read_dir(format!("/proc/{}/task", worker.id()))
+        .unwrap()
+        .filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("children")).ok())
+        .map(|children| children.split_whitespace().count())
+        .sum();
+    assert_eq!(engines, 2);
+    let request = ImageRequest {
+        prompt: "a red circle".to_owned(),
+        models: vec!["ordu-tiny".to_owned()],
+        params: ImageParams {
+            width: Some(64),
+            height: Some(64),
+            steps: Some(1),
+            ..ImageParams::default()
+        },
+        ..ImageRequest::default()
+    };
+    wait(async {
+        for _ in 0..3 {
+            let id = horde.async_image(&request).await.unwrap().id;
+            while !horde.check(id).await.unwrap().done {
+                tokio::task::yield_now().await;
+            }
+        }
+    });
+    assert_eq!(worker.terminate(), Some(0));
+}
+
+#[test]
+fn one_job_is_done_without_a_horde() {
+    let folder = tempfile::tempdir().unwrap();
+    let job = serde_json::json!({
+        "prompt": "a red circle on a blue background", "seed": "hello", "width": 64, "height": 64,
+        "ddim_steps": 1, "n_iter": 2, "loras": [{"name": "1"}],
+    });
+    std::fs::write(folder.path().join("job.json"), job.to_string()).unwrap();
+    let arguments = [
+        "work",
+        "--one-shot",
+        "job.json",
+        "--out",
+        "made.webp",
+        "--json",
+    ];
+    let made = run_json(folder.path(), &arguments);
+    assert_eq!(made["model"], "ordu-tiny");
+    assert_eq!(made["pictures"][1]["file"], "made-2.webp");
+    assert_eq!(made["pictures"][0]["seed"], 111);
+    assert_eq!(made["gen_metadata"][0]["type"], "lora");
+    for file in ["made.webp", "made-2.webp"] {
+        let picture = image::open(folder.path().join(file)).unwrap();
+        assert_eq!((picture.width(), picture.height()), (64, 64));
+    }
+    std::fs::write(folder.path().join("job.json"), "[]").unwrap();
+    let output = run(folder.path(), &arguments);
+    assert_eq!(output.status.code(), Some(1));
+    let told = text(&output.stderr);
+    assert!(told.contains("it is no job"), "{told}");
+}
+
+#[test]
+fn a_machine_is_measured_and_remembers() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Running::start(folder.path(), &["up", "--no-worker", "--no-rate-limits"]);
+    let arguments = [
+        "work",
+        "--bench",
+        "--json",
+        "--horde",
+        &server.url,
+        "--cache-home",
+        "store",
+        "--max-batch",
+        "1",
+    ];
+    let told = run_json(folder.path(), &arguments);
+    let cases: Vec<_> = told["cells"].as_array().unwrap().iter().collect();
+    let cases: Vec<_> = cases
+        .iter()
+        .map(|cell| cell["case"].as_str().unwrap())
+        .collect();
+    assert_eq!(cases[..3], ["cold", "warm", "plain"], "{told:#}");
+    assert!(told["proposal"]["max_power"].as_u64().unwrap() >= 1);
+    assert!(told["kudos_per_hour"]["ordu-tiny"].as_f64().unwrap() > 0.0);
+    assert!(told["peak_memory_bytes"]["engine"].as_u64().unwrap() > 0);
+    let kept = std::fs::read(folder.path().join("store/ordu-speeds.json")).unwrap();
+    let kept: Value = serde_json::from_slice(&kept).unwrap();
+    assert!(kept["ordu-tiny"].as_f64().unwrap() > 0.0);
+}
+
+#[test]
+fn a_file_of_settings_can_be_an_environment() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("bridgeData.yaml");
+    std::fs::write(&file, "max_power: 32\nmodels_to_load: [top 2]\n").unwrap();
+    let output = run(folder.path(), &["config", "to-env", "bridgeData.yaml"]);
+    assert_eq!(output.status.code(), Some(0));
+    let expected = "AIWORKER_REGEN_MAX_POWER=32\nAIWORKER_REGEN_MODELS_TO_LOAD=[top 2]\n";
+    assert_eq!(text(&output.stdout), expected);
+}
+
+/// The options of a deployed worker's start script.
+#[test]
+fn an_old_start_script_goes_on_working() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Running::start(folder.path(), &["up", "--no-worker", "--no-rate-limits"]);
+    let horde = admin(folder.path(), &server);
+    let key = std::fs::read_to_string(folder.path().join("data/admin.key")).unwrap();
+    let arguments = [
+        "-u",
+        &server.url,
+        "-a",
+        key.trim(),
+        "-n",
+        "An old one",
+        "-p",
+        "18",
+        "--max_threads",
+        "2",
+        "-y",
+        "-v",
+        "--skip_checksum",
+    ];
+    let worker = Worker::start(folder.path(), &arguments);
+    let holds = |view: &WorkerView| view.threads == 2 && view.max_pixels == Some(18 * 32_768);
+    wait(until(&horde, "An old one", holds));
     assert_eq!(worker.terminate(), Some(0));
 }

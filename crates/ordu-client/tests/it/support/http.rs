@@ -45,6 +45,8 @@ pub struct Answer {
     pub body: Vec<u8>,
     /// Whether more seems to come after the body, and never does.
     pub hangs: bool,
+    /// How many requests must have come to the path before it is given.
+    pub after: usize,
 }
 
 impl Answer {
@@ -58,6 +60,7 @@ impl Answer {
             headers: Vec::new(),
             body,
             hangs: false,
+            after: 0,
         }
     }
 
@@ -65,6 +68,12 @@ impl Answer {
     /// path is remembered.
     pub fn hanging(mut self) -> Self {
         self.hangs = true;
+        self
+    }
+
+    /// The same, but not before so many requests of the same kind have come.
+    pub fn after(mut self, count: usize) -> Self {
+        self.after = count;
         self
     }
 
@@ -96,6 +105,15 @@ impl Log {
     fn push(&self, seen: Seen) {
         self.seen.lock().unwrap().push(seen);
         self.count.send_modify(|count| *count += 1);
+    }
+
+    /// Waits until so many requests like this one have come.
+    async fn wait_for(&self, like: &Seen, count: usize) {
+        let is_like = |seen: &&Seen| seen.method == like.method && seen.target == like.target;
+        let mut changes = self.count.subscribe();
+        while self.seen.lock().unwrap().iter().filter(is_like).count() < count {
+            changes.changed().await.unwrap();
+        }
     }
 }
 
@@ -154,6 +172,7 @@ async fn serve(mut stream: TcpStream, handler: Arc<Handler>, log: Arc<Log>) {
     while let Some(seen) = read_request(&mut stream, &mut buffer).await {
         let answer = handler(&seen);
         log.push(seen.clone());
+        log.wait_for(&seen, answer.after).await;
         if answer.status == 0 || write_answer(&mut stream, &answer).await.is_err() {
             return;
         }

@@ -6,8 +6,8 @@ use std::sync::Mutex;
 use image::RgbImage;
 use ordu_engine::testing::TestEngine;
 use ordu_engine::{
-    Capabilities, Engine, EngineError, Feature, Holdings, ImageTask, Origin, Picture, ProgressSink,
-    Step,
+    Capabilities, Engine, EngineError, Feature, Holdings, ImageTask, ModelInfo, Origin, Picture,
+    ProgressSink, Step,
 };
 use tokio::sync::watch;
 
@@ -46,7 +46,13 @@ pub struct Scripted {
     tasks: Mutex<Vec<ImageTask>>,
     started: watch::Sender<usize>,
     released: watch::Sender<usize>,
+    /// How often it was told to let go of what it holds.
+    rested: watch::Sender<usize>,
+    /// How often it was asked what it can do.
+    asked: watch::Sender<usize>,
     is_foreign: bool,
+    /// Models that came later.
+    gained: Mutex<Vec<String>>,
 }
 
 impl Scripted {
@@ -63,7 +69,10 @@ impl Scripted {
             tasks: Mutex::default(),
             started: watch::Sender::new(0),
             released: watch::Sender::new(0),
+            rested: watch::Sender::new(0),
+            asked: watch::Sender::new(0),
             is_foreign: false,
+            gained: Mutex::default(),
         }
     }
 
@@ -85,6 +94,24 @@ impl Scripted {
     pub fn filling_in(mut self) -> Self {
         self.fills_in = true;
         self
+    }
+
+    /// One more model is there from now on.
+    pub fn gain(&self, model: &str) {
+        self.gained.lock().unwrap().push(model.to_owned());
+    }
+
+    /// How often it was asked what it can do, for whoever waits for the next time.
+    pub fn asked(&self) -> watch::Receiver<usize> {
+        self.asked.subscribe()
+    }
+
+    /// Waits until it was told so often to let go of what it holds.
+    pub async fn rested(&self, count: usize) {
+        let mut rested = self.rested.subscribe();
+        super::within(rested.wait_for(|now| *now >= count))
+            .await
+            .unwrap();
     }
 
     /// The tasks that came, in their order.
@@ -138,8 +165,14 @@ impl Scripted {
 
 impl Engine for Scripted {
     fn capabilities(&self) -> Capabilities {
+        self.asked.send_modify(|count| *count += 1);
         let mut can = self.inner.capabilities();
         can.features.extend(&self.features);
+        let gained = self.gained.lock().unwrap().clone();
+        let like = can.models.first().cloned();
+        let gained = gained.into_iter().zip(like.into_iter().cycle());
+        can.models
+            .extend(gained.map(|(name, like)| ModelInfo { name, ..like }));
         for model in &mut can.models {
             model.inpainting = self.fills_in;
             if self.is_foreign {
@@ -204,6 +237,10 @@ impl Engine for Scripted {
 
     fn holdings(&self) -> Holdings {
         self.inner.holdings()
+    }
+
+    fn release(&self) {
+        self.rested.send_modify(|count| *count += 1);
     }
 }
 

@@ -5,7 +5,7 @@ use std::convert::Infallible;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use ordu_worker::{Controls, Status};
+use ordu_worker::{Controls, Phase, Status};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -23,6 +23,9 @@ const FRAME: Duration = Duration::from_millis(250);
 
 /// How often memory is looked at, in frames.
 const FRAMES_PER_LOOK: u32 = 8;
+
+/// Between two lines while the last jobs are finished.
+const ENDING: Duration = Duration::from_secs(5);
 
 /// How long the answer to a key stays.
 const NOTICE: Duration = Duration::from_secs(8);
@@ -132,21 +135,24 @@ impl Console {
     }
 
     async fn tell(&mut self, period: Option<Duration>) -> Infallible {
-        let mut ticks = patient(period.unwrap_or(Duration::from_mins(1)));
+        let mut ticks = patient(period.unwrap_or(ENDING).min(ENDING));
         let mut idle = Idle::new(self.patience);
+        let mut told = Instant::now();
         ticks.tick().await;
         loop {
             tokio::select! {
                 _ = self.switch.recv() => self.switch_maintenance(),
-                Some(told) = self.acting.join_next() => {
-                    let told = told.unwrap_or_default();
-                    tracing::info!("{told}");
+                Some(done) = self.acting.join_next() => {
+                    let done = done.unwrap_or_default();
+                    tracing::info!("{done}");
                 }
                 _ = ticks.tick() => {
                     let status = self.status.borrow().clone();
-                    idle.look(&status, Instant::now());
-                    if period.is_some() {
+                    let now = Instant::now();
+                    idle.look(&status, now);
+                    if is_due(period, &status.phase, now - told) {
                         report(&status);
+                        told = now;
                     }
                 }
             }
@@ -181,7 +187,10 @@ impl Console {
                 Ok(Maintenance::On) => {
                     "maintenance: the horde gives this worker its owner's jobs only".to_owned()
                 }
-                Ok(Maintenance::Off) => "maintenance is over".to_owned(),
+                Ok(Maintenance::Off) => {
+                    controls.stir();
+                    "maintenance is over".to_owned()
+                }
                 Err(error) => {
                     let paused = if controls.toggle_pause() {
                         "paused here instead"
@@ -197,6 +206,21 @@ impl Console {
     fn notify(&mut self, text: String) {
         self.notice = Some((text, Instant::now()));
     }
+}
+
+/// Whether the next line about the worker is due. Who waits for its end hears of it more often.
+fn is_due(period: Option<Duration>, phase: &Phase, since: Duration) -> bool {
+    let Some(period) = period else {
+        return false;
+    };
+    let is_ending = *phase == Phase::Draining;
+    let most = if is_ending {
+        period.min(ENDING)
+    } else {
+        period
+    };
+    // Ticks are not exact.
+    since + ENDING / 10 >= most
 }
 
 /// Ticks that are late are left out.
@@ -256,6 +280,15 @@ impl Idle {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_waits_for_the_end_hears_of_it_more_often() {
+        let minute = Some(Duration::from_mins(1));
+        let due = |phase, seconds| is_due(minute, &phase, Duration::from_secs(seconds));
+        assert!(due(Phase::Draining, 5) && !due(Phase::Draining, 4));
+        assert!(due(Phase::Serving, 60) && !due(Phase::Serving, 55));
+        assert!(!is_due(None, &Phase::Draining, Duration::from_hours(1)));
+    }
 
     #[test]
     fn a_long_wait_is_told_once() {

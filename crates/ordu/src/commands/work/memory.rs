@@ -18,12 +18,21 @@ pub(crate) struct Memory {
 impl Memory {
     /// What they take now.
     pub(crate) fn now() -> Self {
+        Self::of("VmRSS:")
+    }
+
+    /// What they took at most.
+    pub(crate) fn peak() -> Self {
+        Self::of("VmHWM:")
+    }
+
+    fn of(field: &str) -> Self {
         let engines: Vec<_> = children()
             .iter()
-            .filter_map(|process| resident(process))
+            .filter_map(|process| resident(process, field))
             .collect();
         Self {
-            worker: resident("self"),
+            worker: resident("self", field),
             engine: (!engines.is_empty()).then(|| engines.iter().sum()),
         }
     }
@@ -43,15 +52,13 @@ fn children() -> Vec<String> {
     ids.flatten().collect()
 }
 
-fn resident(process: &str) -> Option<u64> {
+fn resident(process: &str, field: &str) -> Option<u64> {
     let status = fs::read_to_string(Path::new("/proc").join(process).join("status")).ok()?;
-    read(&status)
+    read(&status, field)
 }
 
-fn read(status: &str) -> Option<u64> {
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmRSS:"))?;
+fn read(status: &str, field: &str) -> Option<u64> {
+    let line = status.lines().find_map(|line| line.strip_prefix(field))?;
     let kib: u64 = line.split_whitespace().next()?.parse().ok()?;
     Some(kib * 1024)
 }
@@ -62,7 +69,9 @@ mod tests {
 
     #[test]
     fn resident_memory_is_read_as_the_system_writes_it() {
-        assert_eq!(read("Name:\tordu\nVmRSS:\t   20480 kB\n"), Some(20 << 20));
-        assert_eq!(read("Name:\tordu\n"), None);
+        let status = "Name:\tordu\nVmHWM:\t   30720 kB\nVmRSS:\t   20480 kB\n";
+        assert_eq!(read(status, "VmRSS:"), Some(20 << 20));
+        assert_eq!(read(status, "VmHWM:"), Some(30 << 20));
+        assert_eq!(read("Name:\tordu\n", "VmRSS:"), None);
     }
 }

@@ -62,6 +62,7 @@ pub(crate) fn prometheus(status: &Status, memory: Memory, now: Instant) -> Strin
     let name = "ordu_worker_kudos_total";
     text.about(name, "counter", "Rewards since the start.");
     text.line(name, &[], status.kudos);
+    account(&mut text, status);
     let name = "ordu_worker_uptime_seconds";
     text.about(name, "gauge", "Since the start.");
     text.line(name, &[], status.earned.age(now).as_secs_f64());
@@ -79,6 +80,20 @@ pub(crate) fn prometheus(status: &Status, memory: Memory, now: Instant) -> Strin
     engines(&mut text, status);
     stages(&mut text, status);
     text.0
+}
+
+/// Who works here, and for whom.
+fn account(text: &mut Text, status: &Status) {
+    let name = "ordu_worker_info";
+    text.about(name, "gauge", "What the worker is called, in each role.");
+    for (kind, worker) in &status.names {
+        text.line(name, &[("kind", kind.name()), ("name", worker)], 1);
+    }
+    let name = "ordu_worker_account_kudos";
+    text.about(name, "gauge", "What the owner's account has.");
+    if let Some(account) = &status.account {
+        text.line(name, &[], account.kudos);
+    }
 }
 
 fn jobs(text: &mut Text, status: &Status) {
@@ -155,6 +170,17 @@ fn engines(text: &mut Text, status: &Status) {
             text.line(name, &[("kind", kind.name()), ("model", model)], up);
         }
     }
+    let name = "ordu_worker_model_seconds_per_work";
+    text.about(
+        name,
+        "gauge",
+        "How long a megapixelstep, a token or a form takes, as measured.",
+    );
+    for (kind, engine) in &status.engines {
+        for (model, seconds) in &engine.speeds {
+            text.line(name, &[("kind", kind.name()), ("model", model)], seconds);
+        }
+    }
     let name = "ordu_worker_model_memory_bytes";
     text.about(name, "gauge", "Weights that lie in memory.");
     for held in status.engines.values().flat_map(|engine| &engine.held) {
@@ -209,12 +235,18 @@ pub(crate) fn json(status: &Status, memory: Memory, now: Instant) -> Value {
             "up": engine.is_up, "offered": engine.offered,
             "in_memory": held.collect::<Vec<_>>(),
             "left_out_seconds": quarantined.collect::<serde_json::Map<_, _>>(),
+            "seconds_per_work": engine.speeds,
             "backlog_seconds": engine.backlog.map(|backlog| backlog.as_secs_f64()),
         });
         (kind.name().to_owned(), about)
     });
+    let names = status.names.iter();
+    let names = names.map(|(kind, name)| (kind.name().to_owned(), Value::from(name.as_str())));
+    let account = status.account.as_ref();
     json!({
         "version": env!("CARGO_PKG_VERSION"),
+        "names": names.collect::<serde_json::Map<_, _>>(),
+        "account": account.map(|account| json!({"alias": account.alias, "kudos": account.kudos})),
         "phase": screen::phase(&status.phase),
         "uptime_seconds": status.earned.age(now).as_secs(),
         "jobs": jobs.collect::<Vec<_>>(),
@@ -235,7 +267,7 @@ mod tests {
     use std::time::Duration;
 
     use ordu_api::worker::WorkKind;
-    use ordu_worker::EngineStatus;
+    use ordu_worker::{Account, EngineStatus};
 
     use super::*;
 
@@ -251,6 +283,11 @@ mod tests {
             done: 2,
             pictures: 3,
             kudos: 21.5,
+            names: BTreeMap::from([(WorkKind::Image, "me".to_owned())]),
+            account: Some(Account {
+                alias: "alice#7".to_owned(),
+                kudos: 1234.5,
+            }),
             pops: BTreeMap::from([("job", 2)]),
             faults: BTreeMap::from([("deadline", 1)]),
             engines: BTreeMap::from([(WorkKind::Image, engine)]),
@@ -271,6 +308,8 @@ mod tests {
             "ordu_worker_jobs_total{end=\"done\"} 2",
             "ordu_worker_results_total{kind=\"image\"} 3",
             "ordu_worker_kudos_total 21.5",
+            "ordu_worker_account_kudos 1234.5",
+            "ordu_worker_info{kind=\"image\",name=\"me\"} 1",
             "ordu_worker_faults_total{cause=\"deadline\"} 1",
             "ordu_worker_pops_total{result=\"job\"} 2",
             "ordu_worker_jobs{stage=\"generating\"} 0",
@@ -300,6 +339,11 @@ mod tests {
         let now = Instant::now();
         let told = json(&status(now), Memory::default(), now);
         assert_eq!(told["phase"], "starting");
+        assert_eq!(told["names"]["image"], "me");
+        assert_eq!(
+            told["account"],
+            json!({"alias": "alice#7", "kudos": 1234.5})
+        );
         assert_eq!(told["engines"]["image"]["left_out_seconds"]["bad"], 9);
         assert_eq!(told["memory_bytes"]["worker"], Value::Null);
     }

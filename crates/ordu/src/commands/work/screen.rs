@@ -130,12 +130,15 @@ fn head(page: &mut Page, view: &View<'_>) {
         _ => Look::Plain,
     };
     page.put(look, &phase(&view.status.phase));
+    let account = view.status.account.as_ref();
+    let account = account.map(|account| format!("; {} has {:.0}", account.alias, account.kudos));
     page.put(
         Look::Plain,
         &format!(
-            "kudos    {:.0} in all, {:.0} an hour",
+            "kudos    {:.0} in all, {:.0} an hour{}",
             earned.total(),
-            earned.per_hour(view.now)
+            earned.per_hour(view.now),
+            account.unwrap_or_default()
         ),
     );
     page.put(

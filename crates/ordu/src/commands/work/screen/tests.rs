@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use ordu_api::worker::WorkerMessage;
-use ordu_worker::EngineStatus;
+use ordu_worker::{Account, EngineStatus};
 
 use super::*;
 
@@ -31,6 +31,7 @@ fn busy(now: Instant) -> Status {
         .unwrap(),
         quarantined: BTreeMap::from([("broken".to_owned(), now + Duration::from_secs(3500))]),
         backlog: Some(Duration::from_secs(12)),
+        ..EngineStatus::default()
     };
     Status {
         phase: Phase::Serving,
@@ -39,6 +40,10 @@ fn busy(now: Instant) -> Status {
             job(2, Stage::Fetching, now),
             job(3, Stage::Delivering, now),
         ],
+        account: Some(Account {
+            alias: "alice#7".to_owned(),
+            kudos: 1234.4,
+        }),
         done: 12,
         faulted: 1,
         pops: BTreeMap::from([("job", 13), ("nothing", 287)]),
@@ -94,7 +99,7 @@ fn a_busy_worker_fills_the_screen() {
     insta::assert_snapshot!(drawn(&busy(now), now, (72, 24)), @r##"
     #This machine at http://127.0.0.1:7001                             up 0 s
      serving
-     kudos    0 in all, 0 an hour
+     kudos    0 in all, 0 an hour; alice#7 has 1234
      jobs     12 done, 1 faulted, 0 lost
      pops     job 13, nothing 287
      memory   21 MiB, engine 310 MiB
@@ -125,7 +130,7 @@ fn a_small_terminal_shows_what_fits() {
     insta::assert_snapshot!(drawn(&busy(now), now, (40, 16)), @r##"
     #This machine at http://127.0.0.1… up 0 s
      serving
-     kudos    0 in all, 0 an hour
+     kudos    0 in all, 0 an hour; alice#7 h…
      jobs     12 done, 1 faulted, 0 lost
      pops     job 13, nothing 287
      memory   21 MiB, engine 310 MiB
