@@ -65,6 +65,8 @@ pub struct RemoteTiming {
     pub tries: u32,
     /// After a soft prompt was changed.
     pub soft_prompt: Duration,
+    /// Between two looks at a text, where a program does not stream.
+    pub poll: Duration,
 }
 
 impl Default for RemoteTiming {
@@ -78,6 +80,7 @@ impl Default for RemoteTiming {
             retry: Duration::from_secs(3),
             tries: 5,
             soft_prompt: Duration::from_secs(1),
+            poll: Duration::from_millis(300),
         }
     }
 }
@@ -89,6 +92,8 @@ pub(super) enum Failure {
     Passing(String),
     /// It will not.
     Final(TextError),
+    /// The program has no such door.
+    NoDoor(String),
 }
 
 impl From<Failure> for TextError {
@@ -96,6 +101,7 @@ impl From<Failure> for TextError {
         match failure {
             Failure::Passing(reason) => Self::unavailable(reason),
             Failure::Final(error) => error,
+            Failure::NoDoor(reason) => Self::Refused { reason },
         }
     }
 }
@@ -193,8 +199,11 @@ impl Backend {
         }
         let passing = status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS;
         let reason = format!("status {}{}", status.as_u16(), explanation(response).await);
+        let doors = [StatusCode::NOT_FOUND, StatusCode::METHOD_NOT_ALLOWED];
         Err(if passing {
             Failure::Passing(reason)
+        } else if doors.contains(&status) {
+            Failure::NoDoor(reason)
         } else {
             Failure::Final(TextError::Refused { reason })
         })

@@ -1,8 +1,14 @@
 //! Programs that speak like KoboldAI: KoboldAI United, KoboldCpp, Aphrodite.
 //!
+//! Texts are streamed where the program can. Where it cannot, but knows calls by keys, the text is
+//! looked at while it is written; of the others nothing is seen until it is done.
+//!
 //! # Source
 //! `worker.md` § 5.2, and the public API documentation of KoboldAI and KoboldCpp.
 
+use std::convert::Infallible;
+use std::future::pending;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
@@ -10,17 +16,35 @@ use tokio::runtime::Handle;
 use tokio::time::{sleep, timeout};
 
 use super::backend::{Backend, Failure, Memory, RemoteOptions, read_json};
+use super::events::{Events, is_stream, stalled};
+use super::growing::{Growing, formatted, tell};
 use super::probe::{self, Family, Found};
 use crate::{Finish, ProgressSink, Text, TextCapabilities, TextEngine, TextError, TextTask};
 
 /// How long telling the program to stop may take.
 const ABORT_TIMEOUT: Duration = Duration::from_secs(2);
 
+const GENERATE: &str = "api/latest/generate";
+const STREAM: &str = "api/extra/generate/stream";
+const CHECK: &str = "api/extra/generate/check";
+const ABORT: &str = "api/extra/abort";
+
 /// An engine that has such a program do the work.
 #[derive(Debug)]
 pub struct KoboldEngine {
     backend: Backend,
     known: Memory<Found>,
+    /// Whether it is known not to stream.
+    is_without_stream: AtomicBool,
+}
+
+/// A task on its way.
+struct Call<'t> {
+    task: &'t TextTask,
+    body: Value,
+    /// What the program knows it by.
+    key: Option<String>,
+    progress: &'t dyn ProgressSink,
 }
 
 impl KoboldEngine {
@@ -33,6 +57,7 @@ impl KoboldEngine {
         Ok(Self {
             backend: Backend::new(options, runtime)?,
             known: Memory::empty(),
+            is_without_stream: AtomicBool::new(false),
         })
     }
 
@@ -41,30 +66,93 @@ impl KoboldEngine {
         self.known.recall(&self.backend.timing, look)
     }
 
-    async fn attempt(&self, task: &TextTask, body: &Value) -> Result<Text, Failure> {
-        if let Some(wanted) = &task.soft_prompt {
+    /// The program may be another one when it is back.
+    fn forget(&self) {
+        self.known.forget();
+        self.is_without_stream.store(false, Ordering::Relaxed);
+    }
+
+    async fn attempt(&self, call: &Call<'_>) -> Result<Text, Failure> {
+        if let Some(wanted) = &call.task.soft_prompt {
             self.use_soft_prompt(wanted).await?;
         }
-        let response = self.backend.post("api/latest/generate", body).await?;
-        let answer = read_json(response).await?;
-        let result = answer.pointer("/results/0");
-        let text = result.and_then(|result| result.get("text")?.as_str());
-        let Some(text) = text else {
-            return Err(Failure::Passing("the answer has no text".to_owned()));
-        };
-        let reason = result.and_then(|result| result.get("finish_reason")?.as_str());
-        let finish = match reason {
-            Some("stop") => Finish::Stop,
-            Some("length") => Finish::Length,
-            _ => Finish::Unknown,
-        };
-        if text.is_empty() && finish != Finish::Stop {
-            return Err(Failure::Final(TextError::Empty));
+        if !self.is_without_stream.load(Ordering::Relaxed) {
+            match self.stream(call).await {
+                Err(Failure::NoDoor(_)) => self.is_without_stream.store(true, Ordering::Relaxed),
+                streamed => return streamed,
+            }
         }
-        Ok(Text {
-            text: text.to_owned(),
-            finish,
-        })
+        self.whole(call).await
+    }
+
+    async fn stream(&self, call: &Call<'_>) -> Result<Text, Failure> {
+        let timing = &self.backend.timing;
+        let sent = timeout(timing.first_token, self.backend.post(STREAM, &call.body));
+        let response = sent.await.map_err(|_| stalled(timing.first_token))??;
+        let mut growing = Growing::new(call.task);
+        if !is_stream(&response) {
+            take_whole(&mut growing, &read_json(response).await?)?;
+            return growing.finished();
+        }
+        let mut events = Events::new(response, timing);
+        while let Some(event) = events.next().await? {
+            let piece = event.get("token").and_then(Value::as_str);
+            let piece = piece.unwrap_or_default();
+            if !growing.add(piece)? {
+                break;
+            }
+            if !piece.is_empty() {
+                growing.tell(call.progress);
+            }
+            match event.get("finish_reason").and_then(Value::as_str) {
+                Some("error") => {
+                    return Err(Failure::Passing("it broke off with an error".to_owned()));
+                }
+                Some(reason) => growing.end(finish(reason)),
+                None => {}
+            }
+        }
+        growing.finished()
+    }
+
+    /// A text that comes at once, when it is done.
+    async fn whole(&self, call: &Call<'_>) -> Result<Text, Failure> {
+        let answer = async { read_json(self.backend.post(GENERATE, &call.body).await?).await };
+        let answer = tokio::select! {
+            biased;
+            answer = answer => answer?,
+            never = self.watch(call) => match never {},
+        };
+        let mut growing = Growing::new(call.task);
+        take_whole(&mut growing, &answer)?;
+        growing.finished()
+    }
+
+    /// Looks at the text again and again while it is written, if the program can show it.
+    async fn watch(&self, call: &Call<'_>) -> Infallible {
+        let Some(key) = &call.key else {
+            return pending().await;
+        };
+        let body = json!({ "genkey": key });
+        loop {
+            sleep(self.backend.timing.poll).await;
+            let look = async { read_json(self.backend.post(CHECK, &body).await?).await };
+            let seen = match timeout(self.backend.timing.probe, look).await {
+                Ok(Ok(seen)) => seen,
+                Ok(Err(Failure::NoDoor(_))) => return pending().await,
+                // The text itself is what counts.
+                Ok(Err(_)) | Err(_) => continue,
+            };
+            let mut growing = Growing::new(call.task);
+            if take_whole(&mut growing, &seen).is_ok()
+                && let Ok(text) = growing.finished()
+            {
+                // It does not say how many tokens that is; words are fewer.
+                let words = u32::try_from(text.text.split_whitespace().count());
+                let tokens = words.unwrap_or(u32::MAX).min(call.task.max_length);
+                tell(call.task, tokens, &text.text, call.progress);
+            }
+        }
     }
 
     async fn use_soft_prompt(&self, wanted: &str) -> Result<(), Failure> {
@@ -80,7 +168,7 @@ impl KoboldEngine {
     /// Closing the connection does not stop KoboldCpp; this does.
     fn abort(&self, key: &str) {
         let body = json!({ "genkey": key });
-        let call = self.backend.post("api/extra/abort", &body);
+        let call = self.backend.post(ABORT, &body);
         // If it cannot be told, it wastes its time.
         drop(
             self.backend
@@ -105,15 +193,41 @@ impl TextEngine for KoboldEngine {
     fn write(&self, task: &TextTask, progress: &dyn ProgressSink) -> Result<Text, TextError> {
         let family = self.found()?.family;
         let key = (family == Family::KoboldCpp).then(|| KeyForOne::of(task).0);
-        let body = body(task, key.as_deref());
-        let attempts = self.backend.retried(|| self.attempt(task, &body));
+        let call = Call {
+            task,
+            body: body(task, key.as_deref()),
+            key,
+            progress,
+        };
+        let attempts = self.backend.retried(|| self.attempt(&call));
         let written = self.backend.run(progress, attempts);
-        match (&written, key) {
-            (Err(TextError::Cancelled), Some(key)) => self.abort(&key),
-            (Err(TextError::Unavailable { .. }), _) => self.known.forget(),
+        match (&written, &call.key) {
+            (Err(TextError::Cancelled | TextError::Stalled { .. }), Some(key)) => self.abort(key),
+            (Err(TextError::Unavailable { .. }), _) => self.forget(),
             _ => {}
         }
-        written
+        Ok(formatted(task, written?))
+    }
+}
+
+/// Takes an answer that holds all there is.
+fn take_whole(growing: &mut Growing<'_>, answer: &Value) -> Result<(), Failure> {
+    let result = answer.pointer("/results/0");
+    let text = result.and_then(|result| result.get("text")?.as_str());
+    let Some(text) = text else {
+        return Err(Failure::Passing("the answer has no text".to_owned()));
+    };
+    growing.add(text)?;
+    let reason = result.and_then(|result| result.get("finish_reason")?.as_str());
+    growing.end(finish(reason.unwrap_or_default()));
+    Ok(())
+}
+
+fn finish(reason: &str) -> Finish {
+    match reason {
+        "stop" => Finish::Stop,
+        "length" => Finish::Length,
+        _ => Finish::Unknown,
     }
 }
 
@@ -127,7 +241,8 @@ impl KeyForOne {
     }
 }
 
-/// The task in the words it came in.
+/// The task in the words it came in. What only a program that knows keys understands is for such a
+/// program only: others may refuse what they do not know.
 fn body(task: &TextTask, key: Option<&str>) -> Value {
     let mut body = Map::new();
     let mut put = |name: &str, value: Value| {
@@ -151,6 +266,10 @@ fn body(task: &TextTask, key: Option<&str>) -> Value {
     put("sampler_seed", json!(task.seed));
     put("quiet", true.into());
     put("genkey", json!(key));
+    if key.is_some() && !task.stop_sequence.is_empty() {
+        // Else it takes the stop sequence away, which belongs into the text.
+        put("trim_stop", false.into());
+    }
     Value::Object(body)
 }
 

@@ -6,6 +6,8 @@ pub mod kobold;
 pub mod openai;
 
 mod backend;
+mod events;
+mod growing;
 mod probe;
 
 pub use backend::{RemoteOptions, RemoteTiming};

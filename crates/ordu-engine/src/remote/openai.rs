@@ -8,23 +8,15 @@
 //! # Source
 //! `worker.md` § 5.2, and OpenAI's public API reference (completions, chat completions, streaming).
 
-use std::time::Duration;
-
-use reqwest::Response;
-use reqwest::header::CONTENT_TYPE;
 use serde_json::{Map, Value, json};
 use tokio::runtime::Handle;
 use tokio::time::timeout;
 
-use super::backend::{Backend, Failure, Memory, RemoteOptions, broken, read_json};
+use super::backend::{Backend, Failure, Memory, RemoteOptions, read_json};
+use super::events::{Events, is_stream, stalled};
+use super::growing::{Growing, formatted};
 use super::probe::{self, Family, Found};
-use crate::{Finish, ProgressSink, Step, Text, TextCapabilities, TextEngine, TextError, TextTask};
-
-/// The longest event of a stream.
-const MAX_EVENT_BYTES: usize = 1 << 20;
-
-/// The longest text.
-const MAX_TEXT_BYTES: usize = 4 << 20;
+use crate::{Finish, ProgressSink, Text, TextCapabilities, TextEngine, TextError, TextTask};
 
 /// How a prompt is put to the program.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -88,33 +80,19 @@ impl OpenAiEngine {
             self.backend.post(self.mode.path(), body),
         );
         let response = sent.await.map_err(|_| stalled(timing.first_token))??;
-        let mut writing = Writing::new(task);
+        let mut growing = Growing::new(task);
         if !is_stream(&response) {
-            writing.take(&read_json(response).await?)?;
-            return writing.finished();
+            take(&mut growing, &read_json(response).await?)?;
+            return growing.finished();
         }
-        let mut events = Events::new(response);
-        let mut patience = timing.first_token;
-        let mut tokens = 0;
-        while let Some(event) = timeout(patience, events.next())
-            .await
-            .map_err(|_| stalled(patience))??
-        {
-            if !writing.take(&event)? {
-                return writing.finished();
+        let mut events = Events::new(response, timing);
+        while let Some(event) = events.next().await? {
+            if !take(&mut growing, &event)? {
+                break;
             }
-            patience = timing.stall;
-            tokens = task.max_length.min(tokens + 1);
-            progress.step(Step {
-                step: tokens,
-                of: task.max_length,
-                preview: None,
-            });
-            if progress.wants_text() {
-                progress.text(&task.format.so_far(&task.prompt, &writing.text));
-            }
+            growing.tell(progress);
         }
-        writing.finished()
+        growing.finished()
     }
 }
 
@@ -139,15 +117,7 @@ impl TextEngine for OpenAiEngine {
         if matches!(written, Err(TextError::Unavailable { .. })) {
             self.known.forget();
         }
-        let Text { text, finish } = written?;
-        let formatted = task.format.apply(&task.prompt, &text);
-        // A text that formatting leaves nothing of is better than none.
-        let text = if formatted.is_empty() {
-            text
-        } else {
-            formatted
-        };
-        Ok(Text { text, finish })
+        Ok(formatted(task, written?))
     }
 }
 
@@ -280,172 +250,38 @@ fn words(task: &TextTask) -> Vec<Word<'static>> {
     ]
 }
 
-/// A text that grows.
-struct Writing<'a> {
-    stops: Vec<&'a str>,
-    text: String,
-    finish: Option<Finish>,
-}
-
-impl<'a> Writing<'a> {
-    fn new(task: &'a TextTask) -> Self {
-        let stops = task.stop_sequence.iter().map(String::as_str);
-        Self {
-            stops: stops.filter(|stop| !stop.is_empty()).collect(),
-            text: String::new(),
-            finish: None,
-        }
+/// Takes an event or a whole answer; says whether more may come.
+fn take(growing: &mut Growing<'_>, event: &Value) -> Result<bool, Failure> {
+    // What it says of it may repeat the prompt.
+    if event.get("error").is_some_and(|error| !error.is_null()) {
+        return Err(Failure::Passing("it broke off with an error".to_owned()));
     }
-
-    /// Takes an event or a whole answer; says whether more may come.
-    fn take(&mut self, event: &Value) -> Result<bool, Failure> {
-        // What it says of it may repeat the prompt.
-        if event.get("error").is_some_and(|error| !error.is_null()) {
-            return Err(Failure::Passing("it broke off with an error".to_owned()));
-        }
-        let Some(choice) = event.pointer("/choices/0") else {
-            // Some programs end with what it took.
-            return Ok(true);
-        };
-        let places = ["/text", "/delta/content", "/message/content"];
-        let piece = places
-            .iter()
-            .find_map(|place| choice.pointer(place)?.as_str());
-        let before = self.text.len();
-        self.text.push_str(piece.unwrap_or_default());
-        if self.text.len() > MAX_TEXT_BYTES {
-            return Err(Failure::Final(TextError::Refused {
-                reason: "it writes without end".to_owned(),
-            }));
-        }
-        if let Some(end) = self.stopped(before) {
-            self.text.truncate(end);
-            self.finish = Some(Finish::Stop);
-            return Ok(false);
-        }
-        match choice.get("finish_reason").and_then(Value::as_str) {
-            Some("length") => self.finish = Some(Finish::Length),
-            Some("stop" | "eos" | "stop_str") => {
-                self.finish = Some(Finish::Stop);
-                self.keep_reported(choice);
-            }
-            Some(_) => self.finish = Some(Finish::Unknown),
-            None => {}
-        }
-        Ok(true)
+    let Some(choice) = event.pointer("/choices/0") else {
+        // Some programs end with what it took.
+        return Ok(true);
+    };
+    let places = ["/text", "/delta/content", "/message/content"];
+    let piece = places
+        .iter()
+        .find_map(|place| choice.pointer(place)?.as_str());
+    if !growing.add(piece.unwrap_or_default())? {
+        return Ok(false);
     }
-
-    /// Where the first stop sequence ends that reaches into what is new.
-    fn stopped(&self, before: usize) -> Option<usize> {
-        let longest = self.stops.iter().map(|stop| stop.len()).max()?;
-        let mut from = before.saturating_sub(longest);
-        while !self.text.is_char_boundary(from) {
-            from -= 1;
-        }
-        let new = self.text.get(from..)?;
-        let ends = self.stops.iter().filter_map(|stop| {
-            let at = new.find(stop)?;
-            Some((at, from + at + stop.len()))
-        });
-        ends.min().map(|(_, end)| end)
-    }
-
-    /// A program that took a stop sequence away and says which gets it put back.
-    fn keep_reported(&mut self, choice: &Value) {
-        let names = ["stop_reason", "matched_stop", "stop_str", "stopping_word"];
-        let told = names.iter().find_map(|name| choice.get(*name)?.as_str());
-        if let Some(stop) = told
-            && self.stops.contains(&stop)
-            && !self.text.ends_with(stop)
-        {
-            self.text.push_str(stop);
-        }
-    }
-
-    /// The text, if there is one or the program says that there is nothing to write.
-    fn finished(self) -> Result<Text, Failure> {
-        match self.finish {
-            Some(Finish::Stop) => {}
-            None if self.text.is_empty() => {
-                return Err(Failure::Passing("the answer has no text".to_owned()));
-            }
-            _ if self.text.is_empty() => return Err(Failure::Final(TextError::Empty)),
-            _ => {}
-        }
-        Ok(Text {
-            text: self.text,
-            finish: self.finish.unwrap_or(Finish::Unknown),
-        })
-    }
-}
-
-fn is_stream(response: &Response) -> bool {
-    let kind = response.headers().get(CONTENT_TYPE);
-    kind.and_then(|kind| kind.to_str().ok())
-        .is_some_and(|kind| kind.starts_with("text/event-stream"))
-}
-
-fn stalled(after: Duration) -> Failure {
-    Failure::Final(TextError::Stalled {
-        seconds: after.as_secs(),
-    })
-}
-
-/// The events of a stream, each a JSON document.
-///
-/// # Source
-/// The WHATWG's HTML standard, server-sent events; `[DONE]` is OpenAI's.
-struct Events {
-    response: Response,
-    buffer: Vec<u8>,
-    ended: bool,
-}
-
-impl Events {
-    fn new(response: Response) -> Self {
-        Self {
-            response,
-            buffer: Vec::new(),
-            ended: false,
-        }
-    }
-
-    async fn next(&mut self) -> Result<Option<Value>, Failure> {
-        loop {
-            while let Some(end) = self.buffer.iter().position(|byte| *byte == b'\n') {
-                let line: Vec<u8> = self.buffer.drain(..=end).collect();
-                match data(&line) {
-                    Some(b"[DONE]") => return Ok(None),
-                    Some(document) => return parse(document).map(Some),
-                    None => {}
-                }
-            }
-            if self.ended {
-                return Ok(None);
-            }
-            let more = self.response.chunk().await;
-            if let Some(chunk) = more.map_err(|error| broken(&error))? {
-                self.buffer.extend_from_slice(&chunk);
-            } else {
-                // The last line may lack its end.
-                self.ended = true;
-                self.buffer.push(b'\n');
-            }
-            if self.buffer.len() > MAX_EVENT_BYTES {
-                return Err(Failure::Passing("an event is too long".to_owned()));
+    match choice.get("finish_reason").and_then(Value::as_str) {
+        Some("length") => growing.end(Finish::Length),
+        Some("stop" | "eos" | "stop_str") => {
+            growing.end(Finish::Stop);
+            // A program that took a stop sequence away may say which.
+            let names = ["stop_reason", "matched_stop", "stop_str", "stopping_word"];
+            let told = names.iter().find_map(|name| choice.get(*name)?.as_str());
+            if let Some(stop) = told {
+                growing.keep(stop);
             }
         }
+        Some(_) => growing.end(Finish::Unknown),
+        None => {}
     }
-}
-
-/// What a line carries, if it carries data.
-fn data(line: &[u8]) -> Option<&[u8]> {
-    let data = line.strip_prefix(b"data:")?.trim_ascii();
-    (!data.is_empty()).then_some(data)
-}
-
-fn parse(document: &[u8]) -> Result<Value, Failure> {
-    serde_json::from_slice(document).map_err(|_| Failure::Passing("an event is no JSON".to_owned()))
+    Ok(true)
 }
 
 #[cfg(test)]
@@ -462,49 +298,25 @@ mod tests {
         }
     }
 
-    fn written(task: &TextTask, events: &[Value]) -> Result<Text, Failure> {
-        let mut writing = Writing::new(task);
-        for event in events {
-            if !writing.take(event)? {
-                break;
-            }
-        }
-        writing.finished()
-    }
-
-    fn piece(text: &str) -> Value {
-        json!({"choices": [{"text": text}]})
-    }
-
-    #[test]
-    fn a_stop_sequence_across_pieces_ends_the_text_and_stays() {
-        let stopping = task(&["\nUser:", "END"]);
-        let pieces = ["Hé", "llo\nUs", "er: more END"].map(piece);
-        let text = written(&stopping, &pieces).unwrap();
-        assert_eq!(
-            (text.text.as_str(), text.finish),
-            ("Héllo\nUser:", Finish::Stop)
-        );
+    fn written(task: &TextTask, event: &Value) -> Result<Text, Failure> {
+        let mut growing = Growing::new(task);
+        take(&mut growing, event)?;
+        growing.finished()
     }
 
     #[test]
     fn a_reported_stop_sequence_is_put_back_once() {
         let stopping = task(&["END"]);
         let end = |text| json!({"choices": [{"text": text, "finish_reason": "stop", "stop_reason": "END"}]});
-        assert_eq!(written(&stopping, &[end("a")]).unwrap().text, "aEND");
-        assert_eq!(written(&stopping, &[end("aEND")]).unwrap().text, "aEND");
+        assert_eq!(written(&stopping, &end("a")).unwrap().text, "aEND");
+        assert_eq!(written(&stopping, &end("aEND")).unwrap().text, "aEND");
     }
 
     #[test]
-    fn nothing_is_a_text_only_if_the_program_says_so() {
-        let end = |reason| json!({"choices": [{"text": "", "finish_reason": reason}]});
-        let any = task(&[]);
-        assert_eq!(written(&any, &[end("stop")]).unwrap().text, "");
-        assert!(matches!(
-            written(&any, &[end("length")]),
-            Err(Failure::Final(TextError::Empty))
-        ));
-        assert!(matches!(written(&any, &[]), Err(Failure::Passing(_))));
+    fn an_error_in_a_stream_is_none_of_the_text() {
+        let broken = json!({"error": {"message": "p"}});
+        let failure = written(&task(&[]), &broken);
+        assert!(matches!(failure, Err(Failure::Passing(reason)) if !reason.contains("p\"")));
     }
 
     fn members(family: Family) -> Map<String, Value> {

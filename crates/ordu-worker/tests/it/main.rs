@@ -12,6 +12,7 @@ mod deliver;
 mod downloads;
 mod fault;
 mod hostile;
+mod kobold;
 mod logs;
 mod pantry;
 mod pop;

@@ -14,7 +14,7 @@ use crate::support::horde::{
 };
 use crate::support::http::Answer;
 use crate::support::writer::{
-    ABORT, CHAT, COMPLETIONS, GENERATE, Program, SOFT_PROMPT, TextRig, openai, serve, stream,
+    ABORT, CHAT, COMPLETIONS, Program, SOFT_PROMPT, STREAM, TextRig, openai, serve, stream,
 };
 use crate::support::{config, within};
 
@@ -143,9 +143,10 @@ async fn koboldcpp_gets_the_payload_as_it_is() {
     let mut rig = TextRig::kobold(horde, Program::koboldcpp([])).await;
     assert_eq!(rig.ended(1).await.done, 1);
     assert_eq!(rig.horde.text_submits()[0]["generation"], " a time.");
-    let mut task = rig.tasks(GENERATE)[0].clone();
+    let mut task = rig.tasks(STREAM)[0].clone();
     let told = task.as_object_mut().unwrap();
     assert_eq!(told.remove("quiet"), Some(json!(true)));
+    assert_eq!(told.remove("trim_stop"), Some(json!(false)));
     assert!(told.remove("genkey").is_some());
     assert_eq!(task, job["payload"]);
     let put = &rig.program.seen_at("PUT", SOFT_PROMPT)[0];
@@ -261,14 +262,14 @@ async fn who_must_stop_at_once_tells_the_program_too() {
     let stuck = Answer::json(200, &json!({})).hanging();
     let program = Program::koboldcpp([stuck]);
     let mut rig = TextRig::kobold(one(&json!({})).await, program).await;
-    within(rig.program.wait_for("POST", GENERATE, 1)).await;
+    within(rig.program.wait_for("POST", STREAM, 1)).await;
     rig.shutdown.raise(Level::Abort);
     assert_eq!(rig.end().await.unwrap().faulted, 1);
     let submit = &rig.horde.text_submits()[0];
     assert_eq!(submit["state"], "faulted");
     assert_eq!(submit["gen_metadata"][0]["ref"], "drain");
     let aborted = within(rig.program.wait_for("POST", ABORT, 1)).await;
-    let key = &rig.tasks(GENERATE)[0]["genkey"];
+    let key = &rig.tasks(STREAM)[0]["genkey"];
     assert_eq!(&aborted[0].json()["genkey"], key);
 }
 

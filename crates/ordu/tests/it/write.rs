@@ -2,12 +2,15 @@
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
+use std::path::Path;
 use std::process::Stdio;
 use std::sync::mpsc;
 
 use serde_json::{Value, json};
 
 use crate::program::{Running, Worker, ordu, run, run_json, text};
+
+const KOBOLD_STREAM: &str = "/api/extra/generate/stream";
 
 /// A program that goes on with "and they lived." whatever it is asked, until the test ends.
 pub(crate) fn program() -> String {
@@ -35,7 +38,7 @@ fn slow_program() -> (String, mpsc::Sender<()>) {
             let head = format!("HTTP/1.1 {status} -\r\ncontent-type: {kind}\r\n\r\n");
             stream.write_all(head.as_bytes()).unwrap();
             let mut rest = answer.as_str();
-            if path == "/v1/completions" {
+            if ["/v1/completions", KOBOLD_STREAM].contains(&path.as_str()) {
                 let (first, others) = answer.split_at(answer.find("\n\n").unwrap() + 2);
                 stream.write_all(first.as_bytes()).unwrap();
                 told.recv().unwrap();
@@ -47,6 +50,9 @@ fn slow_program() -> (String, mpsc::Sender<()>) {
     });
     (url, go_on)
 }
+
+/// What a program writes.
+const PIECES: [&str; 3] = [" and they", " lived.\n", "\nThe end"];
 
 /// Reads a request; answers its path.
 fn read(stream: TcpStream) -> Option<(String, TcpStream)> {
@@ -89,8 +95,7 @@ fn respond(path: &str) -> (u16, &'static str, String) {
     match path {
         "/v1/models" => json(json!({"data": [{"id": "org_tiny"}]})),
         "/v1/completions" => {
-            let pieces = [" and they", " lived.\n", "\nThe end"];
-            let events = pieces.map(|piece| {
+            let events = PIECES.map(|piece| {
                 let event = json!({"choices": [{"text": piece, "finish_reason": null}]});
                 format!("data: {event}\n\n")
             });
@@ -98,7 +103,17 @@ fn respond(path: &str) -> (u16, &'static str, String) {
             (200, "text/event-stream", body)
         }
         "/api/latest/model" => json(json!({"result": "koboldcpp/tiny"})),
-        "/api/latest/generate" => json(json!({"results": [{"text": " and they lived."}]})),
+        "/api/extra/version" => json(json!({"result": "KoboldCpp", "version": "2025.06.03"})),
+        "/api/latest/generate" => json(json!({"results": [{"text": PIECES.concat()}]})),
+        KOBOLD_STREAM => {
+            let event = |token: &str, reason: Option<&str>| {
+                let event = json!({"token": token, "finish_reason": reason});
+                format!("event: message\ndata: {event}\n\n")
+            };
+            let events = PIECES.map(|piece| event(piece, None)).concat();
+            let body = events + &event("", Some("length"));
+            (200, "text/event-stream", body)
+        }
         // A ComfyUI without most of its nodes.
         "/system_stats" => json(json!({"system": {"comfyui_version": "1"}, "devices": []})),
         "/object_info" => json(json!({"KSampler": {"input": {"required": {}}}})),
@@ -165,11 +180,21 @@ fn a_scribe_serves_a_horde() {
 fn a_text_is_printed_as_it_comes() {
     let folder = tempfile::tempdir().unwrap();
     let server = Running::start(folder.path(), &["up", "--no-worker"]);
-    let (program, go_on) = slow_program();
-    let engine = format!("openai={program}");
-    let scribe = ["--scribe", "--engine", &engine, "--name", "slow"];
-    let worker = Worker::start(folder.path(), &scribe);
-    let mut command = ordu(folder.path());
+    for name in ["openai", "kobold"] {
+        let (program, go_on) = slow_program();
+        let engine = format!("{name}={program}");
+        let scribe = ["--scribe", "--engine", &engine, "--name", name];
+        let worker = Worker::start(folder.path(), &scribe);
+        stream(folder.path(), &go_on);
+        // It waits for the next job, and stops all the same.
+        assert_eq!(worker.terminate(), Some(0));
+    }
+    assert_eq!(server.terminate(), Some(0));
+}
+
+/// Asks for a text that waits in the middle until it is told to go on.
+fn stream(folder: &Path, go_on: &mpsc::Sender<()>) {
+    let mut command = ordu(folder);
     command.args([
         "write", "Once", "--stream", "--stop", "\n\n", "--data", "data",
     ]);
@@ -187,9 +212,6 @@ fn a_text_is_printed_as_it_comes() {
     out.read_to_string(&mut rest).unwrap();
     assert_eq!(rest, " lived.\n\n\n");
     assert!(child.wait().unwrap().success());
-    // It waits for the next job, and stops all the same.
-    assert_eq!(worker.terminate(), Some(0));
-    assert_eq!(server.terminate(), Some(0));
 }
 
 #[test]

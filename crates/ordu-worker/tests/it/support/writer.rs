@@ -22,6 +22,8 @@ use super::{config, logs, within};
 pub const COMPLETIONS: &str = "/v1/completions";
 pub const CHAT: &str = "/v1/chat/completions";
 pub const GENERATE: &str = "/api/latest/generate";
+pub const STREAM: &str = "/api/extra/generate/stream";
+pub const CHECK: &str = "/api/extra/generate/check";
 pub const ABORT: &str = "/api/extra/abort";
 pub const SOFT_PROMPT: &str = "/api/latest/config/soft_prompt";
 
@@ -34,6 +36,8 @@ pub struct Program {
     pub usual: Option<Answer>,
     /// While this is set, it is not there.
     pub down: Arc<AtomicBool>,
+    /// Doors that it does not have, though others of its kind do.
+    pub lacks: &'static [&'static str],
 }
 
 impl Program {
@@ -66,11 +70,20 @@ impl Program {
                 ),
             ],
             answers: answers.into_iter().collect(),
+            usual: Some(tokens(&[" a", " time."], Some("stop"))),
+            ..Self::default()
+        }
+    }
+
+    /// One that does not stream, and says so.
+    pub fn unstreamed(self) -> Self {
+        Self {
             usual: Some(Answer::json(
                 200,
                 &json!({"results": [{"text": " a time."}]}),
             )),
-            ..Self::default()
+            lacks: &[STREAM],
+            ..self
         }
     }
 
@@ -78,17 +91,21 @@ impl Program {
         if self.down.load(Ordering::Relaxed) {
             return Answer::hang_up();
         }
-        if [COMPLETIONS, CHAT, GENERATE]
+        if self.lacks.iter().any(|door| seen.is("POST", door)) {
+            return Answer::json(404, &json!({"detail": "Not Found"}));
+        }
+        if [COMPLETIONS, CHAT, GENERATE, STREAM]
             .iter()
             .any(|path| seen.is("POST", path))
         {
             let next = self.answers.pop_front();
             return next.or_else(|| self.usual.clone()).unwrap();
         }
-        if seen.method != "GET" {
+        if seen.method != "GET" && !seen.is("POST", CHECK) {
             return Answer::json(200, &json!({}));
         }
-        let fact = self.facts.iter().find(|(path, _)| seen.is("GET", path));
+        let method = seen.method.as_str();
+        let fact = self.facts.iter().find(|(path, _)| seen.is(method, path));
         fact.map_or_else(
             || Answer::json(404, &json!({"detail": "Not Found"})),
             |(_, value)| Answer::json(200, value),
@@ -106,6 +123,18 @@ pub fn stream(pieces: &[&str], reason: &str) -> Answer {
     let last = event("", Some(reason));
     let body = format!(": a comment\n\n{texts}{last}data: [DONE]\n\n");
     Answer::bytes(200, body.into_bytes()).with("content-type", "text/event-stream; charset=utf-8")
+}
+
+/// A text in pieces, as KoboldCpp streams it. Old ones end without a reason.
+pub fn tokens(pieces: &[&str], reason: Option<&str>) -> Answer {
+    let event = |text: &str, reason: Option<&str>| {
+        let event = json!({"token": text, "finish_reason": reason});
+        format!("event: message\ndata: {event}\n\n")
+    };
+    let texts: String = pieces.iter().map(|piece| event(piece, None)).collect();
+    let last = reason.map(|reason| event("", Some(reason)));
+    let body = texts + &last.unwrap_or_default();
+    Answer::bytes(200, body.into_bytes()).with("content-type", "text/event-stream")
 }
 
 /// A program, a scribe and a horde.
