@@ -1,10 +1,11 @@
 //! The engine for texts that needs nothing but this program: GGUF models on the CPU.
 //!
 //! Top to bottom: the engine turns a task into tokens with a [`tokenizer`], reads them with a network of
-//! [`llama`]'s family from a file of [`gguf`], chooses what comes next by [`sampling`], and writes it
+//! [`llama`]'s family from a file of [`gguf`], all but what is [`kept`] from texts before, chooses what comes next by [`sampling`], and writes it
 //! down in [`writing`], which knows where to stop.
 
 mod gguf;
+mod kept;
 mod llama;
 mod name;
 mod sampling;
@@ -16,7 +17,8 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use self::gguf::Gguf;
-use self::llama::{Config, Decoder, Memory};
+use self::kept::{Kept, Past};
+use self::llama::{Config, Decoder};
 use self::sampling::Chooser;
 use self::tokenizer::Tokenizer;
 use self::writing::Writing;
@@ -32,6 +34,9 @@ pub struct NativeTextOptions {
     pub model: Option<PathBuf>,
     /// Memory that one text may take besides the weights, in bytes: the context is shortened to it.
     pub memory_per_text: u64,
+    /// Memory that beginnings of texts may take that are done, in bytes: texts that go on from there
+    /// come sooner.
+    pub memory_kept: u64,
 }
 
 impl Default for NativeTextOptions {
@@ -39,6 +44,7 @@ impl Default for NativeTextOptions {
         Self {
             model: None,
             memory_per_text: 2 * 1024 * 1024 * 1024,
+            memory_kept: 512 * 1024 * 1024,
         }
     }
 }
@@ -68,6 +74,7 @@ pub struct NativeText {
     config: Config,
     context: usize,
     loaded: Mutex<Option<Arc<Decoder>>>,
+    kept: Kept,
 }
 
 impl NativeText {
@@ -105,6 +112,7 @@ impl NativeText {
             config,
             context,
             loaded: Mutex::default(),
+            kept: Kept::new(options.memory_kept),
         })
     }
 
@@ -146,9 +154,37 @@ impl NativeText {
     fn try_write(&self, task: &TextTask, progress: &dyn ProgressSink) -> Result<Text, EngineError> {
         let (context, length) = self.limits(task);
         let decoder = self.decoder()?;
-        let mut written = self.prompt(&task.prompt, context, length);
-        let room = written.len() + length;
-        let mut memory = Memory::new(&self.config, room)?;
+        let prompt = self.prompt(&task.prompt, context, length);
+        let mut past = self
+            .kept
+            .begin(&self.config, &prompt, prompt.len() + length)?;
+        let written = self.write_behind(
+            prompt,
+            &decoder,
+            &mut past,
+            &Work {
+                task,
+                length,
+                progress,
+            },
+        );
+        self.kept.keep(past);
+        written
+    }
+
+    /// Reads what of the prompt is not yet read, and writes behind it.
+    fn write_behind(
+        &self,
+        prompt: Vec<u32>,
+        decoder: &Decoder,
+        past: &mut Past,
+        work: &Work<'_>,
+    ) -> Result<Text, EngineError> {
+        let Work {
+            task,
+            length,
+            progress,
+        } = *work;
         let go_on = || !progress.cancelled();
         let mut writing = Writing::new(task);
         let mut chooser = Chooser::new(&task.sampling, task.seed.unwrap_or_else(any_seed));
@@ -156,22 +192,15 @@ impl NativeText {
             Some(true) => self.tokenizer.all_ends(),
             _ => &[],
         };
-        let mut unread = written.clone();
+        let mut written = prompt;
         for step in (1..).take(length) {
-            let mut logits = Vec::new();
-            let mut rest = unread.as_slice();
-            while !rest.is_empty() {
-                let stride = decoder.stride(room - memory.room()).min(rest.len());
-                let (next, behind) = rest.split_at(stride);
-                logits = decoder.read(next, &mut memory, &go_on)?;
-                rest = behind;
-            }
+            let unread = written.get(past.len()..).unwrap_or_default();
+            let logits = past.read(decoder, unread, &go_on)?;
             let chosen = chooser.choose(&logits, &written, banned);
             let Some(token) = chosen.filter(|token| !self.tokenizer.ends(*token)) else {
                 return Ok(writing.finished(Finish::Stop, progress));
             };
             written.push(token);
-            unread = vec![token];
             let goes_on = writing.add(self.tokenizer.piece(token), progress);
             progress.step(Step {
                 step,
@@ -219,6 +248,14 @@ impl TextEngine for NativeText {
             },
         })
     }
+}
+
+/// A text that is asked for.
+struct Work<'t> {
+    task: &'t TextTask,
+    /// Its greatest length, in tokens, as far as it can be had.
+    length: usize,
+    progress: &'t dyn ProgressSink,
 }
 
 /// A seed that nobody can foresee.

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use proptest::prelude::*;
 use serde::Deserialize;
 
+use super::llama::Memory;
 use super::*;
 use crate::{Quiet, Sampling};
 
@@ -120,6 +121,81 @@ fn reading_in_strides_is_reading_at_once() {
         let worst = pairs.fold(0.0_f32, |most, (one, other)| most.max((one - other).abs()));
         assert!(worst < 1e-4, "{stride}: {worst}");
     }
+}
+
+/// The tokens of a prompt that are still to be read, and the text.
+fn unread_and_text(engine: &NativeText, prompt: &str) -> (usize, String) {
+    let tokens = engine.prompt(prompt, engine.context, 30);
+    let past = engine
+        .kept
+        .begin(&engine.config, &tokens, tokens.len() + 30);
+    let past = past.unwrap();
+    let unread = tokens.len() - past.len();
+    engine.kept.keep(past);
+    let task = TextTask {
+        max_length: 30,
+        ..cold(prompt)
+    };
+    (unread, engine.write(&task, &Quiet).unwrap().text)
+}
+
+#[test]
+fn what_was_read_before_is_not_read_again() {
+    let engine = bundled();
+    let first = "A large red circle was at the top left of a green field.";
+    let (_, text) = unread_and_text(&engine, first);
+    let turn = format!("{first}{text} A blue cross");
+    let others = [&first[..40], "Once", first];
+    for prompt in [&turn, first, &turn].into_iter().chain(others) {
+        let (unread, text) = unread_and_text(&engine, prompt);
+        let (all, fresh) = unread_and_text(&bundled(), prompt);
+        assert_eq!(
+            text, fresh,
+            "{prompt:?} with {unread} of {all} tokens to read"
+        );
+        // This one has nothing in common with the others.
+        let is_new = prompt == "Once";
+        assert_eq!(unread == all, is_new, "{prompt:?}: {unread} of {all}");
+    }
+    let (unread, _) = unread_and_text(&engine, first);
+    assert_eq!(unread, 1);
+}
+
+#[test]
+fn what_was_read_takes_no_more_memory_than_allowed() {
+    let per_token = bundled().config.bytes_per_token();
+    let options = |tokens: u64| NativeTextOptions {
+        memory_kept: per_token * tokens,
+        ..NativeTextOptions::default()
+    };
+    let long = "A large red circle was at the top left of a green field.";
+    for (tokens, is_kept) in [(0, false), (20, false), (1000, true)] {
+        let engine = NativeText::open(&options(tokens)).unwrap();
+        let prompt = engine.prompt(long, engine.context, 1);
+        let begin = || engine.kept.begin(&engine.config, &prompt, 40).unwrap();
+        let mut past = begin();
+        let decoder = engine.decoder().unwrap();
+        past.read(&decoder, &prompt, &|| true).unwrap();
+        engine.kept.keep(past);
+        assert_eq!(begin().len() > 0, is_kept, "{tokens}");
+    }
+    // The oldest ones go.
+    let engine = NativeText::open(&options(90)).unwrap();
+    let prompts = ["red", "blue", "green"].map(|colour| format!("{colour} {long}"));
+    let tokens = prompts
+        .each_ref()
+        .map(|prompt| engine.prompt(prompt, engine.context, 1));
+    for tokens in &tokens {
+        let mut past = engine.kept.begin(&engine.config, tokens, 40).unwrap();
+        let decoder = engine.decoder().unwrap();
+        past.read(&decoder, tokens, &|| true).unwrap();
+        engine.kept.keep(past);
+    }
+    let known = tokens.each_ref().map(|tokens| {
+        let past = engine.kept.begin(&engine.config, tokens, 40).unwrap();
+        past.len() > 0
+    });
+    assert_eq!(known, [false, true, true]);
 }
 
 fn cold(prompt: &str) -> TextTask {

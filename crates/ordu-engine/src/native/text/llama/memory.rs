@@ -41,9 +41,47 @@ impl Memory {
         })
     }
 
-    /// How many more tokens it takes.
-    pub(in crate::native::text) fn room(&self) -> usize {
-        self.capacity - self.length
+    /// How many tokens it takes in all.
+    pub(in crate::native::text) fn capacity(&self) -> usize {
+        self.capacity
+    }
+
+    /// What it takes in memory, in bytes.
+    pub(in crate::native::text) fn bytes(&self) -> u64 {
+        let numbers = |layer: &Layer| layer.keys.elem_count() + layer.values.elem_count();
+        let numbers: usize = self.layers.iter().map(numbers).sum();
+        (numbers * size_of::<f32>()) as u64
+    }
+
+    /// Forgets all but the first tokens.
+    pub(in crate::native::text) fn shorten(&mut self, length: usize) {
+        self.length = self.length.min(length);
+    }
+
+    /// The first tokens again, with room for so many in all.
+    ///
+    /// # Errors
+    ///
+    /// Those of the tensor library.
+    pub(in crate::native::text) fn copied(&self, length: usize, capacity: usize) -> Result<Self> {
+        let length = length.min(self.length).min(capacity);
+        let copy = |held: &Tensor| -> Result<Tensor> {
+            let (one, heads, _, head) = held.dims4()?;
+            let room = Tensor::zeros((one, heads, capacity, head), DType::F32, &Device::Cpu)?;
+            room.slice_set(&held.narrow(2, 0, length)?.contiguous()?, 2, 0)?;
+            Ok(room)
+        };
+        let layers = self.layers.iter().map(|layer| {
+            Ok(Layer {
+                keys: copy(&layer.keys)?,
+                values: copy(&layer.values)?,
+            })
+        });
+        Ok(Self {
+            layers: layers.collect::<Result<_>>()?,
+            length,
+            capacity,
+        })
     }
 
     /// Adds keys and values of the next tokens in one layer, and returns all that there are.
