@@ -63,6 +63,7 @@ pub use error::EngineError;
 pub use host::{HostTiming, HostedEngine, serve};
 pub use models::{Baseline, Fit, ModelInfo, Origin, Prediction};
 pub use named::NamedEngine;
+pub use native::vision::{Readers, SAFETY};
 pub use native::{
     Budget, Budgets, Compute, DeviceChoice, NativeEngine, NativeOptions, NativeText,
     NativeTextOptions, Precision,

@@ -3,7 +3,7 @@
 //! # Source
 //! `worker.md` § 6.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -42,6 +42,10 @@ const TILE_SIDE: u32 = 512;
 /// The most tiles that the protocol lets a worker offer.
 const MAX_TILES: u32 = 256;
 
+/// How many times longer than the last one an answer may take, where that is more than usual: networks
+/// on a slow processor are not hung.
+const PATIENCE: u32 = 4;
+
 /// The form that a classifier answers.
 pub(crate) const NSFW: &str = "nsfw";
 
@@ -57,8 +61,8 @@ pub(crate) struct Alchemist {
     classifier: Option<Arc<dyn Classifier>>,
     office: Office,
     larder: Larder,
-    /// Forms that were answered before: what they need lies in memory.
-    warm: Mutex<BTreeSet<String>>,
+    /// Forms that were answered before, and how long the last one took: what they need lies in memory.
+    warm: Mutex<BTreeMap<String, Duration>>,
 }
 
 /// A form that can be answered at a moment.
@@ -132,10 +136,11 @@ impl Alchemist {
             timing.form_limit
         };
         let warm = self.warm.lock().unwrap_or_else(PoisonError::into_inner);
-        if warm.contains(form) {
-            usual
-        } else {
-            usual.max(timing.cold_limit)
+        match warm.get(form) {
+            // Upscalers take as long as their pictures are large.
+            Some(_) if is_upscaler(form) => usual,
+            Some(last) => usual.max(last.saturating_mul(PATIENCE)),
+            None => usual.max(timing.cold_limit),
         }
     }
 }
@@ -391,6 +396,7 @@ impl Alchemist {
         let board = self.office.board.clone();
         board.stage(shown, Stage::Sampling { step: 0, of: 0 });
         let limit = self.limit(&job.form, &picture);
+        let started = Instant::now();
         let (form, options) = (job.form.clone(), job.payload.clone().unwrap_or_default());
         let meter = Meter::new(board, shown);
         let answering = on_a_thread(meter, (slot, turn), move |meter| {
@@ -400,7 +406,7 @@ impl Alchemist {
         let answered = answered.map_err(|_| Fault::TooSlow(limit))?;
         let made = answered.ok_or(Fault::Panicked)??;
         let mut warm = self.warm.lock().unwrap_or_else(PoisonError::into_inner);
-        warm.insert(job.form.clone());
+        warm.insert(job.form.clone(), started.elapsed());
         Ok(made)
     }
 

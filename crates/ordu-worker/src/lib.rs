@@ -57,7 +57,9 @@ pub use controls::Controls;
 pub use figures::{Earnings, Histogram};
 pub use one_shot::{OneShot, OneShotError, one_shot};
 pub use run::{Engines, RunError, run, run_with};
-pub use safety::{Classifier, ClassifierError, Judgement, RemoteClassifier, View};
+pub use safety::{
+    Classifier, ClassifierError, EngineClassifier, Judgement, RemoteClassifier, View,
+};
 pub use shutdown::{Level, Shutdown};
 pub use status::{Account, EngineStatus, JobStatus, Phase, Stage, Status};
 pub use trial::{Trial, try_out};

@@ -9,10 +9,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::wire::{Call, Description, Reply, chain, frame, receive};
+use image::DynamicImage;
+use serde_json::{Map, Value};
+
+use super::wire::{Call, Description, Reading, Reply, chain, frame, receive};
 use crate::{
-    Capabilities, Engine, EngineError, Holdings, ImageTask, Picture, ProgressSink, Step, Text,
-    TextCapabilities, TextEngine, TextError, TextTask,
+    AlchemyEngine, Answer, Capabilities, Engine, EngineError, Holdings, ImageTask, Picture,
+    ProgressSink, Step, Text, TextCapabilities, TextEngine, TextError, TextTask,
 };
 
 /// How often somebody who waits looks whether it is still worth it.
@@ -278,7 +281,9 @@ impl HostedEngine {
                         progress.text(&so_far);
                     }
                 }
-                Ok(end @ (Reply::Made { .. } | Reply::Written { .. })) => return Ok(end),
+                Ok(end @ (Reply::Made { .. } | Reply::Written { .. } | Reply::Answered { .. })) => {
+                    return Ok(end);
+                }
                 Ok(Reply::Failed { fault, .. }) => return Err(fault.into()),
                 Ok(Reply::Described(_) | Reply::Busy) | Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return Err(launch.crash()),
@@ -367,6 +372,35 @@ impl TextEngine for HostedEngine {
     }
 }
 
+impl AlchemyEngine for HostedEngine {
+    fn forms(&self) -> Vec<String> {
+        self.description()
+            .map_or_else(Vec::new, |known| known.forms)
+    }
+
+    fn answer(
+        &self,
+        form: &str,
+        picture: &DynamicImage,
+        options: &Map<String, Value>,
+        progress: &dyn ProgressSink,
+    ) -> Result<Answer, EngineError> {
+        let task = Reading {
+            form: form.to_owned(),
+            options: options.clone(),
+            picture: picture.clone(),
+        };
+        let end = self.attempt(progress, Watch::new(self.timing), |attempt| Call::Read {
+            attempt,
+            task: Box::new(task),
+        })?;
+        match end {
+            Reply::Answered { told, .. } => Ok(told.into()),
+            _ => Err(EngineError::crashed("it did not read where it was to")),
+        }
+    }
+}
+
 impl Drop for HostedEngine {
     fn drop(&mut self) {
         if let Some(launch) = lock(&self.state).launch.take() {
@@ -436,6 +470,7 @@ impl Launch {
             | Reply::Made { attempt, .. }
             | Reply::Piece { attempt, .. }
             | Reply::Written { attempt, .. }
+            | Reply::Answered { attempt, .. }
             | Reply::Failed { attempt, .. } => {
                 // An attempt that nobody waits for was given up.
                 if let Some(asker) = waiting.attempts.get(&attempt) {

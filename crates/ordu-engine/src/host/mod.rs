@@ -1,8 +1,8 @@
 //! An engine in a process of its own: when it dies, one task dies with it and nothing else.
 //!
-//! [`HostedEngine`] starts the process and is an [`Engine`](crate::Engine) and a
-//! [`TextEngine`](crate::TextEngine) like any other; [`serve()`] is what the
-//! process runs. They speak over the process's standard input and output (`wire`): when either side is
+//! [`HostedEngine`] starts the process and is an [`Engine`](crate::Engine), a
+//! [`TextEngine`](crate::TextEngine) and an [`AlchemyEngine`](crate::AlchemyEngine) like any other;
+//! [`serve()`] is what the process runs. They speak over the process's standard input and output (`wire`): when either side is
 //! gone, the other one reads the end of the stream, so no process is ever left behind.
 //!
 //! Answers are matched on the attempt they belong to, and an attempt belongs to one launch. What a

@@ -9,23 +9,26 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::wire::{Call, Description, Fault, Reply, receive, send};
-use crate::{Engine, ProgressSink, Step, TextEngine, TextTask};
+use super::wire::{Call, Description, Fault, Reading, Reply, receive, send};
+use crate::{AlchemyEngine, Engine, ProgressSink, Step, TextEngine, TextTask};
 
 /// Does what comes in at `input` and answers at `output`, until the input ends. Tasks run side by
-/// side, each on a thread of its own. `writer` does those that are texts, if there is one.
+/// side, each on a thread of its own. `writer` does those that are texts, `reader` those that are forms
+/// about pictures, if there are such.
 ///
 /// # Errors
 /// If the caller is gone, or says what nobody understands.
 pub fn serve(
     engine: &dyn Engine,
     writer: Option<&dyn TextEngine>,
+    reader: Option<&dyn AlchemyEngine>,
     mut input: impl Read,
     output: impl Write + Send,
 ) -> io::Result<()> {
     let desk = Desk {
         engine,
         writer,
+        reader,
         output: Mutex::new(output),
         running: Mutex::default(),
     };
@@ -59,6 +62,10 @@ pub fn serve(
                     desk.begin(attempt);
                     scope.spawn(move || desk.work(attempt, || desk.write(attempt, &task)));
                 }
+                Call::Read { attempt, task } => {
+                    desk.begin(attempt);
+                    scope.spawn(move || desk.work(attempt, || desk.read(attempt, &task)));
+                }
             }
         }
     })
@@ -68,6 +75,7 @@ pub fn serve(
 struct Desk<'a, W> {
     engine: &'a dyn Engine,
     writer: Option<&'a dyn TextEngine>,
+    reader: Option<&'a dyn AlchemyEngine>,
     output: Mutex<W>,
     /// The attempts that run, and whether they have been cancelled.
     running: Mutex<BTreeMap<u64, AtomicBool>>,
@@ -86,6 +94,7 @@ impl<W: Write> Desk<'_, W> {
                 .writer
                 .and_then(|writer| writer.capabilities().ok())
                 .map(Into::into),
+            forms: self.reader.map(AlchemyEngine::forms).unwrap_or_default(),
         })))
     }
 
@@ -114,6 +123,20 @@ impl<W: Write> Desk<'_, W> {
         };
         let text = writer.write(task, &self.sink(attempt, false))?;
         Ok(Reply::Written { attempt, text })
+    }
+
+    fn read(&self, attempt: u64, task: &Reading) -> Result<Reply, Fault> {
+        let Some(reader) = self.reader else {
+            return Err(Fault::BadTask {
+                reason: "there is nothing here that reads pictures".to_owned(),
+            });
+        };
+        let sink = self.sink(attempt, false);
+        let answer = reader.answer(&task.form, &task.picture, &task.options, &sink)?;
+        Ok(Reply::Answered {
+            attempt,
+            told: answer.into(),
+        })
     }
 
     fn sink(&self, attempt: u64, previews: bool) -> Sink<'_, W> {

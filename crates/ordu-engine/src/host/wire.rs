@@ -2,11 +2,13 @@
 
 use std::io::{self, Read, Write};
 
+use image::DynamicImage;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use crate::{
-    Capabilities, EngineError, Holdings, ImageTask, Picture, Step, Text, TextCapabilities,
+    Answer, Capabilities, EngineError, Holdings, ImageTask, Picture, Step, Text, TextCapabilities,
     TextError, TextTask,
 };
 
@@ -29,10 +31,47 @@ pub(super) enum Call {
     },
     /// Write this, the same way.
     Write { attempt: u64, task: Box<TextTask> },
+    /// Answer this form, the same way.
+    Read { attempt: u64, task: Box<Reading> },
     /// Nobody wants that any more.
     Cancel { attempt: u64 },
     /// Let go of what lies in memory.
     Release,
+}
+
+/// A form about a picture.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Reading {
+    pub(super) form: String,
+    #[serde(with = "as_json")]
+    pub(super) options: Map<String, Value>,
+    #[serde(with = "pixels")]
+    pub(super) picture: DynamicImage,
+}
+
+/// [`Answer`] on its way.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) enum Told {
+    Words(#[serde(with = "as_json")] Value),
+    Picture(#[serde(with = "pixels")] DynamicImage),
+}
+
+impl From<Answer> for Told {
+    fn from(answer: Answer) -> Self {
+        match answer {
+            Answer::Words(words) => Self::Words(words),
+            Answer::Picture(picture) => Self::Picture(picture),
+        }
+    }
+}
+
+impl From<Told> for Answer {
+    fn from(told: Told) -> Self {
+        match told {
+            Told::Words(words) => Self::Words(words),
+            Told::Picture(picture) => Self::Picture(picture),
+        }
+    }
 }
 
 /// What it answers.
@@ -55,6 +94,10 @@ pub(super) enum Reply {
         attempt: u64,
         text: Text,
     },
+    Answered {
+        attempt: u64,
+        told: Told,
+    },
     Failed {
         attempt: u64,
         fault: Fault,
@@ -69,6 +112,7 @@ pub(super) struct Description {
     pub(super) capabilities: Capabilities,
     pub(super) holdings: Holdings,
     pub(super) text: Option<Writer>,
+    pub(super) forms: Vec<String>,
 }
 
 /// [`TextCapabilities`] without what is the same for all that run here.

@@ -3,7 +3,8 @@
 //!
 //! Top to bottom: the engine keeps a registry and loaded models; the pipeline turns a task into
 //! pictures with a model of [`sd`], the steps of [`sampling`] and the numbers of [`noise`];
-//! networks are built of [`ops`] and filled from [`weights`]. `text` is the engine for texts.
+//! networks are built of [`ops`] and filled from [`weights`]. `text` is the engine for texts, [`vision`]
+//! reads pictures.
 
 mod budget;
 mod compute;
@@ -18,13 +19,15 @@ pub mod sampling;
 pub mod sd;
 mod text;
 pub mod upscale;
+pub mod vision;
 pub mod weights;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use image::RgbImage;
+use image::{DynamicImage, RgbImage};
+use serde_json::{Map, Value};
 
 pub use self::budget::{Budget, Budgets};
 pub use self::compute::{Compute, DeviceChoice, Precision};
@@ -32,11 +35,12 @@ use self::registry::Registry;
 use self::sd::StableDiffusion;
 pub use self::text::{NativeText, NativeTextOptions};
 use self::upscale::Upscalers;
+use self::vision::Readers;
 use crate::plan::pipeline::draws;
 use crate::plan::post::{PostProcessor, ordered};
 use crate::{
-    Capabilities, Engine, EngineError, Feature, Held, Holdings, ImageTask, Limits, Mode, Picture,
-    Place, ProgressSink, Sampler, Source, Workflow,
+    AlchemyEngine, Answer, Capabilities, Engine, EngineError, Feature, Held, Holdings, ImageTask,
+    Limits, Mode, Picture, Place, ProgressSink, Sampler, Source, Workflow,
 };
 
 /// How to open a [`NativeEngine`].
@@ -70,6 +74,7 @@ impl Default for NativeOptions {
 pub struct NativeEngine {
     registry: Registry,
     upscalers: Upscalers,
+    readers: Readers,
     compute: Compute,
     /// Weights that may lie in memory, in bytes.
     memory: u64,
@@ -116,10 +121,16 @@ impl NativeEngine {
             .as_deref()
             .map_or_else(Upscalers::default, Upscalers::open);
         registry.complain(upscalers.take_problems());
+        let readers = options
+            .models
+            .as_deref()
+            .map_or_else(Readers::default, Readers::open);
+        registry.complain(readers.problems());
         let compute = Compute::open(options.device, options.precision)?;
         Ok(Self {
             registry,
             upscalers,
+            readers,
             memory: options.memory.of(&compute),
             compute,
             loaded: Mutex::default(),
@@ -296,8 +307,30 @@ impl Engine for NativeEngine {
             place: Place::Ram,
         });
         Holdings {
-            models: loaded.iter().map(held).chain(upscaler).collect(),
+            models: loaded
+                .iter()
+                .map(held)
+                .chain(upscaler)
+                .chain(self.readers.held())
+                .collect(),
         }
+    }
+}
+
+/// What it says about pictures, with the readers in its folder, on the processor.
+impl AlchemyEngine for NativeEngine {
+    fn forms(&self) -> Vec<String> {
+        self.readers.forms()
+    }
+
+    fn answer(
+        &self,
+        form: &str,
+        picture: &DynamicImage,
+        options: &Map<String, Value>,
+        progress: &dyn ProgressSink,
+    ) -> Result<Answer, EngineError> {
+        self.readers.answer(form, picture, options, progress)
     }
 }
 

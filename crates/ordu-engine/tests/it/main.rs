@@ -16,3 +16,4 @@ mod single_file;
 mod stories;
 mod tiny;
 mod upscale;
+mod vision;

@@ -25,6 +25,7 @@ fn parity_table() {
     zero_terminal();
     whole_model();
     crate::upscale::parity();
+    crate::vision::parity();
     print_table();
 }
 

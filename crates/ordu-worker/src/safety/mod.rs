@@ -7,6 +7,7 @@
 //! # Source
 //! `worker.md` § 4.
 
+mod engine;
 mod remote;
 mod verdict;
 
@@ -21,6 +22,7 @@ use ordu_api::image::{Metadata, SubmitState};
 use crate::controls::Current;
 use crate::encode::webp;
 
+pub use engine::EngineClassifier;
 pub use remote::RemoteClassifier;
 use verdict::{Conditions, Reason, Rules, Verdict, verdict};
 

@@ -38,7 +38,8 @@ pub(crate) struct Work {
     pub(crate) scribe: bool,
 
     /// Answer forms of alchemy: `palette` and `describe`, what the engine for pictures can do besides
-    /// drawing, and `nsfw` with `--safety`.
+    /// drawing, `caption`, `interrogation` and `nsfw` with models that read pictures, and `nsfw` with
+    /// `--safety`.
     #[arg(long, env = "ORDU_ALCHEMIST", value_parser = clap::builder::FalseyValueParser::new())]
     pub(crate) alchemist: bool,
 
@@ -108,7 +109,8 @@ pub(crate) struct Work {
     #[arg(long, env = "ORDU_MODEL", value_name = "NAME", value_delimiter = ',')]
     pub(crate) model: Vec<String>,
 
-    /// A folder of models: `.safetensors` files and diffusers folders.
+    /// A folder of models: `.safetensors` files, diffusers folders, and folders of models that read
+    /// pictures.
     #[arg(long, env = "ORDU_MODELS_DIR", value_name = "DIR")]
     pub(crate) models_dir: Option<PathBuf>,
 

@@ -7,15 +7,18 @@ use ordu_engine::remote::RemoteOptions;
 use ordu_engine::remote::kobold::KoboldEngine;
 use ordu_engine::remote::openai::{OpenAiEngine, OpenAiMode};
 use ordu_engine::{
-    AlchemyEngine, ComfyEngine, ComfyOptions, Engine, NamedEngine, NativeAlchemy, PictureForms,
-    Spread, TextEngine,
+    AlchemyEngine, ComfyEngine, ComfyOptions, Engine, HostedEngine, NamedEngine, NativeAlchemy,
+    PictureForms, Spread, TextEngine,
 };
 use ordu_worker::manager::PROOF;
-use ordu_worker::{Engines, RemoteClassifier};
+use ordu_worker::{Classifier, EngineClassifier, Engines, RemoteClassifier};
 use tokio::runtime::Handle;
 
 use super::host::{self, Hosting};
 use crate::cli::{EngineChoice, Makes, Work};
+
+/// The form that a safety checker answers.
+const NSFW: &str = "nsfw";
 
 /// What does the work, and whom to tell how models are called.
 #[derive(Default)]
@@ -30,13 +33,14 @@ pub(crate) struct Staff {
 }
 
 impl Staff {
-    /// Starts the built-in engine, a process for each device. The first one writes, too.
+    /// Starts the built-in engine, a process for each device. The first one, which is returned, writes
+    /// and reads pictures, too.
     fn start(
         &mut self,
         args: &Work,
         hosting: &Hosting,
         (paints, writes): (bool, bool),
-    ) -> Result<()> {
+    ) -> Result<Option<Arc<HostedEngine>>> {
         let mut devices = host::devices(&args.devices, args.computing.device);
         if !paints {
             devices.truncate(1);
@@ -45,7 +49,8 @@ impl Staff {
         let started: Result<Vec<_>> = started.iter().map(host::start).collect();
         let engines = started?;
         self.devices = u32::try_from(engines.len()).unwrap_or(u32::MAX);
-        if writes && let Some(first) = engines.first() {
+        let first = engines.first().cloned();
+        if writes && let Some(first) = &first {
             self.engines.text = Some(first.clone());
         }
         if paints {
@@ -62,7 +67,7 @@ impl Staff {
             };
             self.native = Some(Arc::new(NamedEngine::new(engine)));
         }
-        Ok(())
+        Ok(first)
     }
 }
 
@@ -86,20 +91,19 @@ pub(crate) fn for_work(args: &Work, hosting: &Hosting) -> Result<Staff> {
     if args.text_model.is_some() && !writes_natively {
         bail!("`--text-model` is for `--scribe` with the engine `native`");
     }
-    if is_native && painter.is_some() && !writes_natively {
+    // What reads pictures lies among the models.
+    let reads_natively = args.alchemist && is_native && hosting.models.is_some();
+    if is_native && painter.is_some() && !writes_natively && !reads_natively {
         bail!("one engine of a kind is enough: leave out `native`");
     }
     let mut staff = Staff::default();
-    if paints_natively || writes_natively {
-        staff.start(args, hosting, (paints_natively, writes_natively))?;
+    let mut reader: Option<Arc<dyn AlchemyEngine>> = None;
+    if paints_natively || writes_natively || reads_natively {
+        let first = staff.start(args, hosting, (paints_natively, writes_natively))?;
+        reader = first.map(|first| first as Arc<dyn AlchemyEngine>);
     }
     if let Some(EngineChoice::ComfyUi(url)) = painter {
-        let options = ComfyOptions {
-            proof: Some(PROOF.to_owned()),
-            ..ComfyOptions::default()
-        };
-        let engine = ComfyEngine::open(url, Handle::current(), options);
-        staff.comfy = Some(Arc::new(engine.context("`--engine` is unusable")?));
+        staff.comfy = Some(comfy(url)?);
     }
     let drawing = staff.comfy.clone().map(|comfy| comfy as Arc<dyn Engine>);
     let drawing = drawing.or_else(|| Some(staff.native.clone()? as Arc<dyn Engine>));
@@ -114,21 +118,49 @@ pub(crate) fn for_work(args: &Work, hosting: &Hosting) -> Result<Staff> {
     }
     if args.alchemist {
         engines.alchemy.push(Arc::new(NativeAlchemy));
+        engines
+            .alchemy
+            .extend(reader.clone().filter(|_| reads_natively));
         let tools = drawing.map(|engine| Arc::new(PictureForms::new(engine)));
         engines
             .alchemy
             .extend(tools.map(|tools| tools as Arc<dyn AlchemyEngine>));
     }
-    if let Some(url) = &args.safety {
-        let classifier = RemoteClassifier::new(url).context("`--safety` is unusable")?;
-        engines.safety = Some(Arc::new(classifier));
-    } else if engines.image.is_some() && !args.sfw {
+    engines.safety = classifier(args, reader)?;
+    if engines.safety.is_none() && engines.image.is_some() && !args.sfw {
         eprintln!(
-            "Note: no classifier looks at the pictures (`--safety URL`): with models beside the \
-             bundled one, only requests without adult content are taken"
+            "Note: no classifier looks at the pictures (`--safety URL`, or a safety checker among the \
+             models): with models beside the bundled one, only requests without adult content are taken"
         );
     }
     Ok(staff)
+}
+
+/// The ComfyUI at an address.
+fn comfy(url: &str) -> Result<Arc<ComfyEngine>> {
+    let options = ComfyOptions {
+        proof: Some(PROOF.to_owned()),
+        ..ComfyOptions::default()
+    };
+    let engine = ComfyEngine::open(url, Handle::current(), options);
+    Ok(Arc::new(engine.context("`--engine` is unusable")?))
+}
+
+/// What looks at pictures before they leave: what was asked for, or what lies among the models.
+fn classifier(
+    args: &Work,
+    reader: Option<Arc<dyn AlchemyEngine>>,
+) -> Result<Option<Arc<dyn Classifier>>> {
+    if let Some(url) = &args.safety {
+        let classifier = RemoteClassifier::new(url).context("`--safety` is unusable")?;
+        return Ok(Some(Arc::new(classifier)));
+    }
+    let Some(reader) = reader.filter(|reader| reader.forms().iter().any(|form| form == NSFW))
+    else {
+        return Ok(None);
+    };
+    eprintln!("Note: the safety checker among the models looks at the pictures");
+    Ok(Some(Arc::new(EngineClassifier::new(reader))))
 }
 
 /// The engine that is another program and makes texts, or the one that makes pictures.

@@ -47,7 +47,8 @@ pub(crate) fn run(args: EngineHost) -> Result<Exit> {
         eprintln!("Note: {problem}");
     }
     let writer = text_model(args.text_model.as_deref())?;
-    ordu_engine::serve(&engine, Some(&writer), io::stdin().lock(), io::stdout())
+    let (input, output) = (io::stdin().lock(), io::stdout());
+    ordu_engine::serve(&engine, Some(&writer), Some(&engine), input, output)
         .context("the engine lost whoever started it")?;
     Ok(Exit::Done)
 }

@@ -13,10 +13,11 @@ use crate::native::weights::Scope;
 pub struct LayerNorm {
     weight: Tensor,
     bias: Tensor,
+    epsilon: f32,
 }
 
 impl LayerNorm {
-    /// All networks here use the same.
+    /// What nearly all networks use.
     const EPSILON: f32 = 1e-5;
 
     /// Takes `weight` and `bias`.
@@ -28,7 +29,14 @@ impl LayerNorm {
         Ok(Self {
             weight: scope.take("weight", &[width])?.contiguous()?,
             bias: scope.take("bias", &[width])?.contiguous()?,
+            epsilon: Self::EPSILON,
         })
+    }
+
+    /// The same with another epsilon.
+    #[must_use]
+    pub fn with_epsilon(self, epsilon: f32) -> Self {
+        Self { epsilon, ..self }
     }
 
     /// `[…, width]` to the same shape.
@@ -39,9 +47,9 @@ impl LayerNorm {
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         #[cfg(feature = "cuda")]
         if x.device().is_cuda() {
-            return gpu::layer_norm(&x.contiguous()?, &self.weight, &self.bias, Self::EPSILON);
+            return gpu::layer_norm(&x.contiguous()?, &self.weight, &self.bias, self.epsilon);
         }
-        candle_nn::ops::layer_norm(&x.contiguous()?, &self.weight, &self.bias, Self::EPSILON)
+        candle_nn::ops::layer_norm(&x.contiguous()?, &self.weight, &self.bias, self.epsilon)
     }
 }
 
