@@ -135,11 +135,14 @@ def model(path, arch, *, seed, width=32, layers=2, heads=4, kv_heads=2, head=8, 
         block = f"blk.{layer}"
         add_flat(f"{block}.attn_norm.weight", width, 1.0)
         add_flat(f"{block}.ffn_norm.weight", width, 1.0)
+        if arch == "gemma3":
+            add_flat(f"{block}.post_attention_norm.weight", width, 1.0)
+            add_flat(f"{block}.post_ffw_norm.weight", width, 1.0)
         for name, outward in (("attn_q", heads * head), ("attn_k", kv_heads * head), ("attn_v", kv_heads * head)):
             add(f"{block}.{name}.weight", outward, width, scale=2.0)
             if arch == "qwen2":
                 add_flat(f"{block}.{name}.bias", outward, 0.0)
-        if arch == "qwen3":
+        if arch in ("qwen3", "gemma3"):
             add_flat(f"{block}.attn_q_norm.weight", head, 1.5)
             add_flat(f"{block}.attn_k_norm.weight", head, 1.5)
         add(f"{block}.attn_output.weight", width, heads * head)
@@ -208,6 +211,17 @@ def main():
     model(OUT / "llama3.gguf", "llama", seed=3, vocabulary=pairs("llama-bpe"), tied=True, layers=1, extra=slower)
     model(OUT / "qwen2.gguf", "qwen2", seed=4, vocabulary=pairs("qwen2"))
     model(OUT / "qwen3.gguf", "qwen3", seed=5, vocabulary=pairs("qwen2"), tied=True, head=16)
+
+    def windowed(writer):
+        writer.add_sliding_window(8)
+        writer.add_rope_freq_base(1_000_000.0)
+        writer.add_add_space_prefix(False)
+
+    # Every sixth layer looks at everything.
+    model(
+        OUT / "gemma3.gguf", "gemma3", seed=8, vocabulary=add_pieces, width=16, head=16, heads=2, kv_heads=1, forward=24, layers=7, tied=True,
+        extra=windowed,
+    )
     large = OUT / "large.gguf"
     model(large, "llama", seed=6, vocabulary=add_pieces, width=256, head=32, heads=8, forward=1280, layers=1, tied=True)
     packed(OUT / "llama-q4_k.gguf", large, llama_cpp.LLAMA_FTYPE_MOSTLY_Q4_K_M)

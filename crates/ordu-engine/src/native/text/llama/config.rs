@@ -12,7 +12,35 @@ pub(in crate::native::text) struct Family {
     pub(super) turns: Turns,
     /// Queries and keys are normalised, head by head.
     pub(super) has_head_norms: bool,
+    /// How its layers differ from those of Llama.
+    pub(super) habits: Habits,
 }
+
+/// What layers do besides what those of Llama do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Habits {
+    /// Nothing.
+    Llama,
+    /// Those of Gemma 3: tokens are as long as the network is wide, what a layer adds is normalised
+    /// before it is added, gates are GELUs, and of six layers five look at what is near only.
+    Gemma,
+}
+
+/// What layers know of places that look at what is near only.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Near {
+    /// How many tokens they look at, their own included.
+    pub(super) window: usize,
+    /// The base of their angles.
+    pub(super) base: f64,
+}
+
+/// Of so many layers of Gemma 3 the last one looks at everything.
+const GEMMA_PERIOD: usize = 6;
+/// The base of the angles of the others.
+const GEMMA_NEAR_BASE: f64 = 10_000.0;
+/// The layers of the one Gemma 3 whose queries are measured by other heads than it has.
+const GEMMA_LARGEST: usize = 62;
 
 /// Which numbers of a head are turned together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,22 +51,31 @@ pub(super) enum Turns {
     Halves,
 }
 
-const FAMILIES: [Family; 3] = [
+const FAMILIES: [Family; 4] = [
     // Llama 1 to 3, Mistral and the many that were built like them.
     Family {
         name: "llama",
         turns: Turns::Neighbours,
         has_head_norms: false,
+        habits: Habits::Llama,
     },
     Family {
         name: "qwen2",
         turns: Turns::Halves,
         has_head_norms: false,
+        habits: Habits::Llama,
     },
     Family {
         name: "qwen3",
         turns: Turns::Halves,
         has_head_norms: true,
+        habits: Habits::Llama,
+    },
+    Family {
+        name: "gemma3",
+        turns: Turns::Halves,
+        has_head_norms: true,
+        habits: Habits::Gemma,
     },
 ];
 
@@ -60,6 +97,8 @@ pub(in crate::native::text) struct Config {
     pub(super) base: f64,
     /// By how much places are pressed together.
     pub(super) stretch: f64,
+    /// For layers that do not look at everything.
+    pub(super) near: Option<Near>,
     /// The longest text it was made for, in tokens.
     pub(in crate::native::text) context: usize,
 }
@@ -97,6 +136,7 @@ impl Config {
             epsilon: read.epsilon()?,
             base,
             stretch,
+            near: read.near()?,
             context: read.needed("context_length", 8..=1 << 27)?,
         };
         let value = read.or("attention.value_length", 2..=1024, head)?;
@@ -106,6 +146,21 @@ impl Config {
             )));
         }
         Ok(config)
+    }
+
+    /// What a layer knows of places if it looks at what is near only.
+    pub(super) fn near(&self, layer: usize) -> Option<Near> {
+        self.near
+            .filter(|_| !(layer + 1).is_multiple_of(GEMMA_PERIOD))
+    }
+
+    /// What queries are multiplied by.
+    pub(super) fn query_scale(&self) -> f64 {
+        let measured = match self.family.habits {
+            Habits::Gemma if self.layers == GEMMA_LARGEST => self.width / self.heads,
+            Habits::Gemma | Habits::Llama => self.head,
+        };
+        1.0 / (measured as f64).sqrt()
     }
 
     /// Bytes that each token of a text takes while it is written.
@@ -207,11 +262,27 @@ impl Reader<'_> {
         Ok((self.real("rope.freq_base")?.unwrap_or(10_000.0), stretch))
     }
 
+    /// What layers know of places that look at what is near only.
+    fn near(&self) -> Result<Option<Near>, EngineError> {
+        let key = "attention.sliding_window";
+        if self.family.habits != Habits::Gemma || self.value(key).is_none() {
+            return Ok(None);
+        }
+        let window = self.needed(key, 0..=1 << 27)?;
+        Ok((window > 0).then_some(Near {
+            window,
+            base: GEMMA_NEAR_BASE,
+        }))
+    }
+
     /// What would be computed wrongly if nobody looked.
     fn refuse_unknown(&self) -> Result<(), EngineError> {
         let count = |key: &str| self.file.number(key).unwrap_or_default();
         if count(&self.key("expert_count")) > 0 {
             return Err(self.file.refuse("mixtures of experts are not known"));
+        }
+        if self.value("final_logit_softcapping").is_some() {
+            return Err(self.file.refuse("capped logits are not known"));
         }
         if count("split.count") > 1 {
             return Err(self

@@ -1,11 +1,12 @@
-//! Decoders of Llama's family: Llama, Mistral, Qwen 2 and 3.
+//! Decoders of Llama's family: Llama, Mistral, Qwen 2 and 3, Gemma 3.
 //!
 //! Each layer: normalise, attend to what was before, add; normalise, gated feed-forward, add. Texts are
 //! `[tokens, width]` in f32; weights stay as the file packs them and are multiplied packed.
 //!
 //! # Source
 //! Touvron et al. 2023 ("LLaMA"), Ainslie et al. 2023 (grouped queries), Shazeer 2020 (gated units),
-//! Zhang and Sennrich 2019 (root mean square), Yang et al. 2024 and 2025 (Qwen 2.5 and 3).
+//! Zhang and Sennrich 2019 (root mean square), Yang et al. 2024 and 2025 (Qwen 2.5 and 3),
+//! Gemma Team 2025 (Gemma 3).
 
 mod config;
 mod memory;
@@ -20,6 +21,7 @@ use candle_core::{Device, Module, Tensor};
 use candle_nn::ops::silu;
 
 pub(super) use self::config::Config;
+use self::config::Habits;
 pub(super) use self::memory::Memory;
 use self::rows::{norm, softmax};
 use self::turn::{Angles, Turning};
@@ -42,6 +44,8 @@ pub(super) struct Decoder {
     norm: Vec<f32>,
     output: Linear,
     turning: Turning,
+    /// Of layers that look at what is near only.
+    turning_near: Option<Turning>,
 }
 
 #[derive(Debug)]
@@ -57,6 +61,8 @@ struct Layer {
     gate: Linear,
     up: Linear,
     down: Linear,
+    /// Of what attention and feed-forward add.
+    added_norms: Option<(Vec<f32>, Vec<f32>)>,
 }
 
 /// Looks whether a file has all that a network needs, without reading it.
@@ -93,6 +99,7 @@ impl Decoder {
             layers: layers.collect::<Result<_, _>>()?,
             norm: numbers(file, "output_norm.weight")?,
             turning: Turning::new(config, slower.as_deref()),
+            turning_near: config.near.map(|near| Turning::near(config, near)),
             config: config.clone(),
             embedding,
             output,
@@ -121,15 +128,30 @@ impl Decoder {
         let count = tokens.len();
         let ids = Tensor::new(tokens, &Device::Cpu)?;
         let mut x = self.embedding.embedding(&ids)?;
-        let angles = self.turning.angles(memory.length, count);
-        let mask = mask(count, memory.length)?;
+        if self.config.family.habits == Habits::Gemma {
+            x = (x * (self.config.width as f64).sqrt())?;
+        }
+        let behind = memory.length;
+        let angles = self.turning.angles(behind, count);
+        let all = mask(count, behind, None)?;
+        let near = match (self.config.near, &self.turning_near) {
+            (Some(near), Some(turning)) => Some((
+                turning.angles(behind, count),
+                mask(count, behind, Some(near.window))?,
+            )),
+            _ => None,
+        };
         for (place, layer) in self.layers.iter().enumerate() {
             if !go_on() {
                 return Err(EngineError::Cancelled);
             }
+            let (angles, mask) = match &near {
+                Some((angles, mask)) if self.config.near(place).is_some() => (angles, mask),
+                _ => (&angles, &all),
+            };
             let look = Look {
                 config: &self.config,
-                angles: &angles,
+                angles,
                 mask: mask.as_ref(),
                 memory,
                 layer: place,
@@ -162,7 +184,15 @@ impl Layer {
         } else {
             None
         };
+        let added_norms = match config.family.habits {
+            Habits::Llama => None,
+            Habits::Gemma => Some((
+                norm("post_attention_norm.weight")?,
+                norm("post_ffw_norm.weight")?,
+            )),
+        };
         Ok(Self {
+            added_norms,
             attention_norm: norm("attn_norm.weight")?,
             queries: linear("attn_q")?,
             keys: linear("attn_k")?,
@@ -179,10 +209,23 @@ impl Layer {
     fn forward(&self, x: &Tensor, look: &Look<'_>) -> candle_core::Result<Tensor> {
         let epsilon = look.config.epsilon;
         let h = norm(x, &self.attention_norm, epsilon)?;
-        let x = (x + self.mix.forward(&self.attend(&h, look)?)?)?;
+        let mut added = self.mix.forward(&self.attend(&h, look)?)?;
+        if let Some((of_attention, _)) = &self.added_norms {
+            added = norm(&added, of_attention, epsilon)?;
+        }
+        let x = (x + added)?;
         let h = norm(&x, &self.forward_norm, epsilon)?;
-        let gated = (silu(&self.gate.forward(&h)?)? * self.up.forward(&h)?)?;
-        x + self.down.forward(&gated)?
+        let gate = self.gate.forward(&h)?;
+        let gate = match look.config.family.habits {
+            Habits::Llama => silu(&gate)?,
+            // The approximation by tanh.
+            Habits::Gemma => gate.gelu()?,
+        };
+        let mut added = self.down.forward(&(gate * self.up.forward(&h)?)?)?;
+        if let Some((_, of_forward)) = &self.added_norms {
+            added = norm(&added, of_forward, epsilon)?;
+        }
+        x + added
     }
 
     /// What the tokens take from those before them: `[tokens, heads * head]`.
@@ -206,7 +249,7 @@ impl Layer {
         // Heads that share keys are looked at as more tokens of one head.
         let shared = config.heads / config.kv_heads;
         let grouped = (1, config.kv_heads, shared * count, config.head);
-        let q = (q * (1.0 / (config.head as f64).sqrt()))?.reshape(grouped)?;
+        let q = (q * config.query_scale())?.reshape(grouped)?;
         let scores = q.matmul(&k.transpose(2, 3)?)?;
         let scores = match look.mask {
             None => scores,
@@ -224,14 +267,19 @@ impl Layer {
     }
 }
 
-/// What keeps tokens from looking ahead, `[tokens, all]`; nothing for a single one.
-fn mask(count: usize, behind: usize) -> candle_core::Result<Option<Tensor>> {
-    if count == 1 {
+/// What keeps tokens from looking ahead, and farther back than a window, `[tokens, all]`; nothing where
+/// they may look at everything that there is.
+fn mask(count: usize, behind: usize, window: Option<usize>) -> candle_core::Result<Option<Tensor>> {
+    let all = behind + count;
+    let window = window.unwrap_or(usize::MAX);
+    if count == 1 && all <= window {
         return Ok(None);
     }
-    let all = behind + count;
-    let score = |is_behind: bool| if is_behind { 0.0 } else { f32::NEG_INFINITY };
-    let row = |token: usize| (0..all).map(move |place| score(place <= behind + token));
+    let score = |is_seen: bool| if is_seen { 0.0 } else { f32::NEG_INFINITY };
+    let row = |token: usize| {
+        let own = behind + token;
+        (0..all).map(move |place| score(place <= own && own - place < window))
+    };
     let numbers: Vec<f32> = (0..count).flat_map(row).collect();
     Tensor::from_vec(numbers, (count, all), &Device::Cpu).map(Some)
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::super::gguf::Gguf;
-use super::config::Config;
+use super::config::{Config, Habits};
 use crate::EngineError;
 
 /// The most tensors that one error names.
@@ -89,6 +89,10 @@ fn expected(config: &Config) -> Vec<(String, Vec<usize>, Need)> {
         add("ffn_gate.weight", &[forward, width], Need::Must);
         add("ffn_up.weight", &[forward, width], Need::Must);
         add("ffn_down.weight", &[width, forward], Need::Must);
+        if config.family.habits == Habits::Gemma {
+            add("post_attention_norm.weight", &[width], Need::Must);
+            add("post_ffw_norm.weight", &[width], Need::Must);
+        }
         if config.family.has_head_norms {
             add("attn_q_norm.weight", &[head], Need::Must);
             add("attn_k_norm.weight", &[head], Need::Must);

@@ -2,7 +2,7 @@
 
 use candle_core::{Result, Tensor};
 
-use super::config::{Config, Turns};
+use super::config::{Config, Near, Turns};
 use super::rows::each_row;
 
 /// The speeds at which the pairs of a head turn.
@@ -22,11 +22,23 @@ pub(super) struct Angles {
 impl Turning {
     /// `slower` divides the speeds one by one, as Llama 3 has it.
     pub(super) fn new(config: &Config, slower: Option<&[f32]>) -> Self {
+        let stretched = |pair: usize| {
+            let divisor = slower.and_then(|slower| slower.get(pair)).copied();
+            config.stretch * f64::from(divisor.unwrap_or(1.0))
+        };
+        Self::of(config, config.base, stretched)
+    }
+
+    /// For layers that look at what is near only.
+    pub(super) fn near(config: &Config, near: Near) -> Self {
+        Self::of(config, near.base, |_| 1.0)
+    }
+
+    fn of(config: &Config, base: f64, divisor: impl Fn(usize) -> f64) -> Self {
         let pairs = config.head / 2;
         let speed = |pair: usize| {
             let along = pair as f64 / pairs as f64;
-            let divisor = slower.and_then(|slower| slower.get(pair)).copied();
-            config.base.powf(-along) / config.stretch / f64::from(divisor.unwrap_or(1.0))
+            base.powf(-along) / divisor(pair)
         };
         Self {
             turns: config.family.turns,
