@@ -20,7 +20,7 @@ from safetensors.torch import save_file
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 HERE = Path(__file__).resolve().parent
-OUT = Path(sys.argv[1]) if len(sys.argv) > 1 else HERE.parents[1] / "crates" / "ordu-engine" / "testdata"
+OUT = Path(sys.argv[1]) if len(sys.argv) > 1 and not sys.argv[1].startswith("-") else HERE.parents[1] / "crates" / "ordu-engine" / "testdata"
 torch.set_num_threads(1)
 torch.set_grad_enabled(False)
 
@@ -159,11 +159,10 @@ def k_diffusion_sampling():
     utils.append_dims = lambda x, dims: x[(...,) + (None,) * (dims - x.ndim)]
     package.utils = utils
     sys.modules |= {"k_diffusion": package, "k_diffusion.utils": utils}
-    for absent in ("torchsde", "torchdiffeq"):
-        sys.modules.setdefault(absent, types.ModuleType(absent))
-    sys.modules["torchdiffeq"].odeint = None
-    sys.modules["scipy"] = sys.modules.get("scipy") or types.ModuleType("scipy")
-    sys.modules["scipy"].integrate = None
+    for needed in ("torchsde", "torchdiffeq", "scipy"):  # not by what is sampled here
+        if importlib.util.find_spec(needed) is None:
+            sys.modules[needed] = types.ModuleType(needed)
+            sys.modules[needed].odeint = sys.modules[needed].integrate = None
     spec = importlib.util.spec_from_file_location("k_diffusion.sampling", place / "sampling.py")
     module = importlib.util.module_from_spec(spec)
     sys.modules["k_diffusion.sampling"] = module

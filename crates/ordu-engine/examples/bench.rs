@@ -19,7 +19,7 @@ use candle_core::{DType, Device, Tensor};
 use image::{DynamicImage, GrayImage, Luma, RgbImage};
 use ordu_engine::native::noise::NoiseStream;
 use ordu_engine::native::ops::Edges;
-use ordu_engine::native::sd::{clip::Clip, unet::UNet, vae::Vae};
+use ordu_engine::native::sd::{Condition, clip::Clip, unet::UNet, vae::Vae};
 use ordu_engine::native::weights::{TensorFile, Weights};
 use ordu_engine::{
     Compute, DeviceChoice, Engine as _, ImageTask, Mode, NativeEngine, NativeOptions, NoiseSource,
@@ -173,7 +173,12 @@ fn unet(
     );
     if let Ok(file) = TensorFile::open(&folder.join("io.safetensors")) {
         let get = tensors(&file)?;
-        let made = unet.forward(&get("latents")?, 500.0, &get("text")?, Edges::Zero)?;
+        let made = unet.forward(
+            &get("latents")?,
+            500.0,
+            &Condition::of_text(get("text")?),
+            Edges::Zero,
+        )?;
         differ(compute, &name, &made, &get("out")?)?;
     }
     for size in arguments.size.iter().copied() {
@@ -184,7 +189,12 @@ fn unet(
             let latents = noise(1, [2 * batch, 4, size / 8, size / 8], compute.device())?;
             let text = noise(2, [1, 2 * batch, 77, width], compute.device())?.squeeze(0)?;
             let ms = median(compute, arguments.runs, || {
-                unet.forward(&latents, 500.0, &text, Edges::Zero)
+                unet.forward(
+                    &latents,
+                    500.0,
+                    &Condition::of_text(text.clone()),
+                    Edges::Zero,
+                )
             })?;
             report(compute, &name, (size, batch), ms);
         }

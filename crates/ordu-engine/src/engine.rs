@@ -95,8 +95,7 @@ pub struct Step {
 pub struct Capabilities {
     /// Models a task may name, bundled ones first.
     pub models: Vec<ModelInfo>,
-    /// Samplers that run as themselves; others are accepted and run as their nearest relative, see
-    /// [`Sampler::runs_as`].
+    /// Samplers that a task may name.
     pub samplers: Vec<Sampler>,
     /// What a task may ask for at most.
     pub limits: Limits,

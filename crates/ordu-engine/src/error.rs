@@ -60,6 +60,25 @@ pub enum EngineError {
         name: String,
     },
 
+    /// Leave the add-on out: it was made for another family of models. Nothing was drawn yet.
+    #[error("the add-on `{name}` is for another family of models: {reason}")]
+    AddOnMismatch {
+        /// As the task names it.
+        name: String,
+        /// What of it does not fit, with names and shapes.
+        reason: String,
+    },
+
+    /// Leave the add-on out, or replace its file: it is damaged, hostile or of an unknown kind. Nothing
+    /// was drawn yet.
+    #[error("the add-on `{name}` cannot be used: {reason}")]
+    BadAddOn {
+        /// As the task names it.
+        name: String,
+        /// What is wrong, with names and shapes.
+        reason: String,
+    },
+
     /// Try again: the process of the engine ended, or was ended, in the middle of it.
     #[error("the process of the engine ended: {reason}")]
     Crashed {
@@ -120,6 +139,20 @@ impl EngineError {
 
     pub(crate) fn bad_task(reason: impl Into<String>) -> Self {
         Self::BadTask {
+            reason: reason.into(),
+        }
+    }
+
+    pub(crate) fn bad_add_on(name: impl Into<String>, reason: impl Into<String>) -> Self {
+        Self::BadAddOn {
+            name: name.into(),
+            reason: reason.into(),
+        }
+    }
+
+    pub(crate) fn mismatch(name: impl Into<String>, reason: impl Into<String>) -> Self {
+        Self::AddOnMismatch {
+            name: name.into(),
             reason: reason.into(),
         }
     }

@@ -1,4 +1,4 @@
-//! The names of samplers and schedules, and which of them run as themselves today.
+//! The names of samplers and schedules.
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -27,39 +27,29 @@ pub enum Sampler {
     UniPcBh2,
 }
 
-/// Every sampler: its public name and what runs in its stead. This table is the only place that
-/// knows either.
-///
-/// The stand-ins are the nearest relatives: deterministic for deterministic, ancestral for
-/// ancestral, second-order multistep for second-order, so that a picture looks much as its asker
-/// expects.
-const TABLE: [(Sampler, &str, Sampler); 15] = [
-    (Sampler::Euler, "k_euler", Sampler::Euler),
-    (Sampler::EulerA, "k_euler_a", Sampler::EulerA),
-    (Sampler::Heun, "k_heun", Sampler::Dpmpp2m),
-    (Sampler::Dpm2, "k_dpm_2", Sampler::Dpmpp2m),
-    (Sampler::Dpm2A, "k_dpm_2_a", Sampler::EulerA),
-    (Sampler::Lms, "k_lms", Sampler::Dpmpp2m),
-    (Sampler::DpmFast, "k_dpm_fast", Sampler::Dpmpp2m),
-    (Sampler::DpmAdaptive, "k_dpm_adaptive", Sampler::Dpmpp2m),
-    (Sampler::Dpmpp2sA, "k_dpmpp_2s_a", Sampler::EulerA),
-    (Sampler::DpmppSde, "k_dpmpp_sde", Sampler::EulerA),
-    (Sampler::Dpmpp2m, "k_dpmpp_2m", Sampler::Dpmpp2m),
-    (Sampler::Ddim, "DDIM", Sampler::Ddim),
-    (Sampler::Lcm, "lcm", Sampler::EulerA),
-    (Sampler::UniPc, "uni_pc", Sampler::Dpmpp2m),
-    (Sampler::UniPcBh2, "uni_pc_bh2", Sampler::Dpmpp2m),
+/// Every sampler and its public name. This table is the only place that knows it.
+const TABLE: [(Sampler, &str); 15] = [
+    (Sampler::Euler, "k_euler"),
+    (Sampler::EulerA, "k_euler_a"),
+    (Sampler::Heun, "k_heun"),
+    (Sampler::Dpm2, "k_dpm_2"),
+    (Sampler::Dpm2A, "k_dpm_2_a"),
+    (Sampler::Lms, "k_lms"),
+    (Sampler::DpmFast, "k_dpm_fast"),
+    (Sampler::DpmAdaptive, "k_dpm_adaptive"),
+    (Sampler::Dpmpp2sA, "k_dpmpp_2s_a"),
+    (Sampler::DpmppSde, "k_dpmpp_sde"),
+    (Sampler::Dpmpp2m, "k_dpmpp_2m"),
+    (Sampler::Ddim, "DDIM"),
+    (Sampler::Lcm, "lcm"),
+    (Sampler::UniPc, "uni_pc"),
+    (Sampler::UniPcBh2, "uni_pc_bh2"),
 ];
 
 impl Sampler {
     /// All samplers that have a name.
     pub fn all() -> impl Iterator<Item = Self> {
         TABLE.iter().map(|row| row.0)
-    }
-
-    /// The samplers that run as themselves.
-    pub fn implemented() -> impl Iterator<Item = Self> {
-        TABLE.iter().filter(|row| row.0 == row.2).map(|row| row.0)
     }
 
     /// The sampler of a public name, in any case. `dpmsolver` is DPM++ 2M, `plms` and names unknown
@@ -81,15 +71,6 @@ impl Sampler {
             .iter()
             .find(|row| row.0 == self)
             .map_or("k_euler", |row| row.1)
-    }
-
-    /// What really runs: itself, or its nearest relative while it is not implemented.
-    #[must_use]
-    pub fn runs_as(self) -> Self {
-        TABLE
-            .iter()
-            .find(|row| row.0 == self)
-            .map_or(Self::default(), |row| row.2)
     }
 }
 
@@ -131,12 +112,9 @@ mod tests {
     }
 
     #[test]
-    fn each_sampler_is_in_the_table_once_and_stand_ins_run_as_themselves() {
+    fn each_sampler_is_in_the_table_once() {
         for sampler in Sampler::all() {
             assert_eq!(Sampler::from_name(sampler.name()), sampler);
-            let stand_in = sampler.runs_as();
-            assert_eq!(stand_in.runs_as(), stand_in);
         }
-        assert_eq!(Sampler::implemented().count(), 4);
     }
 }

@@ -156,6 +156,8 @@ pub(super) enum Fault {
     BadModel { model: String, reason: String },
     NoTokenizer { model: String, place: String },
     NoAddOn { name: String },
+    AddOnMismatch { name: String, reason: String },
+    BadAddOn { name: String, reason: String },
     Cancelled,
     Failed { reason: String },
 }
@@ -168,6 +170,8 @@ impl From<EngineError> for Fault {
             EngineError::BadModel { model, reason } => Self::BadModel { model, reason },
             EngineError::NoTokenizer { model, place } => Self::NoTokenizer { model, place },
             EngineError::NoAddOn { name } => Self::NoAddOn { name },
+            EngineError::AddOnMismatch { name, reason } => Self::AddOnMismatch { name, reason },
+            EngineError::BadAddOn { name, reason } => Self::BadAddOn { name, reason },
             EngineError::Cancelled => Self::Cancelled,
             other => Self::Failed {
                 reason: chain(&other),
@@ -184,6 +188,8 @@ impl From<Fault> for EngineError {
             Fault::BadModel { model, reason } => Self::BadModel { model, reason },
             Fault::NoTokenizer { model, place } => Self::NoTokenizer { model, place },
             Fault::NoAddOn { name } => Self::NoAddOn { name },
+            Fault::AddOnMismatch { name, reason } => Self::AddOnMismatch { name, reason },
+            Fault::BadAddOn { name, reason } => Self::BadAddOn { name, reason },
             Fault::Cancelled => Self::Cancelled,
             Fault::Failed { reason } => Self::Failed { reason },
         }

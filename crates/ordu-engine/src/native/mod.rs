@@ -6,6 +6,7 @@
 //! networks are built of [`ops`] and filled from [`weights`]. `text` is the engine for texts, [`vision`]
 //! reads pictures.
 
+mod add_ons;
 mod budget;
 mod compute;
 #[cfg(feature = "cuda")]
@@ -29,15 +30,19 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use image::{DynamicImage, RgbImage};
 use serde_json::{Map, Value};
 
+use self::add_ons::{AddOns, LoraKey};
 pub use self::budget::{Budget, Budgets};
 pub use self::compute::{Compute, DeviceChoice, Precision};
 use self::registry::Registry;
 use self::sd::StableDiffusion;
+use self::sd::files::ModelFiles;
+use self::sd::lora::Changes;
 pub use self::text::{NativeText, NativeTextOptions};
 use self::upscale::Upscalers;
 use self::vision::Readers;
 use crate::plan::pipeline::draws;
 use crate::plan::post::{PostProcessor, ordered};
+use crate::plan::prompt::with_embeddings;
 use crate::{
     AlchemyEngine, Answer, Capabilities, Engine, EngineError, Feature, Held, Holdings, ImageTask,
     Limits, Mode, Picture, Place, ProgressSink, Sampler, Source, Workflow,
@@ -50,6 +55,10 @@ pub struct NativeOptions {
     /// that are named like an upscaler of the protocol, such as `RealESRGAN_x4plus.safetensors`, are
     /// upscalers.
     pub models: Option<PathBuf>,
+    /// Folders with LoRAs, `.safetensors` files that tasks name. Who has none draws with none.
+    pub loras: Vec<PathBuf>,
+    /// Folders with textual inversions, files of the same kind that prompts name.
+    pub embeddings: Vec<PathBuf>,
     /// Weights that may lie in memory. One model is always held, however large.
     pub memory: Budgets,
     /// Where to compute.
@@ -62,6 +71,8 @@ impl Default for NativeOptions {
     fn default() -> Self {
         Self {
             models: None,
+            loras: Vec::new(),
+            embeddings: Vec::new(),
             memory: Budgets::default(),
             device: DeviceChoice::Auto,
             precision: Precision::Auto,
@@ -75,6 +86,7 @@ pub struct NativeEngine {
     registry: Registry,
     upscalers: Upscalers,
     readers: Readers,
+    add_ons: AddOns,
     compute: Compute,
     /// Weights that may lie in memory, in bytes.
     memory: u64,
@@ -90,6 +102,8 @@ pub struct NativeEngine {
 #[derive(Debug)]
 struct Loaded {
     model: StableDiffusion,
+    /// What was changed in it.
+    loras: Vec<LoraKey>,
     bytes: u64,
 }
 
@@ -131,6 +145,7 @@ impl NativeEngine {
             registry,
             upscalers,
             readers,
+            add_ons: AddOns::new(&options.loras, &options.embeddings),
             memory: options.memory.of(&compute),
             compute,
             loaded: Mutex::default(),
@@ -156,35 +171,61 @@ impl NativeEngine {
     ///
     /// As [`Engine::run`].
     pub fn reconstruct(&self, model: &str, picture: &RgbImage) -> Result<RgbImage, EngineError> {
-        pipeline::reconstruct(&self.model(model)?.model, picture)
+        pipeline::reconstruct(&self.model(model, &[])?.model, picture)
     }
 
-    /// The model of a name, loaded if it is not yet, at the cost of the least recently used one.
+    /// The model of a name with LoRAs, loaded if it is not yet, at the cost of the least recently used
+    /// one. A changed model is a model of its own: the one without changes stays what it was.
     ///
     /// # Errors
     ///
-    /// [`EngineError::UnknownModel`], or what is wrong with its files.
-    fn model(&self, name: &str) -> Result<Arc<Loaded>, EngineError> {
+    /// [`EngineError::UnknownModel`], or what is wrong with its files or with the LoRAs.
+    fn model(&self, name: &str, loras: &[crate::Lora]) -> Result<Arc<Loaded>, EngineError> {
         let known = self.registry.get(name)?;
         let files = known.as_ref();
+        let wanted = self.add_ons.loras(loras)?;
         let _one_at_a_time = lock(&self.loading);
-        if let Some(held) = self.touch(name) {
+        if let Some(held) = self.touch(name, &wanted) {
             return Ok(held);
         }
-        let bytes = files.bytes_loaded(&self.compute);
-        self.make_room(bytes);
-        let model = StableDiffusion::load(files, &self.compute)?;
-        let held = Arc::new(Loaded { model, bytes });
+        let changes = add_ons::changes(&wanted, files)?;
+        let (model, bytes) = self.load(files, &changes)?;
+        let held = Arc::new(Loaded {
+            model,
+            loras: wanted,
+            bytes,
+        });
         lock(&self.loaded).insert(0, Arc::clone(&held));
         Ok(held)
     }
 
+    /// A model with changes, and the memory that it takes. What is not changed is shared with the model
+    /// without changes, if that is there and there is room for both.
+    fn load(
+        &self,
+        files: &ModelFiles,
+        changes: &Changes,
+    ) -> Result<(StableDiffusion, u64), EngineError> {
+        let more = files.bytes_changed(&self.compute);
+        let base = self
+            .touch(&files.name, &[])
+            .filter(|base| base.bytes.saturating_add(more) <= self.memory);
+        if let Some(base) = base {
+            self.make_room(more);
+            return Ok((base.model.changed(files, changes)?, more));
+        }
+        let bytes = files.bytes_loaded(&self.compute);
+        self.make_room(bytes);
+        let model = StableDiffusion::load_changed(files, &self.compute, changes)?;
+        Ok((model, bytes))
+    }
+
     /// A loaded model, which becomes the most recently used one.
-    fn touch(&self, name: &str) -> Option<Arc<Loaded>> {
+    fn touch(&self, name: &str, loras: &[LoraKey]) -> Option<Arc<Loaded>> {
         let mut loaded = lock(&self.loaded);
         let place = loaded
             .iter()
-            .position(|held| held.model.info.name == name)?;
+            .position(|held| held.model.info.name == name && held.loras == loras)?;
         let held = loaded.remove(place);
         loaded.insert(0, Arc::clone(&held));
         Some(held)
@@ -254,9 +295,12 @@ impl Engine for NativeEngine {
     fn capabilities(&self) -> Capabilities {
         Capabilities {
             models: self.registry.infos(),
-            samplers: Sampler::implemented().collect(),
+            samplers: Sampler::all().collect(),
             limits: LIMITS,
-            features: FEATURES.into_iter().collect(),
+            features: FEATURES
+                .into_iter()
+                .chain(self.add_ons.features())
+                .collect(),
             controls: BTreeSet::new(),
             post_processors: self.upscalers.available().collect(),
         }
@@ -278,9 +322,12 @@ impl Engine for NativeEngine {
         {
             return Ok(vec![self.processed(source, &task, progress)?]);
         }
-        let held = self.model(&task.model)?;
+        let mut task = task;
+        (task.prompt, task.negative_prompt) = with_embeddings(&task);
+        let held = self.model(&task.model, &task.loras)?;
+        let words = self.add_ons.words(&task, &held.model.text)?;
         let turn = (!self.compute.device().is_cpu()).then(|| lock(&self.turn));
-        let mut pictures = pipeline::run(&held.model, &task, progress)?;
+        let mut pictures = pipeline::run(&held.model, (&task, &words), progress)?;
         drop((held, turn));
         for picture in &mut pictures {
             self.finish(&task.post, picture, progress)?;
@@ -295,25 +342,27 @@ impl Engine for NativeEngine {
     }
 
     fn holdings(&self) -> Holdings {
-        let loaded = lock(&self.loaded);
-        let held = |held: &Arc<Loaded>| Held {
-            model: held.model.info.name.clone(),
-            bytes: held.bytes,
-            place: self.compute.place(),
-        };
+        let mut models: Vec<Held> = Vec::new();
+        for held in lock(&self.loaded).iter() {
+            let name = &held.model.info.name;
+            match models.iter_mut().find(|other| other.model == *name) {
+                // One with LoRAs and one without are the same model.
+                Some(other) => other.bytes += held.bytes,
+                None => models.push(Held {
+                    model: name.clone(),
+                    bytes: held.bytes,
+                    place: self.compute.place(),
+                }),
+            }
+        }
         let upscaler = self.upscalers.held().map(|(step, bytes)| Held {
             model: step.name().to_owned(),
             bytes,
             place: Place::Ram,
         });
-        Holdings {
-            models: loaded
-                .iter()
-                .map(held)
-                .chain(upscaler)
-                .chain(self.readers.held())
-                .collect(),
-        }
+        models.extend(upscaler);
+        models.extend(self.readers.held());
+        Holdings { models }
     }
 }
 
@@ -359,6 +408,10 @@ fn check(task: &ImageTask) -> Result<(), EngineError> {
     if !task.cfg_scale.is_finite() {
         return bad(format!("a guidance of {}", task.cfg_scale));
     }
+    let strengths = task.loras.iter().flat_map(|lora| [lora.model, lora.clip]);
+    if let Some(strength) = strengths.into_iter().find(|it| !it.is_finite()) {
+        return bad(format!("a LoRA of strength {strength}"));
+    }
     match unknown_wish(task) {
         Some(wish) => bad(format!("the native engine has no {wish}")),
         None => Ok(()),
@@ -372,8 +425,6 @@ fn unknown_wish(task: &ImageTask) -> Option<&'static str> {
         (has_workflow, "workflows"),
         (task.hires.is_some(), "second pass"),
         (task.control.is_some(), "control by a source"),
-        (!task.loras.is_empty(), "LoRAs"),
-        (!task.embeddings.is_empty(), "textual inversions"),
         (task.transparent, "transparency"),
         (matches!(task.mode, Mode::Remix(_)), "mixing of pictures"),
     ];

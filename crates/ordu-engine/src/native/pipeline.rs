@@ -12,7 +12,8 @@ use super::noise::NoiseStream;
 use super::ops::Edges;
 use super::pixels::{self, Prepared, Size};
 use super::sampling::{Denoiser, Guided, Level, Masked, sample};
-use super::sd::{StableDiffusion, prompt};
+use super::sd::words::Words;
+use super::sd::{Condition, StableDiffusion};
 use crate::{EngineError, Fit, ImageTask, Mode, ModelInfo, Picture, ProgressSink, Source, Step};
 
 /// Pixels by which filling in goes beyond the mask, and at least one latent pixel: the latents
@@ -21,14 +22,14 @@ use crate::{EngineError, Fit, ImageTask, Mode, ModelInfo, Picture, ProgressSink,
 /// in the end.
 const GROWTH: u32 = 6;
 
-/// Runs a task on a loaded model.
+/// Runs a task on a loaded model, with the learned words that it may name.
 ///
 /// # Errors
 ///
 /// [`EngineError::Cancelled`], or those of the tensor library.
 pub(super) fn run(
     model: &StableDiffusion,
-    task: &ImageTask,
+    (task, words): (&ImageTask, &Words),
     progress: &dyn ProgressSink,
 ) -> Result<Vec<Picture>, EngineError> {
     let asked = Size {
@@ -42,7 +43,7 @@ pub(super) fn run(
         Edges::Zero
     };
     let start = Start::new(model, task, size, edges)?;
-    let latents = denoise(model, task, &start, progress)?;
+    let latents = denoise(model, (task, words), &start, progress)?;
     let mut pictures = Vec::new();
     for index in 0..task.batch as usize {
         if progress.cancelled() {
@@ -225,15 +226,17 @@ fn beside(
 /// Noise to clean latents.
 fn denoise(
     model: &StableDiffusion,
-    task: &ImageTask,
+    (task, words): (&ImageTask, &Words),
     start: &Start,
     progress: &dyn ProgressSink,
 ) -> Result<Tensor, EngineError> {
     // Noise is drawn on the processor wherever it goes: a seed gives one picture everywhere.
     let device = model.compute().device();
-    let levels = model
-        .schedule
-        .levels(task.schedule, task.steps as usize, start.strength);
+    let levels = model.schedule.levels_for(
+        (task.sampler, task.schedule),
+        task.steps as usize,
+        start.strength,
+    );
     let mut stream = NoiseStream::new(task.noise, task.seed, start.shape);
     let noise = stream.draw(device)?;
     let known = start
@@ -242,7 +245,7 @@ fn denoise(
         .map(|known| known.broadcast_as(&start.shape)?.contiguous())
         .transpose()?;
     let z = begin(model, &levels, &noise, known.as_ref())?;
-    let guided = guide(model, task, start)?;
+    let guided = guide(model, (task, words), start)?;
     let denoiser: Box<dyn Denoiser> = match (&start.mask, known) {
         (Some(mask), Some(known)) => Box::new(Masked {
             inner: guided,
@@ -291,30 +294,25 @@ fn begin(
 
 fn guide<'a>(
     model: &'a StableDiffusion,
-    task: &ImageTask,
+    (task, words): (&ImageTask, &Words),
     start: &Start,
 ) -> Result<Guided<'a>, EngineError> {
     let skip = task.clip_skip as usize;
     let batch = start.shape[0];
-    let repeat = |one: &Tensor| one.repeat((batch, 1, 1));
+    let [_, _, rows, columns] = start.shape;
+    let side = |latent: usize| {
+        u32::try_from(latent)
+            .unwrap_or(u32::MAX)
+            .saturating_mul(model.factor)
+    };
+    let fitted = |one: Condition| one.for_size(side(columns), side(rows)).repeat(batch);
     let (positive, negative) = if task.cfg_scale > 1.0 {
         let prompts = (task.prompt.as_str(), task.negative_prompt.as_str());
-        let (positive, negative) =
-            prompt::encode_pair(&model.clip, &model.tokenizer, prompts, skip)?;
-        (
-            repeat(&positive)?,
-            Some((repeat(&negative)?, f64::from(task.cfg_scale))),
-        )
+        let (positive, negative) = model.text.encode_pair(prompts, words, skip)?;
+        let scale = f64::from(task.cfg_scale);
+        (fitted(positive)?, Some((fitted(negative)?, scale)))
     } else {
-        (
-            repeat(&prompt::encode(
-                &model.clip,
-                &model.tokenizer,
-                &task.prompt,
-                skip,
-            )?)?,
-            None,
-        )
+        (fitted(model.text.encode(&task.prompt, words, skip)?)?, None)
     };
     let beside = start
         .beside

@@ -9,8 +9,11 @@
     reason = "UNet, PyTorch and their like are names in prose"
 )]
 
+mod add_ons;
 mod comfyui;
 mod data;
+mod families;
+mod grown;
 mod parity;
 mod single_file;
 mod stories;

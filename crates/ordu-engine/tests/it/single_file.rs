@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use candle_core::Tensor;
 use image::{DynamicImage, GrayImage, RgbImage};
 use ordu_engine::native::ops::Edges;
+use ordu_engine::native::sd::StableDiffusion;
 use ordu_engine::native::sd::files::ModelFiles;
-use ordu_engine::native::sd::{StableDiffusion, prompt};
+use ordu_engine::native::sd::words::Words;
 use ordu_engine::{
     Baseline, Compute, Engine, EngineError, ImageTask, Mode, NativeEngine, NativeOptions, Origin,
     Quiet, Source,
@@ -107,7 +108,8 @@ fn both_layouts_are_the_same_model() {
     );
     let folder = load(ModelFiles::folder(&path("tiny-sd")).unwrap().unwrap());
     let results = |model: &StableDiffusion| {
-        let text = prompt::encode(&model.clip, &model.tokenizer, "a red cat", 1).unwrap();
+        let words = Words::default();
+        let text = model.text.encode("a red cat", &words, 1).unwrap();
         let noise = get(&tensors("tiny-sd.io.safetensors"), "noise");
         let latents = model
             .unet
@@ -115,7 +117,7 @@ fn both_layouts_are_the_same_model() {
             .unwrap();
         let pixels = model.vae.decode(&latents, Edges::Zero).unwrap();
         let again = model.vae.encode(&pixels, Edges::Zero).unwrap();
-        [text, latents, pixels, again]
+        [text.text, latents, pixels, again]
             .map(|tensor| tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap())
     };
     assert_eq!(results(&single), results(&folder));

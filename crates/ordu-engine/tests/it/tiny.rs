@@ -7,8 +7,9 @@ use candle_core::Tensor;
 use image::imageops::{self, FilterType};
 use image::{DynamicImage, GrayImage, Luma, Rgb, RgbImage, Rgba, RgbaImage};
 use ordu_engine::gates::{GateOptions, gates, judge};
+use ordu_engine::native::sd::StableDiffusion;
 use ordu_engine::native::sd::files::ModelFiles;
-use ordu_engine::native::sd::{StableDiffusion, prompt};
+use ordu_engine::native::sd::words::Words;
 use ordu_engine::{
     Compute, Engine, EngineError, Fit, ImageTask, Mode, NativeEngine, NativeOptions, NoiseSource,
     ProgressSink, Quiet, Sampler, Schedule, Source, Step,
@@ -86,37 +87,24 @@ fn the_gates_hold_on_a_few_prompts() {
 
 #[test]
 fn every_sampler_and_schedule_obeys() {
-    for sampler in Sampler::implemented() {
+    let mut wrong = Vec::new();
+    for sampler in Sampler::all() {
+        // With few steps these go too far where guesses mean little yet.
+        let is_hasty = matches!(sampler, Sampler::Dpm2A | Sampler::DpmFast | Sampler::UniPc);
         for schedule in [Schedule::Normal, Schedule::Karras] {
             let picture = one(ImageTask {
                 sampler,
                 schedule,
+                steps: if is_hasty { 25 } else { 10 },
                 ..task()
             });
             let verdict = judge(&picture);
-            assert_eq!(
-                (verdict.colour, verdict.background),
-                (Some(RED), BLUE),
-                "{sampler} {schedule:?} {verdict:?}"
-            );
+            if (verdict.colour, verdict.background) != (Some(RED), BLUE) {
+                wrong.push(format!("{sampler} {schedule:?} {verdict:?}"));
+            }
         }
     }
-}
-
-#[test]
-fn stand_ins_draw_what_their_relative_draws() {
-    let short = || ImageTask { steps: 3, ..task() };
-    let heun = one(ImageTask {
-        sampler: Sampler::Heun,
-        ..short()
-    });
-    assert_eq!(
-        heun,
-        one(ImageTask {
-            sampler: Sampler::Dpmpp2m,
-            ..short()
-        })
-    );
+    assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
 #[test]
@@ -228,14 +216,17 @@ fn any_text_is_a_prompt() {
 #[test]
 fn long_prompts_are_read_in_chunks_and_emphasis_moves_words() {
     let model = StableDiffusion::load(&ModelFiles::bundled().unwrap(), &Compute::cpu()).unwrap();
-    let encode = |text: &str| prompt::encode(&model.clip, &model.tokenizer, text, 1).unwrap();
+    let words = Words::default();
+    let encode = |text: &str| model.text.encode(text, &words, 1).unwrap().text;
     // 30 words with their commas are 60 ids: three chunks of 22 and two marks each.
     let long = encode(&"circle, ".repeat(30));
     assert_eq!(long.dims(), [1, 72, 96]);
-    let (positive, negative) =
-        prompt::encode_pair(&model.clip, &model.tokenizer, (&"red ".repeat(30), ""), 1).unwrap();
+    let (positive, negative) = model
+        .text
+        .encode_pair((&"red ".repeat(30), ""), &words, 1)
+        .unwrap();
     assert_eq!(
-        (positive.dims(), negative.dims()),
+        (positive.text.dims(), negative.text.dims()),
         (&[1_usize, 48, 96][..], &[1_usize, 48, 96][..])
     );
     let [plain, once, twice, none] = ["red", "(red:1.0)", "(red:2)", "(red:0)"].map(encode);

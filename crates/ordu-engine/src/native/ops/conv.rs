@@ -71,7 +71,7 @@ impl Geometry {
 /// What is added to the result of a convolution on the way.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Beside<'a> {
-    /// A number for each channel of all pictures, `[1, out]`.
+    /// A number for each channel, of all pictures, `[1, out]`, or of each, `[batch, out]`.
     pub shift: Option<&'a Tensor>,
     /// A picture shaped like the result.
     pub onto: Option<&'a Tensor>,
@@ -128,7 +128,15 @@ impl Conv2d {
     /// Those of the tensor library.
     pub fn forward_beside(&self, x: &Tensor, edges: Edges, beside: Beside<'_>) -> Result<Tensor> {
         let bias = match beside.shift {
-            Some(shift) => (&self.bias + shift.flatten_all()?)?,
+            Some(shift) if shift.dim(0)? == 1 => (&self.bias + shift.flatten_all()?)?,
+            Some(shift) => {
+                let without = Beside {
+                    shift: None,
+                    ..beside
+                };
+                let y = self.forward_beside(x, edges, without)?;
+                return y.broadcast_add(&shift.unsqueeze(2)?.unsqueeze(3)?);
+            }
             None => self.bias.clone(),
         };
         #[cfg(feature = "cuda")]

@@ -5,6 +5,7 @@ use candle_core::{Result, Tensor};
 use super::schedule::{Level, NoiseSchedule};
 use crate::Prediction;
 use crate::native::ops::Edges;
+use crate::native::sd::Condition;
 use crate::native::sd::unet::UNet;
 
 /// Guesses the clean latents of noisy ones.
@@ -16,6 +17,9 @@ pub trait Denoiser {
     ///
     /// Those of the tensor library.
     fn denoise(&self, z: &Tensor, level: Level) -> Result<Tensor>;
+
+    /// The level of a `σ` between those of a run.
+    fn level(&self, sigma: f64) -> Level;
 }
 
 /// A diffusion network under classifier-free guidance (Ho and Salimans 2022).
@@ -25,10 +29,10 @@ pub struct Guided<'a> {
     pub unet: &'a UNet,
     /// How to read what it predicts.
     pub schedule: &'a NoiseSchedule,
-    /// What to draw, `[batch, tokens, width]`.
-    pub positive: Tensor,
-    /// What to keep away from, and how strongly (1 is not at all); `[batch, tokens, width]`.
-    pub negative: Option<(Tensor, f64)>,
+    /// What to draw, for the whole batch.
+    pub positive: Condition,
+    /// What to keep away from, and how strongly (1 is not at all).
+    pub negative: Option<(Condition, f64)>,
     /// Further channels `[batch, c, h, w]` that inpainting networks see behind the latents: mask,
     /// then masked picture.
     pub beside: Option<Tensor>,
@@ -46,14 +50,14 @@ impl Guided<'_> {
             return self.unet.forward(&input, time, &self.positive, self.edges);
         };
         // Both in one go, which is faster than twice, as long as the two prompts are equally long.
-        if negative.dims() != self.positive.dims() {
+        if negative.text.dims() != self.positive.text.dims() {
             let with = self
                 .unet
                 .forward(&input, time, &self.positive, self.edges)?;
             let without = self.unet.forward(&input, time, negative, self.edges)?;
             return &without + ((with - &without)? * *scale)?;
         }
-        let text = Tensor::cat(&[&self.positive, negative], 0)?;
+        let text = self.positive.join(negative)?;
         let both =
             self.unet
                 .forward(&Tensor::cat(&[&input, &input], 0)?, time, &text, self.edges)?;
@@ -70,6 +74,10 @@ impl Denoiser for Guided<'_> {
             Prediction::Epsilon => (z - (predicted * level.noise)?)? / level.alpha,
             Prediction::Velocity => (z * level.alpha)? - (predicted * level.noise)?,
         }
+    }
+
+    fn level(&self, sigma: f64) -> Level {
+        self.schedule.level(sigma)
     }
 }
 
@@ -98,5 +106,9 @@ impl<D: Denoiser> Denoiser for Masked<D> {
         let renoised = ((&self.known * level.alpha)? + (&self.noise * level.noise)?)?;
         let clean = self.inner.denoise(&self.join(z, &renoised)?, level)?;
         self.join(&clean, &self.known)
+    }
+
+    fn level(&self, sigma: f64) -> Level {
+        self.inner.level(sigma)
     }
 }

@@ -1,7 +1,7 @@
 //! Noise levels: those of training, and those of a run.
 
 use crate::native::sd::config::SchedulerConfig;
-use crate::{EngineError, Prediction, Schedule};
+use crate::{EngineError, Prediction, Sampler, Schedule};
 
 /// A noise level.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -110,18 +110,43 @@ impl NoiseSchedule {
     /// With a `strength` below 1 the schedule is built for `floor(steps / strength)` steps and its
     /// last `steps` are taken, so that the work stays the same and only the end of the way is gone.
     pub fn levels(&self, schedule: Schedule, steps: usize, strength: f64) -> Vec<Level> {
+        self.last_of(schedule, (steps, strength), 0)
+    }
+
+    /// The same for a sampler: some leave the last level before the clean one out, since their last step
+    /// from there would be too short to mean anything, and have one more before it.
+    pub fn levels_for(
+        &self,
+        (sampler, schedule): (Sampler, Schedule),
+        steps: usize,
+        strength: f64,
+    ) -> Vec<Level> {
+        let leaves_out = matches!(
+            sampler,
+            Sampler::Dpm2 | Sampler::Dpm2A | Sampler::UniPc | Sampler::UniPcBh2
+        );
+        self.last_of(schedule, (steps, strength), usize::from(leaves_out))
+    }
+
+    fn last_of(
+        &self,
+        schedule: Schedule,
+        (steps, strength): (usize, f64),
+        left_out: usize,
+    ) -> Vec<Level> {
         let steps = steps.max(1);
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,
             reason = "at most 100 times the steps"
         )]
-        let all = (steps as f64 / strength.clamp(0.01, 1.0)).floor() as usize;
+        let all = (steps as f64 / strength.clamp(0.01, 1.0)).floor() as usize + left_out;
         let sigmas = match schedule {
             Schedule::Normal => self.normal(all),
             Schedule::Karras => self.karras(all),
         };
         let mut levels: Vec<Level> = sigmas.into_iter().map(|sigma| self.level(sigma)).collect();
+        levels.truncate(all - left_out);
         levels.push(Level::CLEAN);
         let skipped = levels.len().saturating_sub(steps + 1);
         levels.split_off(skipped)
@@ -304,6 +329,24 @@ mod tests {
                             .all(|level| level.alpha.is_finite() && level.noise.is_finite())
                     );
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn some_samplers_leave_the_last_level_out() {
+        let model = sd1();
+        let all = model.levels(Schedule::Karras, 11, 1.0);
+        let without = model.levels_for((Sampler::Dpm2, Schedule::Karras), 10, 1.0);
+        assert_eq!(without.len(), 11);
+        assert_eq!(without[..10], all[..10]);
+        assert_eq!(without[10], Level::CLEAN);
+        let euler = model.levels_for((Sampler::Euler, Schedule::Karras), 11, 1.0);
+        assert_eq!(euler, all);
+        for steps in [1, 2, 30] {
+            for strength in [0.01, 0.5, 1.0] {
+                let levels = model.levels_for((Sampler::UniPc, Schedule::Normal), steps, strength);
+                assert_eq!(levels.len(), steps + 1);
             }
         }
     }

@@ -1,4 +1,4 @@
-//! The samplers: how to get from one noise level to the next.
+//! From one noise level to the next.
 //!
 //! | sampler | source | what it does |
 //! |---|---|---|
@@ -10,11 +10,10 @@
 use candle_core::Tensor;
 
 use super::denoiser::Denoiser;
+use super::run::{Noise, Run, Watch};
 use super::schedule::Level;
+use super::{dpm, lms, single, unipc};
 use crate::{EngineError, Sampler};
-
-/// Fresh noise for ancestral samplers, one tensor shaped like the latents for each step.
-pub type Noise<'a> = dyn FnMut() -> Result<Tensor, EngineError> + 'a;
 
 /// Walks `z` `[batch, c, h, w]` from the first of `levels` to the last.
 ///
@@ -29,19 +28,69 @@ pub fn sample(
     z: Tensor,
     denoiser: &dyn Denoiser,
     noise: &mut Noise<'_>,
-    watch: &mut dyn FnMut(usize, &Tensor) -> Result<(), EngineError>,
+    watch: &mut Watch<'_>,
 ) -> Result<Tensor, EngineError> {
-    let mut z = z;
+    let mut run = Run::new(denoiser, noise, watch);
+    match sampler {
+        Sampler::Euler | Sampler::Ddim | Sampler::EulerA | Sampler::Dpmpp2m => {
+            return in_z(sampler, levels, z, &mut run);
+        }
+        _ => {}
+    }
+    let (z, levels) = leave_pure_noise(sampler, levels, z, &mut run)?;
+    let [first, _, ..] = levels else {
+        return Ok(z);
+    };
+    let x = || z.clone() / first.alpha;
+    match sampler {
+        Sampler::UniPc => unipc::walk(&z, levels, unipc::Kind::First, &mut run),
+        Sampler::UniPcBh2 => unipc::walk(&z, levels, unipc::Kind::Second, &mut run),
+        Sampler::Lms => lms::walk(x()?, levels, &mut run),
+        Sampler::DpmFast => dpm::fast(x()?, levels, &mut run),
+        Sampler::DpmAdaptive => dpm::adaptive(x()?, levels, &mut run),
+        _ => single::walk(sampler, x()?, levels, &mut run),
+    }
+}
+
+/// One step out of pure noise, if a run begins with it.
+fn leave_pure_noise<'a>(
+    sampler: Sampler,
+    levels: &'a [Level],
+    z: Tensor,
+    run: &mut Run<'_, '_>,
+) -> Result<(Tensor, &'a [Level]), EngineError> {
+    let [now, next, ..] = levels else {
+        return Ok((z, levels));
+    };
+    if now.sigma.is_finite() {
+        return Ok((z, levels));
+    }
+    let clean = run.denoise(&z, *now)?;
+    let next_z = if single::is_noisy(sampler) {
+        ancestral(&z, &clean, (*now, *next), run)?
+    } else {
+        straight(&z, &clean, (*now, *next))?
+    };
+    run.told(&clean)?;
+    Ok((next_z, levels.get(1..).unwrap_or_default()))
+}
+
+fn in_z(
+    sampler: Sampler,
+    levels: &[Level],
+    mut z: Tensor,
+    run: &mut Run<'_, '_>,
+) -> Result<Tensor, EngineError> {
     let mut previous: Option<(Tensor, Level)> = None;
-    for (index, pair) in levels.windows(2).enumerate() {
+    for pair in levels.windows(2) {
         let &[now, next] = pair else { continue };
-        let clean = denoiser.denoise(&z, now)?;
-        z = match sampler.runs_as() {
-            Sampler::EulerA => ancestral(&z, &clean, (now, next), noise)?,
+        let clean = run.denoise(&z, now)?;
+        z = match sampler {
+            Sampler::EulerA => ancestral(&z, &clean, (now, next), run)?,
             Sampler::Dpmpp2m => multistep(&z, &clean, (now, next), previous.as_ref())?,
             _ => straight(&z, &clean, (now, next))?,
         };
-        watch(index + 1, &clean)?;
+        run.told(&clean)?;
         previous = Some((clean, now));
     }
     Ok(z)
@@ -68,7 +117,7 @@ fn ancestral(
     z: &Tensor,
     clean: &Tensor,
     (now, next): (Level, Level),
-    noise: &mut Noise<'_>,
+    run: &mut Run<'_, '_>,
 ) -> Result<Tensor, EngineError> {
     if next.sigma == 0.0 {
         return Ok(clean.clone());
@@ -77,7 +126,7 @@ fn ancestral(
     let up = next.sigma * (1.0 - ratio * ratio).max(0.0).sqrt();
     let down = next.sigma * ratio;
     let old = (noise_of(z, clean, now)? * (down * next.alpha))?;
-    let fresh = (noise()? * (up * next.alpha))?;
+    let fresh = (run.fresh()? * (up * next.alpha))?;
     Ok(((clean * next.alpha)? + old + fresh)?)
 }
 

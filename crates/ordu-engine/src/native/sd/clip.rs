@@ -3,6 +3,7 @@
 //!
 //! Token ids `[batch, tokens]` → token and position tables → layers of causal attention and
 //! feed-forward, each added to what it was given → last normalisation → `[batch, tokens, width]`.
+//! Some end in a projection of the row of the end mark: a summary of the text, `[batch, projected]`.
 
 use candle_core::{DType, Result, Tensor};
 
@@ -20,6 +21,17 @@ pub struct Clip {
     positions: Tensor,
     layers: Vec<Layer>,
     last_norm: LayerNorm,
+    /// `[projected, width]`.
+    projection: Option<Tensor>,
+}
+
+/// What is read of an encoder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reading {
+    /// After which layer, counted from the end: 1 is the last.
+    pub layer: usize,
+    /// Whether the last normalisation follows, whatever the layer.
+    pub normed: bool,
 }
 
 /// What older exports put before every name and newer ones leave out.
@@ -66,10 +78,10 @@ impl Clip {
                 })
                 .collect::<std::result::Result<_, _>>()?,
             last_norm: LayerNorm::new(&scope.sub("final_layer_norm"), width)?,
+            projection: projection(&root, width)?,
         };
-        // Older exports carry the row numbers of the position table; some carry the projection that
-        // only search uses.
-        root.finish("text_encoder", &["position_ids", "text_projection.weight"])?;
+        // Older exports carry the row numbers of the position table.
+        root.finish("text_encoder", &["position_ids", "logit_scale"])?;
         Ok(clip)
     }
 
@@ -78,28 +90,136 @@ impl Clip {
         self.positions.dim(0).unwrap_or_default()
     }
 
+    /// Width of a token.
+    pub fn width(&self) -> usize {
+        self.positions.dim(1).unwrap_or_default()
+    }
+
+    /// Rows of the token table; ids beyond it are rows of what was learned later.
+    pub fn vocabulary(&self) -> u32 {
+        self.tokens
+            .dim(0)
+            .ok()
+            .and_then(|rows| u32::try_from(rows).ok())
+            .unwrap_or_default()
+    }
+
+    /// Width of the summary of a text; `None` if it makes none.
+    pub fn summary(&self) -> Option<usize> {
+        self.projection.as_ref().and_then(|it| it.dim(0).ok())
+    }
+
     /// `[batch, tokens]` u32 to `[batch, tokens, width]` in f32 on the encoder's device, read after the `skip`-th layer from the
-    /// end (1 is the last).
+    /// end (1 is the last) and normalised.
     ///
     /// # Errors
     ///
     /// Those of the tensor library, as for ids beyond the table.
     pub fn forward(&self, ids: &Tensor, skip: usize) -> Result<Tensor> {
         let (batch, tokens) = ids.dims2()?;
-        let width = self.tokens.dim(1)?;
-        let ids = ids.to_device(self.compute.device())?;
+        let ids: Vec<u32> = ids.flatten_all()?.to_vec1()?;
         let embedded = self
-            .tokens
-            .index_select(&ids.flatten_all()?, 0)?
-            .reshape((batch, tokens, width))?;
+            .embed(&ids, None)?
+            .reshape((batch, tokens, self.width()))?;
+        let reading = Reading {
+            layer: skip,
+            normed: true,
+        };
+        self.read(&embedded, reading)
+    }
+
+    /// The rows of ids, `[ids, width]`: of the token table, and of `learned` `[rows, width]` for ids beyond
+    /// it.
+    ///
+    /// # Errors
+    ///
+    /// Those of the tensor library, as for ids beyond both.
+    pub fn embed(&self, ids: &[u32], learned: Option<&Tensor>) -> Result<Tensor> {
+        let vocabulary = self.vocabulary();
+        let runs = ids.chunk_by(|left, right| (*left < vocabulary) == (*right < vocabulary));
+        let rows = runs.map(|run| {
+            let is_known = run.first().is_none_or(|id| *id < vocabulary);
+            let (table, base) = match learned {
+                Some(learned) if !is_known => (self.compute.take(learned)?, vocabulary),
+                _ => (self.tokens.clone(), 0),
+            };
+            let run: Vec<u32> = run.iter().map(|id| id.saturating_sub(base)).collect();
+            let count = run.len();
+            table.index_select(&Tensor::from_vec(run, count, self.compute.device())?, 0)
+        });
+        Tensor::cat(&rows.collect::<Result<Vec<_>>>()?, 0)
+    }
+
+    /// `[batch, tokens, width]` of the tables to the same in f32, as it leaves a layer.
+    ///
+    /// # Errors
+    ///
+    /// Those of the tensor library.
+    pub fn read(&self, embedded: &Tensor, reading: Reading) -> Result<Tensor> {
+        Ok(self.run(embedded, reading, false)?.0)
+    }
+
+    /// The same, and the last layer normalised, of which [`Self::summarise`] reads one row.
+    ///
+    /// # Errors
+    ///
+    /// Those of the tensor library.
+    pub fn read_all(&self, embedded: &Tensor, reading: Reading) -> Result<(Tensor, Tensor)> {
+        self.run(embedded, reading, true)
+    }
+
+    fn run(&self, embedded: &Tensor, reading: Reading, to_end: bool) -> Result<(Tensor, Tensor)> {
+        let (_, tokens, _) = embedded.dims3()?;
         let mut x = embedded.broadcast_add(&self.positions.narrow(0, 0, tokens)?)?;
         let mask = causal_mask(tokens, &self.compute)?;
-        let used = (self.layers.len() + 1).saturating_sub(skip.max(1)).max(1);
+        let used = (self.layers.len() + 1)
+            .saturating_sub(reading.layer.max(1))
+            .max(1);
         for layer in self.layers.iter().take(used) {
             x = layer.forward(&x, &mask)?;
         }
-        self.last_norm.forward(&x)?.to_dtype(DType::F32)
+        let read = if reading.normed {
+            self.last_norm.forward(&x)?
+        } else {
+            x.clone()
+        };
+        if to_end {
+            for layer in self.layers.iter().skip(used) {
+                x = layer.forward(&x, &mask)?;
+            }
+            x = self.last_norm.forward(&x)?;
+        }
+        Ok((read.to_dtype(DType::F32)?, x))
     }
+
+    /// The summary of the first of some texts, `[1, projected]` in f32, from its last layer and the place
+    /// of its end mark. `None` if this encoder makes none.
+    ///
+    /// # Errors
+    ///
+    /// Those of the tensor library.
+    pub fn summarise(&self, last: &Tensor, end: usize) -> Result<Option<Tensor>> {
+        let Some(projection) = &self.projection else {
+            return Ok(None);
+        };
+        let row = last.narrow(0, 0, 1)?.narrow(1, end, 1)?.squeeze(1)?;
+        let summary = row.contiguous()?.matmul(&projection.t()?)?;
+        summary.to_dtype(DType::F32).map(Some)
+    }
+}
+
+/// `[projected, width]`, as a linear layer has it or the other way around.
+fn projection(root: &Scope<'_>, width: usize) -> std::result::Result<Option<Tensor>, EngineError> {
+    let side = |name: &str, place: usize| root.shape(name).and_then(|it| it.get(place)).copied();
+    if let Some(projected) = side("text_projection.weight", 0) {
+        let taken = root.take("text_projection.weight", &[projected, width])?;
+        return Ok(Some(taken));
+    }
+    let Some(projected) = side("text_projection", 1) else {
+        return Ok(None);
+    };
+    let taken = root.take("text_projection", &[width, projected])?;
+    Ok(Some(taken.t()?.contiguous()?))
 }
 
 /// `[tokens, tokens]`: 0 for tokens up to one's own, minus infinity for those that follow.

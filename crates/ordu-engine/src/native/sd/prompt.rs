@@ -1,19 +1,25 @@
-//! A prompt as the text encoder reads it: chunks of ids with a weight each.
+//! A prompt as a text encoder reads it: chunks of ids with a weight each.
 //!
 //! Prompts longer than the encoder's context are cut into chunks that are encoded one by one and
-//! joined. Emphasis is written as ComfyUI reads it: `(text)` weighs 1.1 times, `(text:1.3)` 1.3
-//! times, nested parentheses multiply, `\(` is a parenthesis. A weight moves what the encoder made
-//! of a token away from, or towards, what it makes of no prompt.
+//! joined; a word is not cut, unless it is very long. Emphasis is written as ComfyUI reads it: `(text)`
+//! weighs 1.1 times, `(text:1.3)` 1.3 times, nested parentheses multiply, `\(` is a parenthesis. A weight
+//! moves what the encoder made of a token away from, or towards, what it makes of no prompt.
+//! `embedding:name` is a learned word.
 
-use candle_core::{Device, Result, Tensor};
+use std::collections::BTreeMap;
 
-use super::clip::Clip;
+use candle_core::{Result, Tensor};
+
 use super::tokenizer::{Marks, Tokenizer};
 
 /// Emphasis of plain parentheses.
 const EMPHASIS: f32 = 1.1;
 /// Longer prompts are cut after so many chunks.
 const MAX_CHUNKS: usize = 32;
+/// A word of so many ids may be cut where a chunk ends.
+const LONG_WORD: usize = 8;
+/// What a learned word begins with.
+const LEARNED: &str = "embedding:";
 
 /// One chunk: as many ids as the encoder's context, with their weights.
 #[derive(Clone, Debug, PartialEq)]
@@ -24,85 +30,40 @@ pub struct Chunk {
     pub weights: Vec<f32>,
 }
 
-/// Encodes a prompt: `[1, chunks * context, width]`.
-///
-/// # Errors
-///
-/// Those of the tensor library.
-pub fn encode(
-    clip: &Clip,
-    tokenizer: &Tokenizer,
-    prompt: &str,
-    clip_skip: usize,
-) -> Result<Tensor> {
-    encode_chunks(
-        clip,
-        tokenizer.marks(),
-        &chunks(tokenizer, prompt, clip.context()),
-        clip_skip,
-    )
-}
-
-/// Two prompts encoded to equal length: the shorter one is filled with empty chunks.
-///
-/// # Errors
-///
-/// Those of the tensor library.
-pub fn encode_pair(
-    clip: &Clip,
-    tokenizer: &Tokenizer,
-    (positive, negative): (&str, &str),
-    clip_skip: usize,
-) -> Result<(Tensor, Tensor)> {
-    let mut positive = chunks(tokenizer, positive, clip.context());
-    let mut negative = chunks(tokenizer, negative, clip.context());
-    let length = positive.len().max(negative.len());
-    let empty = empty_chunk(tokenizer.marks(), clip.context());
-    positive.resize(length, empty.clone());
-    negative.resize(length, empty);
-    let marks = tokenizer.marks();
-    Ok((
-        encode_chunks(clip, marks, &positive, clip_skip)?,
-        encode_chunks(clip, marks, &negative, clip_skip)?,
-    ))
-}
-
-fn encode_chunks(clip: &Clip, marks: Marks, chunks: &[Chunk], clip_skip: usize) -> Result<Tensor> {
-    let weighted = chunks.iter().any(|chunk| {
-        chunk
-            .weights
+impl Chunk {
+    /// Whether any id has another weight than 1.
+    pub(super) fn is_weighted(&self) -> bool {
+        self.weights
             .iter()
             .any(|weight| (weight - 1.0).abs() > f32::EPSILON)
-    });
-    let mut all: Vec<&[u32]> = chunks.iter().map(|chunk| chunk.ids.as_slice()).collect();
-    let empty = empty_chunk(marks, clip.context());
-    if weighted {
-        all.push(&empty.ids);
     }
-    let ids = Tensor::from_vec(all.concat(), (all.len(), clip.context()), &Device::Cpu)?;
-    let encoded = clip.forward(&ids, clip_skip)?;
-    let width = encoded.dim(2)?;
-    let tokens = chunks.len() * clip.context();
-    let words = encoded.narrow(0, 0, chunks.len())?;
-    let words = if weighted {
-        let nothing = encoded.narrow(0, chunks.len(), 1)?;
-        let weights: Vec<f32> = chunks
-            .iter()
-            .flat_map(|chunk| chunk.weights.iter().copied())
-            .collect();
-        let shape = (chunks.len(), clip.context(), 1);
-        let weights = Tensor::from_vec(weights, shape, encoded.device())?;
-        words
-            .broadcast_sub(&nothing)?
-            .broadcast_mul(&weights)?
-            .broadcast_add(&nothing)?
-    } else {
-        words
-    };
-    words.reshape((1, tokens, width))
+
+    /// Where an id is for the first time.
+    pub(super) fn place_of(&self, id: u32) -> Option<usize> {
+        self.ids.iter().position(|other| *other == id)
+    }
 }
 
-fn empty_chunk(marks: Marks, context: usize) -> Chunk {
+/// Moves what an encoder made of some chunks, `[chunks, context, width]`, from what it makes of
+/// nothing, `[1, context, width]`, as their weights say.
+///
+/// # Errors
+///
+/// Those of the tensor library.
+pub(super) fn weigh(words: &Tensor, nothing: &Tensor, chunks: &[Chunk]) -> Result<Tensor> {
+    let (count, context, _) = words.dims3()?;
+    let weights: Vec<f32> = chunks
+        .iter()
+        .flat_map(|chunk| chunk.weights.iter().copied())
+        .collect();
+    let weights = Tensor::from_vec(weights, (count, context, 1), words.device())?;
+    words
+        .broadcast_sub(nothing)?
+        .broadcast_mul(&weights)?
+        .broadcast_add(nothing)
+}
+
+pub(super) fn empty_chunk(marks: Marks, context: usize) -> Chunk {
     close(Vec::new(), marks, context)
 }
 
@@ -118,21 +79,67 @@ fn close(words: Vec<(u32, f32)>, marks: Marks, context: usize) -> Chunk {
     Chunk { ids, weights }
 }
 
-/// Cuts a prompt into chunks; at least one.
-pub fn chunks(tokenizer: &Tokenizer, prompt: &str, context: usize) -> Vec<Chunk> {
-    let words: Vec<(u32, f32)> = emphasised(prompt)
-        .into_iter()
-        .flat_map(|(text, weight)| tokenizer.ids(&text).into_iter().map(move |id| (id, weight)))
-        .collect();
+/// Cuts a prompt into chunks; at least one. `learned` has the ids of learned words by their names;
+/// others that are named are left out.
+pub fn chunks(
+    tokenizer: &Tokenizer,
+    prompt: &str,
+    context: usize,
+    learned: &BTreeMap<String, Vec<u32>>,
+) -> Vec<Chunk> {
     let room = context.saturating_sub(2).max(1);
     let marks = tokenizer.marks();
-    if words.is_empty() {
-        return vec![empty_chunk(marks, context)];
+    let mut chunks = Vec::new();
+    let mut chunk: Vec<(u32, f32)> = Vec::new();
+    for (text, weight) in emphasised(Tokenizer::cut(prompt)) {
+        for word in text.split_whitespace() {
+            let ids = word_ids(tokenizer, word, learned);
+            let may_be_cut = ids.len() >= LONG_WORD || ids.len() > room;
+            if chunk.len() + ids.len() > room && !may_be_cut {
+                chunks.push(close(std::mem::take(&mut chunk), marks, context));
+            }
+            for id in ids {
+                if chunk.len() == room {
+                    chunks.push(close(std::mem::take(&mut chunk), marks, context));
+                }
+                chunk.push((id, weight));
+            }
+            if chunks.len() >= MAX_CHUNKS {
+                chunks.truncate(MAX_CHUNKS);
+                return chunks;
+            }
+        }
     }
+    if !chunk.is_empty() || chunks.is_empty() {
+        chunks.push(close(chunk, marks, context));
+    }
+    chunks
+}
+
+/// The ids of what stands between two spaces.
+fn word_ids(tokenizer: &Tokenizer, word: &str, learned: &BTreeMap<String, Vec<u32>>) -> Vec<u32> {
+    let Some(named) = word.strip_prefix(LEARNED) else {
+        return tokenizer.ids(word);
+    };
+    if let Some(ids) = learned.get(named) {
+        return ids.clone();
+    }
+    // What follows a comma is not part of the name.
+    let (name, rest) = named.split_at(named.find(',').unwrap_or(named.len()));
+    let mut ids = learned.get(name).cloned().unwrap_or_default();
+    ids.extend(tokenizer.ids(rest));
+    ids
+}
+
+/// The learned words that a prompt names.
+pub fn named(prompt: &str) -> Vec<String> {
+    let stretches = emphasised(Tokenizer::cut(prompt));
+    let words = stretches
+        .iter()
+        .flat_map(|(text, _)| text.split_whitespace());
     words
-        .chunks(room)
-        .take(MAX_CHUNKS)
-        .map(|words| close(words.to_vec(), marks, context))
+        .filter_map(|word| word.strip_prefix(LEARNED))
+        .map(|named| named.split(',').next().unwrap_or_default().to_owned())
         .collect()
 }
 
@@ -184,6 +191,10 @@ fn push(stretches: &mut [(String, f32)], text: &str) {
 fn close_parenthesis(stretches: &mut [(String, f32)], first: usize) {
     let given = stretches.last().and_then(|(text, _)| {
         let (before, number) = text.rsplit_once(':')?;
+        // `(embedding:7)` names a word, and gives it no weight.
+        if before.trim_start() == LEARNED.trim_end_matches(':') {
+            return None;
+        }
         let number: f32 = number.trim().parse().ok()?;
         number
             .is_finite()
@@ -229,7 +240,15 @@ mod tests {
         check("open (end", &[("open ", 1.0), ("end", 1.0)]);
         check("shut) end :)", &[("shut) end :)", 1.0)]);
         check("(nan:nan)", &[("nan:nan", 1.1)]);
+        check("(embedding:7)", &[("embedding:7", 1.1)]);
+        check("(embedding:7:0.5),x", &[("embedding:7", 0.5), (",x", 1.0)]);
         check("", &[]);
+    }
+
+    #[test]
+    fn learned_words_are_found_by_name() {
+        let names = named("embedding:7, a (embedding:b-c:1.2) xembedding:no embedding:");
+        assert_eq!(names, ["7", "b-c", ""]);
     }
 
     #[test]

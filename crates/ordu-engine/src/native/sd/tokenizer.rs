@@ -180,17 +180,28 @@ impl Tokenizer {
         Ok(self)
     }
 
+    /// The same, filling with another id.
+    #[must_use]
+    pub fn padded_with(mut self, pad: u32) -> Self {
+        self.marks.pad = pad;
+        self
+    }
+
     /// The marks of this tokenizer.
     pub fn marks(&self) -> Marks {
         self.marks
     }
 
+    /// As much of a text as is read.
+    pub(super) fn cut(text: &str) -> &str {
+        let end = text.floor_char_boundary(MAX_PROMPT_BYTES);
+        text.get(..end).unwrap_or_default()
+    }
+
     /// The ids of a text, without marks. Never fails: what cannot be encoded yields no ids.
     pub fn ids(&self, text: &str) -> Vec<u32> {
-        let cut = text.floor_char_boundary(MAX_PROMPT_BYTES);
-        let text = text.get(..cut).unwrap_or_default();
         self.inner
-            .encode_fast(text, false)
+            .encode_fast(Self::cut(text), false)
             .map(|encoded| encoded.get_ids().to_vec())
             .unwrap_or_default()
     }

@@ -25,6 +25,7 @@ const MAX_RANK: usize = 8;
 #[derive(Clone, Debug)]
 pub struct TensorFile {
     entries: BTreeMap<String, Entry>,
+    notes: BTreeMap<String, String>,
 }
 
 /// One tensor in a file.
@@ -78,6 +79,11 @@ impl TensorFile {
         self.entries.get(name)
     }
 
+    /// What the file says about itself under this key, in its header.
+    pub fn note(&self, key: &str) -> Option<&str> {
+        self.notes.get(key).map(String::as_str)
+    }
+
     fn parse(name: &str, content: Content) -> Result<Self, EngineError> {
         let refuse = |reason: String| EngineError::bad_model(name, reason);
         check_header_length(content.bytes()).map_err(refuse)?;
@@ -109,6 +115,11 @@ impl TensorFile {
                 range,
             ));
         }
+        let notes = SafeTensors::read_metadata(content.bytes())
+            .ok()
+            .and_then(|(_, header)| header.metadata().clone())
+            .map(|notes| notes.into_iter().collect())
+            .unwrap_or_default();
         let content = Arc::new(content);
         let entries = found
             .into_iter()
@@ -124,7 +135,7 @@ impl TensorFile {
                 )
             })
             .collect();
-        Ok(Self { entries })
+        Ok(Self { entries, notes })
     }
 }
 
@@ -132,6 +143,30 @@ impl Entry {
     /// Sides, outermost first.
     pub fn shape(&self) -> &[usize] {
         &self.shape
+    }
+
+    /// Some of its rows, as a tensor of its own; `None` if it has not so many.
+    pub(in crate::native) fn rows(&self, first: usize, count: usize) -> Option<Self> {
+        let (all, sides) = self.shape.split_first()?;
+        if first.checked_add(count)? > *all {
+            return None;
+        }
+        // The header was checked: the numbers are as many as the shape says.
+        let row = self.range.len().checked_div(*all)?;
+        let start = self.range.start + first * row;
+        let mut shape = vec![count];
+        shape.extend_from_slice(sides);
+        Some(Self {
+            content: Arc::clone(&self.content),
+            dtype: self.dtype,
+            shape,
+            range: start..start + count * row,
+        })
+    }
+
+    /// How many numbers it has.
+    pub(in crate::native) fn count(&self) -> usize {
+        self.shape.iter().product()
     }
 
     /// The numbers as they lie in the file, little-endian.

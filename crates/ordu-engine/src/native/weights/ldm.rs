@@ -9,26 +9,46 @@
 //! |---|---|---|
 //! | UNet | `model.diffusion_model.` | `input_blocks.N`, `middle_block.N`, `output_blocks.N` become blocks with resnets and attentions |
 //! | autoencoder | `first_stage_model.` | the decoder's blocks are numbered in reverse |
-//! | text | `cond_stage_model.transformer.` | names stay |
+//! | text, SD 1 | `cond_stage_model.transformer.` | names stay |
+//! | text, SD 2 | `cond_stage_model.model.` | OpenCLIP: names change, queries, keys and values are cut apart |
+//! | text, SDXL | `conditioner.embedders.0.transformer.`, `conditioner.embedders.1.model.` | one of each |
+
+mod open_clip;
+mod others;
 
 use std::collections::BTreeMap;
+
+pub use others::stranger;
 
 use super::{Entry, TensorFile, Weights};
 
 const UNET: &str = "model.diffusion_model.";
 const AUTOENCODER: &str = "first_stage_model.";
-const TEXT: &str = "cond_stage_model.transformer.";
-/// Prefix of the text encoder of Stable Diffusion 2, which has other tensors altogether.
-const OPEN_CLIP: &str = "cond_stage_model.model.";
+/// Where text encoders lie, and whose they are; in the order in which their numbers are joined.
+const TEXTS: [(&str, TextLayout); 4] = [
+    ("cond_stage_model.transformer.", TextLayout::Clip),
+    ("cond_stage_model.model.", TextLayout::OpenClip),
+    ("conditioner.embedders.0.transformer.", TextLayout::Clip),
+    ("conditioner.embedders.1.model.", TextLayout::OpenClip),
+];
+
+/// Whose text encoder it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TextLayout {
+    /// OpenAI's.
+    Clip,
+    /// That of OpenCLIP (Ilharco et al. 2021), under the names of the other.
+    OpenClip,
+}
 
 /// No network has more blocks, or layers of a block.
 const MAX_COUNT: usize = 128;
 
-/// The three networks of a checkpoint, each under the names of diffusers.
+/// The networks of a checkpoint, each under the names of diffusers.
 #[derive(Clone, Debug)]
 pub struct Parts {
-    /// The text encoder.
-    pub text: Weights,
+    /// The text encoders, one or two.
+    pub texts: Vec<(Weights, TextLayout)>,
     /// The diffusion network.
     pub unet: Weights,
     /// The autoencoder.
@@ -41,19 +61,48 @@ pub fn is_checkpoint(file: &TensorFile) -> bool {
         .is_some()
 }
 
-/// Whether the text encoder is that of Stable Diffusion 2.
-pub fn has_open_clip(file: &TensorFile) -> bool {
-    file.entries().any(|(name, _)| name.starts_with(OPEN_CLIP))
-}
-
 /// Splits a checkpoint and renames its tensors. Unknown names are kept: the network that does not
 /// want them says so.
 pub fn split(file: &TensorFile) -> Parts {
     Parts {
-        text: Weights::from_entries(under(file, TEXT)),
+        texts: TEXTS
+            .into_iter()
+            .filter_map(|(prefix, layout)| {
+                let tensors = under(file, prefix);
+                (!tensors.is_empty()).then(|| (text(tensors, layout), layout))
+            })
+            .collect(),
         unet: rename(under(file, UNET), &unet_prefixes(file), &UNET_ENDINGS),
-        vae: rename(under(file, AUTOENCODER), &vae_prefixes(file), &VAE_ENDINGS),
+        vae: autoencoder(under(file, AUTOENCODER)),
     }
+}
+
+fn text(tensors: BTreeMap<String, Entry>, layout: TextLayout) -> Weights {
+    match layout {
+        TextLayout::Clip => Weights::from_entries(tensors),
+        TextLayout::OpenClip => open_clip::rename(tensors),
+    }
+}
+
+/// The autoencoder of a file that holds nothing else, in any layout; `None` if it holds something else.
+pub fn lone_autoencoder(file: &TensorFile) -> Option<Weights> {
+    let whole = under(file, AUTOENCODER);
+    if !whole.is_empty() {
+        return (!is_checkpoint(file)).then(|| autoencoder(whole));
+    }
+    let has = |name: &str| file.get(name).is_some();
+    if !has("decoder.conv_in.weight") || !has("decoder.conv_out.weight") {
+        return None;
+    }
+    if has("decoder.mid.block_1.conv1.weight") {
+        return Some(autoencoder(under(file, "")));
+    }
+    Some(Weights::from_file(file))
+}
+
+fn autoencoder(tensors: BTreeMap<String, Entry>) -> Weights {
+    let prefixes = vae_prefixes(&tensors);
+    rename(tensors, &prefixes, &VAE_ENDINGS)
 }
 
 /// Tensors under a prefix, without it.
@@ -124,6 +173,8 @@ fn unet_prefixes(file: &TensorFile) -> Vec<(String, String)> {
     let mut pairs: Vec<(String, String)> = [
         ("time_embed.0.", "time_embedding.linear_1."),
         ("time_embed.2.", "time_embedding.linear_2."),
+        ("label_emb.0.0.", "add_embedding.linear_1."),
+        ("label_emb.0.2.", "add_embedding.linear_2."),
         ("input_blocks.0.0.", "conv_in."),
         ("middle_block.0.", "mid_block.resnets.0."),
         ("middle_block.1.", "mid_block.attentions.0."),
@@ -185,19 +236,19 @@ fn walk(file: &TensorFile, list: &str, ours: (&str, &str), pairs: &mut Vec<(Stri
     }
 }
 
-fn vae_prefixes(file: &TensorFile) -> Vec<(String, String)> {
+fn vae_prefixes(tensors: &BTreeMap<String, Entry>) -> Vec<(String, String)> {
     let mut pairs = Vec::new();
     let mut pair = |theirs: String, ours: String| pairs.push((theirs, ours));
     let levels = (0..MAX_COUNT)
         .take_while(|level| {
-            let name = format!("{AUTOENCODER}decoder.up.{level}.block.0.conv1.weight");
-            file.get(&name).is_some()
+            let name = format!("decoder.up.{level}.block.0.conv1.weight");
+            tensors.contains_key(&name)
         })
         .count();
     let layers = |side: &str, level: usize| {
         let exists = move |layer: &usize| {
-            let name = format!("{AUTOENCODER}{side}.{level}.block.{layer}.conv1.weight");
-            file.get(&name).is_some()
+            let name = format!("{side}.{level}.block.{layer}.conv1.weight");
+            tensors.contains_key(&name)
         };
         (0..MAX_COUNT).take_while(exists).count()
     };

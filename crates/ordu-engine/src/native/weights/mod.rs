@@ -6,6 +6,7 @@
 //! error can name all that is missing, wrongly shaped or left over.
 
 mod content;
+mod delta;
 mod file;
 pub mod ldm;
 
@@ -16,6 +17,7 @@ use std::rc::Rc;
 use candle_core::Tensor;
 
 pub(in crate::native) use content::Content;
+pub use delta::{Delta, Factors};
 pub(crate) use file::read_small;
 pub use file::{Entry, TensorFile};
 
@@ -26,6 +28,8 @@ use crate::native::Compute;
 #[derive(Clone, Debug, Default)]
 pub struct Weights {
     tensors: BTreeMap<String, Entry>,
+    /// What is added to tensors when they are copied, in this order.
+    deltas: BTreeMap<String, Vec<Delta>>,
 }
 
 impl Weights {
@@ -36,6 +40,7 @@ impl Weights {
                 .entries()
                 .map(|(name, entry)| (name.to_owned(), entry.clone()))
                 .collect(),
+            deltas: BTreeMap::new(),
         }
     }
 
@@ -43,7 +48,23 @@ impl Weights {
     pub fn from_entries(entries: impl IntoIterator<Item = (String, Entry)>) -> Self {
         Self {
             tensors: entries.into_iter().collect(),
+            deltas: BTreeMap::new(),
         }
+    }
+
+    /// The same tensors, changed. The files stay as they are: who wants them unchanged takes them from
+    /// there.
+    #[must_use]
+    pub fn with_deltas(&self, deltas: BTreeMap<String, Vec<Delta>>) -> Self {
+        Self {
+            tensors: self.tensors.clone(),
+            deltas,
+        }
+    }
+
+    /// The tensor of this name.
+    pub fn get(&self, name: &str) -> Option<&Entry> {
+        self.tensors.get(name)
     }
 
     /// The shape of a tensor, if it is there.
@@ -141,7 +162,20 @@ impl Scope<'_> {
             self.ledger.borrow_mut().misshapen.push(line);
             return self.stand_in(shape);
         }
-        Ok(entry.to(&self.compute)?.reshape(shape)?)
+        let Some(deltas) = self.weights.deltas.get(&full) else {
+            return Ok(entry.to(&self.compute)?.reshape(shape)?);
+        };
+        // Small changes to numbers of 16 bits are only exact in 32.
+        let mut tensor = entry.to_f32(self.compute.device())?;
+        for delta in deltas {
+            tensor = delta.add_to(&tensor)?;
+        }
+        Ok(tensor.to_dtype(self.compute.dtype())?.reshape(shape)?)
+    }
+
+    /// The shape in the file of the tensor of this name.
+    pub fn shape(&self, name: &str) -> Option<&[usize]> {
+        self.weights.shape(&format!("{}{name}", self.prefix))
     }
 
     fn stand_in(&self, shape: &[usize]) -> Result<Tensor, EngineError> {

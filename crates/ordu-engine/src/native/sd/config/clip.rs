@@ -29,16 +29,17 @@ pub struct ClipConfig {
 }
 
 fn quick_gelu() -> String {
-    "quick_gelu".to_owned()
+    ClipConfig::OPEN_AI.to_owned()
 }
 
 impl ClipConfig {
-    /// The numbers of a text encoder, from its tensors. Heads are 64 wide in all published ones.
+    /// The numbers of a text encoder, from its tensors and its pointwise function. Heads are 64 wide in
+    /// all published ones.
     ///
     /// # Errors
     ///
     /// [`EngineError::BadModel`] if the token or position table or the first layer is missing.
-    pub fn from_shapes(weights: &Weights) -> Result<Self, EngineError> {
+    pub fn from_shapes(weights: &Weights, hidden_act: &str) -> Result<Self, EngineError> {
         let prefix = clip::prefix(weights);
         let shape = |name: &str| first_two(weights, &format!("{prefix}{name}"));
         let (vocab_size, hidden_size) = shape("embeddings.token_embedding.weight")?;
@@ -54,9 +55,14 @@ impl ClipConfig {
                 .count(),
             num_attention_heads: (hidden_size / 64).max(1),
             max_position_embeddings: positions,
-            hidden_act: quick_gelu(),
+            hidden_act: hidden_act.to_owned(),
         })
     }
+
+    /// The pointwise function of OpenAI's encoders.
+    pub const OPEN_AI: &str = "quick_gelu";
+    /// That of OpenCLIP's.
+    pub const OPEN_CLIP: &str = "gelu";
 
     /// Refuses what cannot be built.
     ///

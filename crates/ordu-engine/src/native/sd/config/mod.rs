@@ -9,7 +9,7 @@ mod vae;
 
 pub use clip::ClipConfig;
 pub use scheduler::SchedulerConfig;
-pub use unet::{PerBlock, UNetConfig};
+pub use unet::{PerBlock, SIZES, UNetConfig};
 pub use vae::VaeConfig;
 
 use super::super::weights::Weights;

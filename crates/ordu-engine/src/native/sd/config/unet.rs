@@ -79,9 +79,16 @@ pub struct UNetConfig {
     /// Name of the pointwise function.
     #[serde(default = "silu")]
     pub act_fn: String,
-    /// Further inputs (sizes, picture embeddings). None are built here.
+    /// Further inputs beside the time step: `text_time` is a summary of the text and the sizes of the
+    /// picture, as SDXL has them. No others are built here.
     #[serde(default)]
     pub addition_embed_type: Option<String>,
+    /// Waves for each number of those sizes.
+    #[serde(default)]
+    pub addition_time_embed_dim: Option<usize>,
+    /// Width of all further inputs together.
+    #[serde(default)]
+    pub projection_class_embeddings_input_dim: Option<usize>,
     /// Class labels. None are built here.
     #[serde(default)]
     pub class_embed_type: Option<String>,
@@ -107,6 +114,11 @@ fn silu() -> String {
     "silu".to_owned()
 }
 
+/// The one kind of further inputs that is built.
+const TEXT_AND_SIZES: &str = "text_time";
+/// Numbers that tell the sizes of a picture.
+pub const SIZES: usize = 6;
+
 /// The block kinds that are built.
 const DOWN_ATTENTION: &str = "CrossAttnDownBlock2D";
 const DOWN_PLAIN: &str = "DownBlock2D";
@@ -115,12 +127,13 @@ const UP_PLAIN: &str = "UpBlock2D";
 
 impl UNetConfig {
     /// The numbers of a network under diffusers names, from its tensors: 8 heads for a text width
-    /// of 768 (SD 1), heads 64 wide for others (SD 2).
+    /// of 768 (SD 1), heads 64 wide for others (SD 2, SDXL). `summary` is the width of the summary of
+    /// the text, where the text encoders make one.
     ///
     /// # Errors
     ///
     /// [`EngineError::BadModel`] if tensors that tell the sizes are missing.
-    pub fn from_shapes(weights: &Weights) -> Result<Self, EngineError> {
+    pub fn from_shapes(weights: &Weights, summary: Option<usize>) -> Result<Self, EngineError> {
         let shape = |name: &str| first_two(weights, name);
         let exists = |name: String| weights.shape(&name).is_some();
         let count = |name: &dyn Fn(usize) -> String| {
@@ -147,8 +160,25 @@ impl UNetConfig {
         } else {
             PerBlock::Each(block_out_channels.iter().map(|c| (c / 64).max(1)).collect())
         };
+        let depth = |scope: String| {
+            count(&|n| format!("{scope}.transformer_blocks.{n}.norm1.weight")).max(1)
+        };
+        let bottom = depth("mid_block.attentions.0".to_owned());
+        let depths = (0..blocks).map(|block| {
+            if exists(format!("down_blocks.{block}.attentions.0.norm.weight")) {
+                depth(format!("down_blocks.{block}.attentions.0"))
+            } else if block + 1 == blocks {
+                bottom
+            } else {
+                1
+            }
+        });
+        let added = first_two(weights, "add_embedding.linear_1.weight").ok();
+        let sizes = added
+            .zip(summary)
+            .map(|((_, all), summary)| all.saturating_sub(summary) / SIZES);
         Ok(Self {
-            sample_size: Some(64),
+            sample_size: Some(if sizes.is_some() { 128 } else { 64 }),
             in_channels: shape("conv_in.weight")?.1,
             out_channels: shape("conv_out.weight")?.0,
             down_block_types: (0..blocks)
@@ -162,14 +192,16 @@ impl UNetConfig {
             cross_attention_dim: width,
             attention_head_dim: heads,
             num_attention_heads: None,
-            transformer_layers_per_block: one(),
+            transformer_layers_per_block: PerBlock::Each(depths.collect()),
             norm_num_groups: groups(),
             norm_eps: epsilon(),
             use_linear_projection: false,
             flip_sin_to_cos: true,
             freq_shift: 0.0,
             act_fn: silu(),
-            addition_embed_type: None,
+            addition_embed_type: sizes.map(|_| TEXT_AND_SIZES.to_owned()),
+            addition_time_embed_dim: sizes,
+            projection_class_embeddings_input_dim: added.map(|(_, all)| all),
             class_embed_type: None,
             block_out_channels,
         })
@@ -181,6 +213,19 @@ impl UNetConfig {
             .as_ref()
             .unwrap_or(&self.attention_head_dim)
             .at(block)
+    }
+
+    /// Waves for each size of the picture, and the width of the summary of the text, for networks that
+    /// are told of both.
+    pub fn text_and_sizes(&self) -> Option<(usize, usize)> {
+        if self.addition_embed_type.as_deref() != Some(TEXT_AND_SIZES) {
+            return None;
+        }
+        let waves = self.addition_time_embed_dim?;
+        let summary = self
+            .projection_class_embeddings_input_dim?
+            .checked_sub(SIZES.checked_mul(waves)?)?;
+        Some((waves, summary))
     }
 
     /// Whether a block on the way down attends to the text.
@@ -255,10 +300,13 @@ impl UNetConfig {
             self.act_fn == "silu" || self.act_fn == "swish",
             "an unknown activation",
         )?;
-        let plain = self.addition_embed_type.is_none() && self.class_embed_type.is_none();
+        let told = self.text_and_sizes().filter(|(waves, summary)| {
+            width_ok(*waves) && waves.is_multiple_of(2) && width_ok(*summary)
+        });
+        let plain = self.addition_embed_type.is_none() || told.is_some();
         check(
             part,
-            plain,
+            plain && self.class_embed_type.is_none(),
             "additional embeddings, which only other families have",
         )
     }

@@ -6,7 +6,8 @@
 //! ```
 //!
 //! All blocks get the embedding of the time step `[b, 4 c₀]`; those with attention also the text
-//! `[b, tokens, width]`.
+//! `[b, tokens, width]`. To the time step SDXL adds an embedding of a summary of the text and of the
+//! sizes of the picture (Podell et al. 2023).
 
 mod block;
 mod resnet;
@@ -15,7 +16,8 @@ mod transformer;
 use candle_core::{DType, Result, Tensor};
 
 use self::block::{Down, Mid, Up};
-use super::config::UNetConfig;
+use super::condition::{Condition, Summary};
+use super::config::{SIZES, UNetConfig};
 use crate::EngineError;
 use crate::native::Compute;
 use crate::native::ops::{Conv2d, Edges, Followed, Geometry, GroupNorm, Linear};
@@ -26,6 +28,7 @@ use crate::native::weights::Weights;
 pub struct UNet {
     compute: Compute,
     time: TimeEmbedding,
+    summary: Option<SummaryEmbedding>,
     conv_in: Conv2d,
     downs: Vec<Down>,
     mid: Mid,
@@ -36,7 +39,7 @@ pub struct UNet {
 
 /// What every block gets beside its picture.
 struct Conditions<'a> {
-    /// Embedding of the time step, `[b, 4 c₀]`, activated.
+    /// Embedding of the time step, `[b, 4 c₀]` or the same for all, `[1, 4 c₀]`; activated.
     time: &'a Tensor,
     /// The text, `[b, tokens, width]`.
     text: &'a Tensor,
@@ -86,6 +89,10 @@ impl UNet {
         let unet = Self {
             compute: compute.clone(),
             time: TimeEmbedding::new(&root.sub("time_embedding"), config)?,
+            summary: config
+                .text_and_sizes()
+                .map(|sizes| SummaryEmbedding::new(&root.sub("add_embedding"), sizes, 4 * first))
+                .transpose()?,
             conv_in: Conv2d::new(
                 &root.sub("conv_in"),
                 config.in_channels,
@@ -112,8 +119,8 @@ impl UNet {
         Ok(unet)
     }
 
-    /// Latents `[b, in, h, w]` at time step `time` under `text` `[b, tokens, width]` to a
-    /// prediction `[b, out, h, w]` in f32. All are brought to the network's device and numbers.
+    /// Latents `[b, in, h, w]` at time step `time` under a condition to a prediction `[b, out, h, w]` in
+    /// f32. All are brought to the network's device and numbers.
     ///
     /// # Errors
     ///
@@ -122,13 +129,20 @@ impl UNet {
         &self,
         latents: &Tensor,
         time: f64,
-        text: &Tensor,
+        condition: &Condition,
         edges: Edges,
     ) -> Result<Tensor> {
-        let time = self.time.forward(time, &self.compute)?;
+        let mut time = self.time.forward(time, &self.compute)?;
+        match (&self.summary, &condition.summary) {
+            (Some(embedding), Some(summary)) => {
+                time = time.broadcast_add(&embedding.forward(summary, &self.compute)?)?;
+            }
+            (Some(_), None) => candle_core::bail!("a network wants a summary of the text"),
+            (None, _) => {}
+        }
         let conditions = Conditions {
-            time: &time,
-            text: &self.compute.take(text)?,
+            time: &time.silu()?,
+            text: &self.compute.take(&condition.text)?,
             edges,
         };
         let mut x = self.conv_in.forward(&self.compute.take(latents)?, edges)?;
@@ -176,27 +190,67 @@ impl TimeEmbedding {
         })
     }
 
-    /// `[1, 4 width]`, with the activation that every residual block would apply to it first.
+    /// `[1, 4 width]`.
     fn forward(&self, time: f64, compute: &Compute) -> Result<Tensor> {
-        let half = self.width / 2;
-        #[expect(clippy::cast_possible_truncation, reason = "networks compute in f32")]
+        let waves = waves(&[time], self.width, (self.cosine_first, self.shift));
+        let waves = Tensor::from_vec(waves, (1, self.width / 2 * 2), compute.device())?;
+        let waves = waves.to_dtype(compute.dtype())?;
+        self.linear2.forward(&self.linear1.forward(&waves)?.silu()?)
+    }
+}
+
+/// Two layers over a summary of the text and the waves of sizes.
+#[derive(Clone, Debug)]
+struct SummaryEmbedding {
+    linear1: Linear,
+    linear2: Linear,
+    /// Waves for each size.
+    waves: usize,
+}
+
+impl SummaryEmbedding {
+    fn new(
+        scope: &crate::native::weights::Scope<'_>,
+        (waves, summary): (usize, usize),
+        outputs: usize,
+    ) -> std::result::Result<Self, EngineError> {
+        let inputs = summary + SIZES * waves;
+        Ok(Self {
+            linear1: Linear::new(&scope.sub("linear_1"), inputs, outputs)?,
+            linear2: Linear::new(&scope.sub("linear_2"), outputs, outputs)?,
+            waves,
+        })
+    }
+
+    /// `[b, 4 width]`.
+    fn forward(&self, summary: &Summary, compute: &Compute) -> Result<Tensor> {
+        let batch = summary.text.dim(0)?;
+        let sizes = summary.sizes.map(f64::from);
+        let waves = waves(&sizes, self.waves, (true, 0.0));
+        let waves = Tensor::from_vec(waves, (1, SIZES * self.waves), compute.device())?;
+        let waves = waves.repeat((batch, 1))?.to_dtype(compute.dtype())?;
+        let x = Tensor::cat(&[&compute.take(&summary.text)?, &waves], 1)?;
+        self.linear2.forward(&self.linear1.forward(&x)?.silu()?)
+    }
+}
+
+/// Cosines and sines of numbers at falling frequencies, `width` for each number; which of them come
+/// first, and how far the frequencies are shifted.
+#[expect(clippy::cast_possible_truncation, reason = "networks compute in f32")]
+fn waves(numbers: &[f64], width: usize, (cosine_first, shift): (bool, f64)) -> Vec<f32> {
+    let half = width / 2;
+    let of = |number: f64| {
         let angles: Vec<f32> = (0..half)
-            .map(|index| {
-                (-f64::ln(10_000.0) * index as f64 / (half as f64 - self.shift)).exp() * time
-            })
+            .map(|index| (-f64::ln(10_000.0) * index as f64 / (half as f64 - shift)).exp() * number)
             .map(|angle| angle as f32)
             .collect();
-        let sines = angles.iter().map(|angle| angle.sin());
-        let cosines = angles.iter().map(|angle| angle.cos());
-        let waves: Vec<f32> = if self.cosine_first {
-            cosines.chain(sines).collect()
+        let sines: Vec<f32> = angles.iter().map(|angle| angle.sin()).collect();
+        let cosines: Vec<f32> = angles.iter().map(|angle| angle.cos()).collect();
+        if cosine_first {
+            [cosines, sines].concat()
         } else {
-            sines.chain(cosines).collect()
-        };
-        let waves = Tensor::from_vec(waves, (1, 2 * half), compute.device())?;
-        let waves = waves.to_dtype(compute.dtype())?;
-        self.linear2
-            .forward(&self.linear1.forward(&waves)?.silu()?)?
-            .silu()
-    }
+            [sines, cosines].concat()
+        }
+    };
+    numbers.iter().flat_map(|number| of(*number)).collect()
 }
