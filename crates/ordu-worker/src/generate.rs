@@ -25,11 +25,40 @@ pub(crate) enum GenerateError {
 /// What the engine made.
 pub(crate) struct Drawn {
     pub(crate) pictures: Vec<Picture>,
-    /// Add-ons that the engine did not find, by the names that the task had for them.
-    pub(crate) left_out: Vec<String>,
+    /// Add-ons that the engine drew without, by the names that the task had for them.
+    pub(crate) left_out: Vec<LeftOut>,
 }
 
-/// Runs a task without the add-ons that the engine does not find, and once more if before `again_until`
+/// An add-on that the engine cannot use.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct LeftOut {
+    /// As the task names it.
+    pub(crate) name: String,
+    /// Why.
+    pub(crate) why: Why,
+}
+
+/// Why an add-on is left out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Why {
+    /// Its file is not there or is damaged.
+    Missing,
+    /// It is for another family of models.
+    Mismatch,
+}
+
+/// The add-on that an engine has nothing drawn for, if that is what is wrong.
+pub(crate) fn unusable(error: &EngineError) -> Option<LeftOut> {
+    let (name, why) = match error {
+        EngineError::NoAddOn { name } | EngineError::BadAddOn { name, .. } => (name, Why::Missing),
+        EngineError::AddOnMismatch { name, .. } => (name, Why::Mismatch),
+        _ => return None,
+    };
+    let name = name.clone();
+    Some(LeftOut { name, why })
+}
+
+/// Runs a task without the add-ons that the engine cannot use, and once more if before `again_until`
 /// its engine's process dies, or memory runs out; then picture by picture. `held` is dropped when the
 /// engine is done with it, which may be later than this future ends: dropped, it tells the engine to
 /// stop, and the engine does so after its present step.
@@ -47,9 +76,12 @@ pub(crate) async fn generate(
         loop {
             let is_in_time = may_try_again && Instant::now() < again_until;
             match draw(engine.as_ref(), &task, meter) {
-                Err(EngineError::NoAddOn { name }) if task.leave_out(&name) => {
-                    tracing::warn!("the engine does not find an add-on; it is left out");
-                    left_out.push(name);
+                Err(error)
+                    if let Some(add_on) = unusable(&error)
+                        && task.leave_out(&add_on.name) =>
+                {
+                    tracing::warn!(%error, "an add-on is left out");
+                    left_out.push(add_on);
                 }
                 Err(error) if is_in_time && is_out_of_memory(&error) => {
                     tracing::warn!(%error, "memory ran out; the pictures are tried one by one");

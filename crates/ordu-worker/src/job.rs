@@ -259,7 +259,7 @@ impl Workshop {
             never = reporter.keep_telling() => match never {},
         };
         let missed = made.left_out.iter();
-        remarks.extend(missed.filter_map(|name| ready.add_ons.missed(name)));
+        remarks.extend(missed.filter_map(|add_on| ready.add_ons.missed(add_on)));
         Ok(Made {
             pictures: made.pictures,
             remarks,

@@ -13,6 +13,7 @@ use serde_json::{Map, Value};
 
 use crate::bridge;
 use crate::dreamer::larder;
+use crate::generate::unusable;
 use crate::manager::{AddOns, Family};
 use crate::offer::allowed_models;
 use crate::{Config, Engines};
@@ -81,8 +82,11 @@ pub async fn one_shot(
         let started = Instant::now();
         loop {
             match engine.run(task.clone(), &progress) {
-                Err(EngineError::NoAddOn { name }) if task.leave_out(&name) => {
-                    remarks.extend(add_ons.missed(&name));
+                Err(error)
+                    if let Some(add_on) = unusable(&error)
+                        && task.leave_out(&add_on.name) =>
+                {
+                    remarks.extend(add_ons.missed(&add_on));
                 }
                 made => return made.map(|pictures| (pictures, remarks, started.elapsed())),
             }

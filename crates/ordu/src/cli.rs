@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use ordu_server::{ModelSource, PageSource, S3Secret};
 
+mod add_on;
 mod admin;
 mod computing;
 mod legacy;
@@ -16,6 +17,7 @@ mod models;
 mod work;
 mod write;
 
+pub(crate) use add_on::AddOn;
 pub(crate) use admin::*;
 pub(crate) use computing::*;
 pub(crate) use legacy::*;
@@ -72,6 +74,14 @@ pub(crate) struct EngineHost {
     /// As for `work`.
     #[arg(long, value_name = "DIR")]
     pub(crate) models_dir: Option<PathBuf>,
+
+    /// Folders with LoRAs.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) loras_dir: Vec<PathBuf>,
+
+    /// Folders with textual inversions.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) embeddings_dir: Vec<PathBuf>,
 
     /// As for `work`.
     #[arg(long, value_name = "FILE")]
@@ -443,6 +453,14 @@ pub(crate) struct Imagine {
     /// Seamless edges.
     #[arg(long)]
     pub(crate) tiling: bool,
+
+    /// A LoRA by its CivitAI id or its name, and how strongly it counts. Repeatable.
+    #[arg(long, value_name = "NAME[=STRENGTH]", value_parser = add_on::parse)]
+    pub(crate) lora: Vec<AddOn>,
+
+    /// A textual inversion, put before the prompt. Repeatable.
+    #[arg(long, value_name = "NAME[=STRENGTH]", value_parser = add_on::parse)]
+    pub(crate) ti: Vec<AddOn>,
 
     /// A picture to start from.
     #[arg(long, value_name = "FILE")]

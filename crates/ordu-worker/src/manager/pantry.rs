@@ -30,6 +30,7 @@ use super::inject::{InjectTi, trigger, with_embedding, with_trigger};
 use super::record::is_plain;
 use super::store::{Folder, Store};
 use super::web::Web;
+use crate::generate::{LeftOut, Why};
 
 /// LoRAs that one job may bring.
 const MAX_LORAS: usize = 5;
@@ -161,14 +162,17 @@ impl AddOns {
         }
     }
 
-    /// What is told of an add-on that is here and that the engine could not find, by the name that its
-    /// task had for it.
-    pub(crate) fn missed(&self, name: &str) -> Option<Metadata> {
-        let lora = self.loras.iter().find(|lora| lora.file() == name);
-        let ti = || self.tis.iter().find(|ti| ti.id.to_string() == name);
+    /// What is told of an add-on that is here and that the engine could not use.
+    pub(crate) fn missed(&self, add_on: &LeftOut) -> Option<Metadata> {
+        let value = match add_on.why {
+            Why::Missing => "download_failed",
+            Why::Mismatch => "baseline_mismatch",
+        };
+        let lora = self.loras.iter().find(|lora| lora.file() == add_on.name);
+        let ti = || self.tis.iter().find(|ti| ti.id.to_string() == add_on.name);
         match lora {
-            Some(lora) => Some(remark("lora", "download_failed", &lora.name)),
-            None => ti().map(|ti| remark("ti", "download_failed", &ti.name)),
+            Some(lora) => Some(remark("lora", value, &lora.name)),
+            None => ti().map(|ti| remark("ti", value, &ti.name)),
         }
     }
 

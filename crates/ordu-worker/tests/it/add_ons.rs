@@ -202,22 +202,41 @@ async fn loras_are_offered_when_the_owner_allows_and_the_engine_sees_them() {
 }
 
 #[tokio::test]
-async fn what_the_engine_does_not_find_is_left_out_and_told() {
+async fn what_the_engine_cannot_use_is_left_out_and_told() {
     let server = civitai().await;
     let folder = tempfile::tempdir().unwrap();
     let loras = json!([{"name": "dragon wings"}, {"name": "11", "is_version": true}]);
     let horde = FakeHorde::with_jobs([with_loras(1, &loras)]).await;
     let pantry = plain_pantry(&server, folder.path());
-    let mut rig = rig(horde, &[Plan::Lack], pantry);
+    let mut rig = rig(horde, &[Plan::Lack, Plan::Mismatch], pantry);
     assert_eq!(rig.ended(1).await.done, 1);
     assert_eq!(outcomes(&rig.horde.submits()), [ok(1)]);
     let said = &rig.horde.submits()[0]["gen_metadata"];
     assert_eq!(
         *said,
+        json!([
+            told("lora", "download_failed", "dragon wings"),
+            told("lora", "baseline_mismatch", "11")
+        ])
+    );
+    let loras: Vec<usize> = rig.engine.tasks().iter().map(|it| it.loras.len()).collect();
+    assert_eq!(loras, [2, 1, 0]);
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn a_damaged_add_on_is_left_out_like_one_that_did_not_come() {
+    let server = civitai().await;
+    let folder = tempfile::tempdir().unwrap();
+    let horde = FakeHorde::with_jobs([with_loras(1, &json!([{"name": "dragon wings"}]))]).await;
+    let pantry = plain_pantry(&server, folder.path());
+    let mut rig = rig(horde, &[Plan::Damaged], pantry);
+    assert_eq!(rig.ended(1).await.done, 1);
+    let said = &rig.horde.submits()[0]["gen_metadata"];
+    assert_eq!(
+        *said,
         json!([told("lora", "download_failed", "dragon wings")])
     );
-    let tasks = rig.engine.tasks();
-    assert_eq!((tasks[0].loras.len(), tasks[1].loras.len()), (2, 1));
     rig.stop().await;
 }
 

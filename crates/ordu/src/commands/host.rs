@@ -23,6 +23,8 @@ use crate::settings;
 pub(crate) struct Hosting {
     /// The folder of its image models.
     pub(crate) models: Option<PathBuf>,
+    /// The folders of LoRAs and of textual inversions.
+    pub(crate) add_ons: AddOnFolders,
     /// Its text model, if that is not the bundled one.
     pub(crate) text_model: Option<PathBuf>,
     pub(crate) computing: Computing,
@@ -31,10 +33,19 @@ pub(crate) struct Hosting {
     pub(crate) errors: Option<Logs>,
 }
 
+/// Where add-ons of image models lie.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct AddOnFolders {
+    pub(crate) loras: Vec<PathBuf>,
+    pub(crate) embeddings: Vec<PathBuf>,
+}
+
 /// Serves whoever started this process, until they are gone.
 pub(crate) fn run(args: EngineHost) -> Result<Exit> {
     let engine = NativeEngine::open(&NativeOptions {
         models: args.models_dir,
+        loras: args.loras_dir,
+        embeddings: args.embeddings_dir,
         device: args.computing.device,
         precision: args.computing.precision,
         memory: Budgets {
@@ -147,6 +158,12 @@ pub(crate) fn start(hosting: &Hosting) -> Result<Arc<HostedEngine>> {
         .args(["--vram-budget", &computing.vram_budget.to_string()]);
     if let Some(folder) = &hosting.models {
         command.arg("--models-dir").arg(folder);
+    }
+    for folder in &hosting.add_ons.loras {
+        command.arg("--loras-dir").arg(folder);
+    }
+    for folder in &hosting.add_ons.embeddings {
+        command.arg("--embeddings-dir").arg(folder);
     }
     if let Some(file) = &hosting.text_model {
         command.arg("--text-model").arg(file);

@@ -10,7 +10,8 @@ use base64::engine::general_purpose::STANDARD;
 use indicatif::{ProgressBar, ProgressStyle};
 use ordu_api::event::Event;
 use ordu_api::image::{
-    AcceptedRequest, Generation, ImageParams, ImageRequest, Progress, SourceProcessing,
+    AcceptedRequest, Generation, ImageParams, ImageRequest, Lora, Progress, SourceProcessing,
+    TextualInversion,
 };
 use ordu_client::{Error, Horde, Pace};
 use serde_json::json;
@@ -18,7 +19,7 @@ use serde_json::json;
 use super::host;
 use super::picture;
 use super::target::Target;
-use crate::cli::Imagine;
+use crate::cli::{AddOn, Imagine};
 use crate::exit::Exit;
 
 /// The largest picture that is taken from a horde, in bytes.
@@ -234,7 +235,27 @@ fn params(args: &Imagine) -> ImageParams {
         clip_skip: args.clip_skip,
         tiling: args.tiling.then_some(true),
         denoising_strength: args.strength,
+        loras: args.lora.iter().map(lora).collect(),
+        tis: args.ti.iter().map(ti).collect(),
         ..ImageParams::default()
+    }
+}
+
+fn lora(add_on: &AddOn) -> Lora {
+    Lora {
+        name: add_on.name.clone(),
+        model: add_on.strength,
+        clip: add_on.strength,
+        inject_trigger: None,
+        is_version: false,
+    }
+}
+
+fn ti(add_on: &AddOn) -> TextualInversion {
+    TextualInversion {
+        name: add_on.name.clone(),
+        inject_ti: Some("prompt".to_owned()),
+        strength: add_on.strength,
     }
 }
 

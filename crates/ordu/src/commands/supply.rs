@@ -20,6 +20,7 @@ use tokio::task::JoinSet;
 use self::follow::Follower;
 
 use super::engines::Staff;
+use super::host::AddOnFolders;
 use super::models::{Depot, Sight, read_bridge_data};
 use crate::cli::Work;
 
@@ -69,6 +70,19 @@ impl Supply {
         std::fs::create_dir_all(&folder)
             .with_context(|| format!("`{}` cannot be made", folder.display()))?;
         Ok(Some(folder))
+    }
+
+    /// The folders that add-ons of jobs are brought to.
+    pub(crate) fn add_on_folders(&self) -> AddOnFolders {
+        if !self.has_store {
+            return AddOnFolders::default();
+        }
+        let roots = self.depot.store.roots();
+        let folders = |folder: Folder| roots.iter().map(|it| it.join(folder.as_str())).collect();
+        AddOnFolders {
+            loras: folders(Folder::Lora),
+            embeddings: folders(Folder::Ti),
+        }
     }
 
     /// Has add-ons brought to the engine, and models fetched and named, for as long as the result lives.

@@ -78,6 +78,7 @@ pub(crate) async fn run(mut args: Work, logs: &Logs) -> Result<Exit> {
     let supply = Supply::open(&args)?;
     let hosting = Hosting {
         models: supply.models_dir(&args)?,
+        add_ons: supply.add_on_folders(),
         text_model: args.text_model.clone(),
         computing: args.computing,
         timing: data.as_ref().map(timing).unwrap_or_default(),

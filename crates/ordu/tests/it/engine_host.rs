@@ -11,9 +11,9 @@ use ordu_api::ApiKey;
 use ordu_api::image::{ImageParams, ImageRequest};
 use ordu_client::{Horde, Pace};
 use ordu_engine::{
-    Engine, EngineError, HostTiming, HostedEngine, ImageTask, Mode, NativeEngine, NativeOptions,
-    NativeText, NativeTextOptions, Picture, ProgressSink, Quiet, Source, Spread, Step, TextEngine,
-    TextError, TextTask,
+    Engine, EngineError, Feature, HostTiming, HostedEngine, ImageTask, Lora, Mode, NativeEngine,
+    NativeOptions, NativeText, NativeTextOptions, Picture, ProgressSink, Quiet, Source, Spread,
+    Step, TextEngine, TextError, TextTask,
 };
 use ordu_worker::{Config, Engines, Level, Shutdown, Stage, Status, Timing};
 use tokio::sync::watch;
@@ -44,6 +44,47 @@ fn task(steps: u32) -> ImageTask {
         seed: 7,
         ..ImageTask::new("ordu-tiny", "a large red circle on a blue background")
     }
+}
+
+/// What is added to the weights of a model, and what is wrong with it, goes through the process.
+#[test]
+fn loras_of_a_folder_are_drawn_with_and_strange_ones_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let from = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../ordu-engine/testdata/ordu-tiny-yellow.safetensors"
+    );
+    std::fs::copy(from, folder.path().join("yellow.safetensors")).unwrap();
+    std::fs::write(folder.path().join("bad.safetensors"), "x").unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ordu"));
+    command
+        .arg("engine-host")
+        .arg("--loras-dir")
+        .arg(folder.path());
+    let hosted = HostedEngine::start(command, HASTY).unwrap();
+    let offered = Engine::capabilities(&hosted).features;
+    assert!(offered.contains(&Feature::Lora));
+    let with = |file: &str| ImageTask {
+        loras: vec![Lora {
+            file: file.to_owned(),
+            model: 1.0,
+            clip: 1.0,
+        }],
+        ..task(4)
+    };
+    let here = NativeEngine::open(&NativeOptions {
+        loras: vec![folder.path().to_owned()],
+        ..NativeOptions::default()
+    })
+    .unwrap();
+    let drawn = |engine: &dyn Engine, task| engine.run(task, &Quiet).unwrap();
+    let changed = drawn(&hosted, with("yellow.safetensors"));
+    assert_eq!(changed, drawn(&here, with("yellow.safetensors")));
+    assert_ne!(changed, drawn(&here, task(4)));
+    let error = Engine::run(&hosted, with("bad.safetensors"), &Quiet).unwrap_err();
+    assert!(matches!(error, EngineError::BadAddOn { .. }), "{error}");
+    let error = Engine::run(&hosted, with("none"), &Quiet).unwrap_err();
+    assert!(matches!(error, EngineError::NoAddOn { .. }), "{error}");
 }
 
 /// Counts steps, and does something at one of them.

@@ -30,6 +30,10 @@ pub enum Plan {
     Clear,
     /// Not find the first add-on of the task, if it has one.
     Lack,
+    /// Find that the first LoRA of the task is for other models, if it has one.
+    Mismatch,
+    /// Find that the first LoRA of the task is damaged, if it has one.
+    Damaged,
     /// Be a program elsewhere that is gone.
     Gone,
     /// Be a program elsewhere that answers nonsense.
@@ -212,12 +216,17 @@ impl Engine for Scripted {
                 seed: task.seed,
                 scans: None,
             }]),
-            Some(Plan::Lack) => match task.loras.first() {
-                Some(lora) => Err(EngineError::NoAddOn {
-                    name: lora.file.clone(),
-                }),
-                None => self.inner.run(task, progress),
-            },
+            Some(plan @ (Plan::Lack | Plan::Mismatch | Plan::Damaged)) => {
+                let Some(lora) = task.loras.first() else {
+                    return self.inner.run(task, progress);
+                };
+                let (name, reason) = (lora.file.clone(), "planned".to_owned());
+                Err(match plan {
+                    Plan::Lack => EngineError::NoAddOn { name },
+                    Plan::Mismatch => EngineError::AddOnMismatch { name, reason },
+                    _ => EngineError::BadAddOn { name, reason },
+                })
+            }
             Some(Plan::Gone) => Err(EngineError::Unreachable {
                 backend: "it".to_owned(),
                 reason: "planned".to_owned(),
