@@ -19,10 +19,11 @@ import pictures
 import sampling
 from train_autoencoder import reconstruction_error
 
+LARGER = {96: 50, 128: 50, 192: 20}  # side -> prompts
 GATES = dict(background=0.95, colour=0.95, place=0.90, shape=0.85)
 
 
-def obedience(model, count, seed, sampler, cfg, steps, held_out=True):
+def obedience(model, count, seed, sampler, cfg, steps, size=64, held_out=True):
     if held_out:
         records = sampling.held_out_records(count, seed)
     else:
@@ -30,7 +31,7 @@ def obedience(model, count, seed, sampler, cfg, steps, held_out=True):
     images = []
     for i in range(0, count, 50):
         prompts = [pictures.full_caption(r) for r in records[i:i + 50]]
-        images.append(model.decode(model.sample(prompts, sampling.noise_for(len(prompts), seed * 1000 + i), steps, cfg, sampler)))
+        images.append(model.decode(model.sample(prompts, sampling.noise_for(len(prompts), seed * 1000 + i, size), steps, cfg, sampler)))
     return judge.score(np.concatenate(images), records)
 
 
@@ -114,6 +115,12 @@ def main():
         report[sampler] = result
         failed += [f"{sampler} {name}" for name, least in GATES.items() if result[name] < least]
         print(sampler, {k: round(v, 3) for k, v in result.items()}, flush=True)
+    for size, count in LARGER.items():
+        report[f"autoencoder_mse {size}"] = reconstruction_error(model.vae, count, size=size)
+        result = obedience(model, count, args.seed, "ddim", args.cfg, args.steps, size)
+        report[f"ddim {size}"] = result
+        failed += [f"{size} pixels {name}" for name, least in GATES.items() if result[name] < least]
+        print(size, "pixels", report[f"autoencoder_mse {size}"], {k: round(v, 3) for k, v in result.items()}, flush=True)
     report["inpaint"] = result = inpainting(model, 100, args.seed + 1, args.cfg, args.steps)
     if result["new_colour"] < 0.95 or result["error_outside"] >= 0.05:
         failed.append("inpaint")

@@ -1,6 +1,7 @@
 """Says what a picture shows, by image processing alone. `README.md` describes the algorithm step by step; the Rust tests repeat it."""
 
 import numpy as np
+from PIL import Image
 
 import pictures
 
@@ -16,9 +17,17 @@ def _template(shape, cx, cy, radius):
     return pictures.inside(shape, points[None, :] - cx, points[:, None] - cy, radius)
 
 
+def reduced(picture):
+    """A larger picture at 64x64: the mean of each block of pixels."""
+    side, whole = pictures.SIZE, picture.shape[0] // pictures.SIZE
+    if picture.shape[0] == side * whole:
+        return picture.reshape(side, whole, side, whole, 3).mean(axis=(1, 3))
+    return np.asarray(Image.fromarray(picture).resize((side, side), Image.Resampling.BOX))
+
+
 def judge(picture):
-    """uint8 (64, 64, 3) -> dict of indices: background, colour, place, shape, size (-1 where nothing was found), and `iou`."""
-    pixels = picture.astype(np.float32)
+    """uint8 (side, side, 3) -> dict of indices: background, colour, place, shape, size (-1 where nothing was found), and `iou`."""
+    pixels = reduced(picture).astype(np.float32)
     distance = ((pixels[:, :, None, :] - pictures.RGB) ** 2).sum(-1)  # (64, 64, 8)
     nearest = distance.argmin(-1)
     border = np.ones(nearest.shape, dtype=bool)

@@ -99,19 +99,22 @@ def split():
     return every[order[cut:]], every[order[:cut]]
 
 
-def draw(records, rng):
-    """Pictures of the attribute records (n, 5), jittered by `rng` (numpy Generator): uint8 (n, 64, 64, 3)."""
+def draw(records, rng, size=SIZE):
+    """Pictures of the attribute records (n, 5), jittered by `rng` (numpy Generator): uint8 (n, size, size, 3).
+
+    A larger picture shows the same, larger: what is said of places and radii holds for the whole picture as 64 units.
+    """
     records = np.asarray(records)
-    n = len(records)
+    n, scale = len(records), np.float32(size / SIZE)
     xy = PLACE_XY[records[:, 2]] + rng.uniform(-PLACE_JITTER, PLACE_JITTER, (n, 2)).astype(np.float32)
     low, high = RADII[records[:, 3], 0], RADII[records[:, 3], 1]
     radius = low + (high - low) * rng.random(n, dtype=np.float32)
-    out = np.empty((n, SIZE, SIZE, 3), dtype=np.uint8)
+    out = np.empty((n, size, size, 3), dtype=np.uint8)
     for s, shape in enumerate(SHAPES):
-        for chunk in np.array_split(np.nonzero(records[:, 1] == s)[0], max(1, n // 512)):
+        for chunk in np.array_split(np.nonzero(records[:, 1] == s)[0], max(1, n * size * size // (512 * SIZE * SIZE))):
             if len(chunk) == 0:
                 continue
-            cover = coverage(shape, xy[chunk, 0], xy[chunk, 1], radius[chunk])[..., None]
+            cover = coverage(shape, xy[chunk, 0] * scale, xy[chunk, 1] * scale, radius[chunk] * scale, size)[..., None]
             fore = RGB[records[chunk, 0]][:, None, None, :]
             back = RGB[records[chunk, 4]][:, None, None, :]
             out[chunk] = np.rint(back + (fore - back) * cover).astype(np.uint8)

@@ -32,7 +32,7 @@ class Model:
 
     @torch.no_grad()
     def decode(self, latents):
-        """Latents -> uint8 (n, 64, 64, 3)."""
+        """Latents -> uint8 (n, h, w, 3)."""
         out = torch.cat([self.vae.decode(part / self.scale).sample for part in latents.split(64)])
         return ((out.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
 
@@ -75,8 +75,9 @@ class Model:
         return x
 
 
-def noise_for(count, seed):
-    return torch.randn(count, networks.LATENT_CHANNELS, networks.LATENT_SIZE, networks.LATENT_SIZE, generator=torch.Generator().manual_seed(seed))
+def noise_for(count, seed, size=64):
+    side = size // 8
+    return torch.randn(count, networks.LATENT_CHANNELS, side, side, generator=torch.Generator().manual_seed(seed))
 
 
 def held_out_records(count, seed):

@@ -13,6 +13,9 @@ threads, whose hundreds of barriers per step all wait for whichever thread was p
 With --holes, that share of the batch practises masked blending: the cells outside a hole carry what the encoder makes of the picture with the
 hole painted grey, and only the hole's cells are judged.
 
+With --sizes (after train_autoencoder.py --sizes-minutes), each step takes pictures of one of SIZES, large ones in small batches. --start FOLDER
+then begins with an exported model.
+
 Objective: velocity prediction on a schedule with zero terminal signal-to-noise. Noise levels are drawn evenly (stratified over the batch),
 the nearly clean ones less often: colours, places and shapes are decided where there is much noise.
 """
@@ -36,7 +39,7 @@ import pictures
 import sampling
 import train_holes
 from muon import Muon, split_parameters
-from train_autoencoder import log, save_atomically, training_records
+from train_autoencoder import SIZES, drawn_at, latents_file, log, pick_size, save_atomically
 
 CLEAN_BELOW, CLEAN_SHARE = 250, 0.4  # timesteps below are drawn at this fraction of the density of the others
 CAPTION_DROPOUT = 0.1
@@ -71,13 +74,23 @@ def seconds_until(clock):
     return delta if delta > -12 * 3600 else delta + 24 * 3600
 
 
-def evaluate(pair, vae, tokenizer, count, seed):
+def evaluate(pair, vae, tokenizer, count, seed, size=64):
     pair.eval()
     model = sampling.Model(pair.text, pair.unet, vae, tokenizer)
     records = sampling.held_out_records(count, seed)
-    latents = model.sample([pictures.full_caption(r) for r in records], sampling.noise_for(count, seed))
+    latents = model.sample([pictures.full_caption(r) for r in records], sampling.noise_for(count, seed, size))
     images = model.decode(latents)
     return judge.score(images, records), images
+
+
+class Pictures:
+    """What is learned from at one size: attribute records, latents (the posterior's mode) and, where they are needed, the pictures."""
+
+    def __init__(self, work, size, with_drawn):
+        # The diffusion model need not learn the noise of the posterior, so its mode is all that is kept.
+        data = np.load(latents_file(work, size))
+        self.records, self.latents = data["records"], torch.from_numpy(data["mean"])
+        self.drawn = drawn_at(size)[1][:len(self.records)] if with_drawn else None
 
 
 def worker(rank, args, finish, pair, average, gradients, control, barrier):
@@ -87,13 +100,9 @@ def worker(rank, args, finish, pair, average, gradients, control, barrier):
     """
     torch.set_num_threads(args.threads)
     work = args.work
-    data = np.load(os.path.join(work, "latents.npz"))
-    records, mean = data["records"], torch.from_numpy(data["mean"])  # the posterior's mode: the diffusion model need not learn its noise
+    shelf = {size: Pictures(work, size, args.holes > 0) for size in (SIZES if args.sizes else [64])}
     vae = AutoencoderKL.from_pretrained(os.path.join(work, "autoencoder")).eval()
     scale = vae.config.scaling_factor
-    holed = int(args.batch * args.holes)
-    if holed:  # the pictures themselves, as train_autoencoder.py drew them
-        drawn = pictures.draw(training_records(len(records), seed=11), np.random.default_rng(12))
     tokenizer = networks.make_tokenizer()
     alphas = sampling.make_scheduler("ddim").alphas_cumprod.float()
 
@@ -135,6 +144,9 @@ def worker(rank, args, finish, pair, average, gradients, control, barrier):
         if count:
             result, images = evaluate(averaged, vae, tokenizer, count, seed=step)
             log(work, f"diffusion: step {step}, {count} prompts: " + " ".join(f"{k} {v:.3f}" for k, v in result.items()))
+            for size, few in ((96, count // 4), (128, count // 4), (256, count // 16)) if args.sizes else ():
+                result, _ = evaluate(averaged, vae, tokenizer, few, seed=step, size=size)
+                log(work, f"diffusion: {size} pixels, {few} prompts: " + " ".join(f"{k} {v:.3f}" for k, v in result.items()))
             tiles = images[:32].reshape(4, 8, 64, 64, 3).transpose(0, 2, 1, 3, 4).reshape(256, 512, 3)
             Image.fromarray(tiles).save(os.path.join(work, "samples.png"))
 
@@ -144,10 +156,11 @@ def worker(rank, args, finish, pair, average, gradients, control, barrier):
         if step == 0:
             publish(0)
     rng = np.random.default_rng([5000, step, rank])
+    losses = {}
     random.seed(6000 + 10 * step + rank)
     torch.manual_seed(7000 + 10 * step + rank)
     pair.train()
-    running, begun, begun_step = None, time.time(), step
+    begun, begun_step = time.time(), step
     last_log = last_save = last_evaluation = begun
     while True:
         started = time.time()
@@ -158,20 +171,23 @@ def worker(rank, args, finish, pair, average, gradients, control, barrier):
             control[1] = float(left <= 0)
             control[2] = float(left <= 0 or started - last_save > 180)
 
-        pick = rng.integers(len(records), size=args.batch)
-        captions = ["" if random.random() < CAPTION_DROPOUT else pictures.random_caption(records[i]) for i in pick]
+        size, share = pick_size(rng) if args.sizes else (64, 1.0)
+        batch, shown = max(1, round(args.batch * share)), shelf[size]
+        holed = sum(rng.random(batch) < args.holes)
+        pick = rng.integers(len(shown.records), size=batch)
+        captions = ["" if random.random() < CAPTION_DROPOUT else pictures.random_caption(shown.records[i]) for i in pick]
         tokens = torch.tensor([e.ids for e in tokenizer.encode_batch(captions)])
-        clean = mean[pick] * scale
-        counts = torch.ones(args.batch, 1, networks.LATENT_SIZE, networks.LATENT_SIZE)  # cells that the loss looks at
+        clean = shown.latents[pick] * scale
+        counts = torch.ones_like(clean[:, :1])  # cells that the loss looks at
         if holed:
-            mask = train_holes.holes(drawn[pick[:holed]], rng)
-            around = torch.from_numpy(pictures.to_signed(drawn[pick[:holed]])) * (1 - mask)
+            mask = train_holes.holes(shown.drawn[pick[:holed]], rng)
+            around = torch.from_numpy(pictures.to_signed(shown.drawn[pick[:holed]])) * (1 - mask)
             with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
                 around = vae.encode(around).latent_dist.mode().float() * scale
             counts[:holed] = train_holes.cells(mask)
             clean[:holed] = torch.where(counts[:holed] > 0, clean[:holed], around)
         noise = torch.randn_like(clean)
-        t = draw_timesteps(args.batch)
+        t = draw_timesteps(batch)
         a = alphas[t].sqrt().view(-1, 1, 1, 1)
         s = (1 - alphas[t]).sqrt().view(-1, 1, 1, 1)
         out = pair(a * clean + s * noise, t, tokens)
@@ -204,15 +220,16 @@ def worker(rank, args, finish, pair, average, gradients, control, barrier):
         if rank == 0:
             keep = min(args.average, step / (step + 20))
             torch._foreach_lerp_([average[k] for k in names], [parameters[k].detach() for k in names], 1 - keep)
-            running = loss.item() if running is None else 0.99 * running + 0.01 * loss.item()
+            losses[size] = 0.98 * losses.get(size, loss.item()) + 0.02 * loss.item()
             now = time.time()
             spent += now - started
             if saving:
                 save_atomically(dict(model=pair.state_dict(), average=average, step=step, spent=spent), path)
                 last_save = now
             if now - last_log > 60:
-                rate = (step - begun_step) * args.batch * args.workers / (now - begun)
-                log(work, f"diffusion: step {step} spent {spent:.0f}s loss {running:.4f} lr {factor:.3f}, {rate:.0f} samples/s")
+                rate = (step - begun_step) / (now - begun)
+                loss = " ".join(f"{size}: {value:.4f}" for size, value in sorted(losses.items()))
+                log(work, f"diffusion: step {step} spent {spent:.0f}s loss {loss} lr {factor:.3f}, {rate:.2f} steps/s")
                 last_log = now
             if not stop and now - last_evaluation > args.evaluate * 60:
                 publish(64)
@@ -221,7 +238,7 @@ def worker(rank, args, finish, pair, average, gradients, control, barrier):
         if stop:
             break
     if rank == 0:
-        publish(128)
+        publish(64)
 
 
 def main():
@@ -230,6 +247,8 @@ def main():
     parser.add_argument("--finish", required=True, help="HH:MM, local time, within the next 12 hours")
     parser.add_argument("--export", help="folder for the averaged weights at each evaluation")
     parser.add_argument("--holes", type=float, default=0.0, help="share of the batch trained as inpainting (after train_holes.py)")
+    parser.add_argument("--sizes", action="store_true", help="pictures of all sizes (after train_autoencoder.py --sizes-minutes)")
+    parser.add_argument("--start", help="the exported model to begin with, where no training has begun")
     parser.add_argument("--average", type=float, default=0.999, help="decay of the averaged weights; shorter for a short continuation")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--batch", type=int, default=64, help="per worker")
@@ -244,6 +263,10 @@ def main():
 
     torch.manual_seed(2)
     pair = Pair()
+    if args.start:
+        published = export.load(args.start)
+        pair.text.load_state_dict(published.text.state_dict())
+        pair.unet.load_state_dict(published.unet.state_dict())
     average = {k: v.detach().clone() for k, v in pair.named_parameters()}
     path = os.path.join(args.work, "diffusion.pt")
     if os.path.exists(path):

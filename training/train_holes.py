@@ -23,24 +23,26 @@ from train_autoencoder import encode_all, log, reconstruction_error, training_re
 
 
 def holes(drawn, rng):
-    """One rectangle per picture, (n, 1, 64, 64), 1 inside: half of them around the shape with some margin, half anywhere."""
-    masks = np.zeros((len(drawn), 1, pictures.SIZE, pictures.SIZE), dtype=np.float32)
+    """One rectangle per picture, (n, 1, size, size), 1 inside: half of them around the shape with some margin, half anywhere."""
+    size = drawn.shape[1]
+    unit = size / pictures.SIZE
+    masks = np.zeros((len(drawn), 1, size, size), dtype=np.float32)
     for k, picture in enumerate(drawn):
         if rng.random() < 0.5:
             ys, xs = np.nonzero((picture != picture[0, 0]).any(-1))
             x0, x1, y0, y1 = xs.min(), xs.max() + 1, ys.min(), ys.max() + 1
-            m = rng.integers(1, 13, size=4)
+            m = (rng.integers(1, 13, size=4) * unit).astype(int)
             x0, x1, y0, y1 = x0 - m[0], x1 + m[1], y0 - m[2], y1 + m[3]
         else:
-            w, h = rng.integers(10, 45, size=2)
-            x0, y0 = rng.integers(-4, pictures.SIZE - w + 5), rng.integers(-4, pictures.SIZE - h + 5)
+            w, h = (rng.integers(10, 45, size=2) * unit).astype(int)
+            x0, y0 = rng.integers(-4, size - w + 5), rng.integers(-4, size - h + 5)
             x1, y1 = x0 + w, y0 + h
         masks[k, 0, max(0, y0):y1, max(0, x0):x1] = 1
     return torch.from_numpy(masks)
 
 
 def cells(masks):
-    """Latent cells that a mask touches, (n, 1, 8, 8)."""
+    """Latent cells that a mask touches, (n, 1, size / 8, size / 8)."""
     return torch.nn.functional.max_pool2d(masks, 8)
 
 
