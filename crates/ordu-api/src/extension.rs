@@ -22,6 +22,8 @@ pub const EXTENSIONS: &[(&str, &str)] = &[
     ("model-advice", "1"),
     // `capabilities` in pops.
     ("capabilities", "1"),
+    // `controlnet_lines` among them.
+    ("controlnet-lines", "1"),
     // `/operations/models`.
     ("model-edits", "1"),
     // `GET /operations/notices`.

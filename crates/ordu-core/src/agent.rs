@@ -28,6 +28,12 @@ const VALIDATED_BACKENDS: &[&str] = &[
     OUR_AGENT,
 ];
 
+/// The word of agents that steer by lines alone: an extension.
+pub const CONTROLNET_LINES: &str = "controlnet_lines";
+
+/// The control types that are lines.
+pub const LINES: &[&str] = &["canny", "scribble"];
+
 /// The capability words that are not names of samplers or post-processors.
 pub const CAPABILITIES: &[&str] = &[
     "img2img",
@@ -39,6 +45,8 @@ pub const CAPABILITIES: &[&str] = &[
     "r2_source",
     "clip_skip",
     "controlnet",
+    // Ours: of the control types `canny` and `scribble` alone.
+    CONTROLNET_LINES,
     "return_control_map",
     "image_is_control",
     "hires_fix",

@@ -253,6 +253,9 @@ impl Switch {
     }
 }
 
+/// Control types that are no lines: who knows all types has it.
+pub(super) const OTHER_CONTROLS: &str = "other controls";
+
 /// Capabilities that a request may need, in the words of the protocol.
 const ABILITIES: &[(&str, Reason)] = &[
     ("img2img", Reason::Img2img),
@@ -262,6 +265,7 @@ const ABILITIES: &[(&str, Reason)] = &[
     ("tiling", Reason::BridgeVersion),
     ("return_control_map", Reason::BridgeVersion),
     ("controlnet", Reason::BridgeVersion),
+    (OTHER_CONTROLS, Reason::Controlnet),
     ("image_is_control", Reason::BridgeVersion),
     ("qr_code", Reason::BridgeVersion),
     ("hires_fix", Reason::BridgeVersion),

@@ -6,10 +6,10 @@
 use ordu_api::ReturnCode;
 use ordu_api::image::ImagePop;
 
-use crate::agent::Agent;
+use crate::agent::{Agent, CONTROLNET_LINES, LINES};
 use crate::horde::Declared;
 use crate::horde::demand::Size;
-use crate::horde::needs::{Needs, Reason, Schedule, Switch};
+use crate::horde::needs::{Needs, OTHER_CONTROLS, Reason, Schedule, Switch};
 use crate::horde::offer::{Capacity, Fast, Offer, Pace, Terms};
 use crate::image::ImageSpec;
 use crate::model_reference::{Baseline, ModelReference};
@@ -57,9 +57,12 @@ fn source(needs: &mut Needs, spec: &ImageSpec) {
     if !spec.extra_source_images.is_empty() {
         needs.ability("extra_source_images");
     }
-    if spec.control_type.is_some() {
+    if let Some(kind) = &spec.control_type {
         needs.switch(Switch::ControlNet);
         needs.ability("controlnet");
+        if !LINES.contains(&kind.as_str()) {
+            needs.ability(OTHER_CONTROLS);
+        }
         if spec.image_is_control {
             needs.ability("image_is_control");
         }
@@ -251,6 +254,7 @@ pub(in crate::horde) fn terms(offer: &Offer, pop: &ImagePop, reference: &ModelRe
 fn held(offer: &Offer, pop: &ImagePop, reference: &ModelReference) -> Needs {
     let is_inpainting = |model: &&String| reference.is_inpainting(model);
     let inpainting_models = pop.models.iter().filter(is_inpainting).count();
+    let lines = offer.agent.can(CONTROLNET_LINES);
     let switches = [
         (pop.nsfw, Switch::Nsfw),
         (offer.owner.roles.has(Role::Trusted), Switch::TrustedOwner),
@@ -261,13 +265,19 @@ fn held(offer: &Offer, pop: &ImagePop, reference: &ModelReference) -> Needs {
         (inpainting_models > 0, Switch::InpaintingModel),
         (inpainting_models < pop.models.len(), Switch::OrdinaryModel),
         (pop.allow_post_processing, Switch::PostProcessing),
-        (pop.allow_controlnet, Switch::ControlNet),
+        (pop.allow_controlnet || lines, Switch::ControlNet),
         (pop.allow_sdxl_controlnet, Switch::SdxlControlNet),
         (pop.allow_lora, Switch::Lora),
     ];
     let mut held = Needs::of(&switches);
     for word in &offer.agent.abilities {
         held.held_ability(word);
+    }
+    if pop.allow_controlnet && offer.agent.can("controlnet") {
+        held.held_ability(OTHER_CONTROLS);
+    }
+    if lines {
+        held.held_ability("controlnet");
     }
     for name in &offer.agent.karras_samplers {
         held.sampler(name, Schedule::Karras);

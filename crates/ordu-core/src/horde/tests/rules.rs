@@ -236,6 +236,22 @@ fn control_net() {
 }
 
 #[test]
+fn control_by_lines_alone() {
+    let ours = "agent=Ordu_Worker:0.1.0:x controlnet=false capabilities=r2,karras,img2img";
+    let lines = format!("{ours},controlnet_lines");
+    for (kind, expected) in [
+        ("canny", "r1 j1 sd 150s"),
+        ("scribble", "r1 j1 sd 150s"),
+        ("depth", "nothing controlnet=1"),
+    ] {
+        let request = format!("source=img2img control={kind} steps=20");
+        pop(&request, &lines, expected);
+        pop(&request, "", "r1 j1 sd 150s");
+        pop(&request, ours, "nothing bridge_version=1 controlnet=1");
+    }
+}
+
+#[test]
 fn qr_code() {
     pop(
         "qr_code",
