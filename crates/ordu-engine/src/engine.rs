@@ -152,6 +152,8 @@ pub enum Feature {
     HiresFix,
     /// Steering Stable Diffusion 1.x by a source.
     ControlNet,
+    /// Steering every model by lines (`canny`, `scribble`), and returning their maps.
+    ControlLines,
     /// Returning the map that would steer, without a model.
     ControlMap,
     /// Changes to the weights.

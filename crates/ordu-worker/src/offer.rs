@@ -153,6 +153,7 @@ fn text_agent(config: &Config, engine: &TextCapabilities) -> String {
 struct Allowed {
     post_processing: bool,
     controlnet: bool,
+    control_lines: bool,
     sdxl_controlnet: bool,
     extended_controlnet: bool,
     lora: bool,
@@ -167,6 +168,7 @@ impl Allowed {
         Self {
             post_processing: config.allow_post_processing && !engine.post_processors.is_empty(),
             controlnet: controls && steers,
+            control_lines: controls && has(Feature::ControlLines),
             sdxl_controlnet: controls && config.allow_sdxl_controlnet && has(Feature::QrCodeXl),
             extended_controlnet: controls
                 && has(Feature::ControlNet)
@@ -178,6 +180,7 @@ impl Allowed {
     fn feature(self, feature: Feature) -> bool {
         match feature {
             Feature::ControlNet | Feature::ControlMap | Feature::QrCode => self.controlnet,
+            Feature::ControlLines => self.control_lines,
             Feature::QrCodeXl => self.sdxl_controlnet,
             Feature::Lora => self.lora,
             _ => true,
@@ -194,6 +197,8 @@ fn feature_words(feature: Feature) -> &'static [&'static str] {
         Feature::ClipSkip => &["clip_skip"],
         Feature::HiresFix => &["hires_fix"],
         Feature::ControlNet => &["controlnet", "image_is_control"],
+        // Hordes that do not know the first word take it for nothing.
+        Feature::ControlLines => &["controlnet_lines", "image_is_control", "return_control_map"],
         Feature::ControlMap => &["return_control_map"],
         Feature::Lora => &["lora", "lora_versions"],
         Feature::TextualInversion => &["textual_inversion"],
@@ -401,6 +406,23 @@ mod tests {
         assert!(extended(&engine));
         engine.features.remove(&Feature::ControlNet);
         assert!(!extended(&engine));
+    }
+
+    /// Hordes give any of the classic types to whoever says `allow_controlnet`.
+    #[test]
+    fn lines_alone_are_a_word_that_only_some_hordes_know() {
+        let mut engine = engine(&["one"]);
+        engine.features.insert(Feature::ControlLines);
+        for allowed in [false, true] {
+            let config = Config {
+                allow_controlnet: allowed,
+                ..Config::default()
+            };
+            let offer = image_offer(&config, &engine, |_| true).unwrap();
+            let words = offer.capabilities.unwrap();
+            assert_eq!(words.contains(&"controlnet_lines".to_owned()), allowed);
+            assert!(!offer.allow_controlnet && !words.contains(&"controlnet".to_owned()));
+        }
     }
 
     #[test]

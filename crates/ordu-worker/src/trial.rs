@@ -153,7 +153,7 @@ fn absent_models(config: &Config, ability: &Capabilities) -> Vec<String> {
 /// Switches that are on and features that are not there, and the other way round.
 fn absent_features(config: &Config, ability: &Capabilities) -> Vec<String> {
     let has = |any: &[Feature]| any.iter().any(|feature| ability.features.contains(feature));
-    let steered = has(&[Feature::ControlNet, Feature::QrCode]);
+    let steered = has(&[Feature::ControlNet, Feature::ControlLines, Feature::QrCode]);
     let rows = [
         (
             "allow_img2img",

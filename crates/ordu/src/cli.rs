@@ -399,6 +399,10 @@ pub(crate) struct Client {
 }
 
 #[derive(Debug, Args)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a switch of the command line"
+)]
 pub(crate) struct Imagine {
     /// What to paint.
     pub(crate) prompt: String,
@@ -473,6 +477,26 @@ pub(crate) struct Imagine {
     /// How much of `--init` is redrawn, 0.01 to 1.
     #[arg(long, value_name = "NUMBER", requires = "init")]
     pub(crate) strength: Option<f64>,
+
+    /// Draw small first, then refine at the size asked for.
+    #[arg(long)]
+    pub(crate) hires_fix: bool,
+
+    /// How much the refining of `--hires-fix` changes, 0.01 to 1; 0.65 if it is not said.
+    #[arg(long, value_name = "NUMBER", requires = "hires_fix")]
+    pub(crate) hires_strength: Option<f64>,
+
+    /// Let the picture given by `--init` steer, by its edges (`canny`), its strokes (`scribble`), …
+    #[arg(long, value_name = "TYPE", requires = "init", conflicts_with_all = ["mask", "strength"], value_parser = clap::builder::PossibleValuesParser::new(ordu_api::image::CONTROL_TYPES))]
+    pub(crate) control: Option<String>,
+
+    /// The picture given by `--init` is such a map already.
+    #[arg(long, requires = "control")]
+    pub(crate) init_is_map: bool,
+
+    /// Save the map that would steer, and draw nothing.
+    #[arg(long, requires = "control", conflicts_with = "init_is_map")]
+    pub(crate) map_only: bool,
 
     /// Where to save, `.png`, `.webp` or `.jpg`; further pictures get a number.
     #[arg(long, short, value_name = "FILE")]

@@ -82,6 +82,12 @@ impl Scene {
         )
     }
 
+    /// Words that name the colours alone.
+    pub fn colours(self) -> String {
+        let (colour, background) = (COLOURS[self.colour].0, COLOURS[self.background].0);
+        format!("{colour} on a {background} background")
+    }
+
     /// The same with another colour, chosen by a number.
     #[must_use]
     pub fn in_another_colour(self, choice: u64) -> Self {

@@ -10,20 +10,27 @@ pub mod stories;
 
 use std::fmt;
 
-use image::{DynamicImage, GrayImage, Luma, RgbImage};
+use image::{DynamicImage, GrayImage, Luma, RgbImage, imageops};
 
 pub use drawing::{Scene, draw, held_out};
 pub use judge::{Verdict, judge};
 
 use crate::native::NativeEngine;
-use crate::{Engine, EngineError, ImageTask, Mode, Quiet, Sampler, Schedule, Source};
+use crate::{
+    Control, ControlType, Engine, EngineError, Hires, ImageTask, Mode, Quiet, Sampler, Schedule,
+    Source,
+};
 
 /// Side of the pictures that the gates ask for.
 pub const SIDE: u32 = 64;
+/// How much longer the sides of larger pictures are.
+const LARGER: u32 = 2;
 /// Guidance of all gates.
 const GUIDANCE: f32 = 5.0;
 /// Pictures whose shape is painted over.
 const INPAINTED: usize = 40;
+/// Pictures that are drawn from edges.
+const STEERED: usize = 50;
 /// Pictures that are drawn over at each strength.
 const REDRAWN: usize = 24;
 /// Pictures that go through the autoencoder.
@@ -84,21 +91,32 @@ impl GateOptions {
     }
 }
 
+/// Shares of pictures with what was asked for, 0…1.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Obedience {
+    /// The background.
+    pub background: f64,
+    /// The colour.
+    pub colour: f64,
+    /// The place.
+    pub place: f64,
+    /// The shape.
+    pub shape: f64,
+    /// The size. Not a gate.
+    pub size: f64,
+}
+
 /// What was measured.
 #[derive(Clone, Debug, PartialEq)]
 pub struct GateReport {
     /// Pictures judged for obedience.
     pub prompts: usize,
-    /// Share of pictures with the background asked for, 0…1.
-    pub background: f64,
-    /// Share of pictures with the colour asked for.
-    pub colour: f64,
-    /// Share of pictures with the place asked for.
-    pub place: f64,
-    /// Share of pictures with the shape asked for.
-    pub shape: f64,
-    /// Share of pictures with the size asked for. Not a gate.
-    pub size: f64,
+    /// How far pictures are what their prompts say.
+    pub obedience: Obedience,
+    /// The same where the prompt tells colours alone, and the edges of a drawing the rest.
+    pub steered: Obedience,
+    /// The same of pictures of four times the area, drawn in two passes; an eighth as many.
+    pub larger: Obedience,
     /// Mean square error of pictures in −1…1 that go through the autoencoder.
     pub autoencoder: f64,
     /// Share of painted-over shapes that take the new colour.
@@ -139,10 +157,18 @@ impl GateReport {
         };
         let rises = self.distances.windows(2).all(|pair| pair[0].1 < pair[1].1);
         vec![
-            at_least("background", self.background, 0.95),
-            at_least("colour", self.colour, 0.95),
-            at_least("place", self.place, 0.90),
-            at_least("shape", self.shape, 0.85),
+            at_least("background", self.obedience.background, 0.95),
+            at_least("colour", self.obedience.colour, 0.95),
+            at_least("place", self.obedience.place, 0.90),
+            at_least("shape", self.obedience.shape, 0.85),
+            at_least("background, steered", self.steered.background, 0.95),
+            at_least("colour, steered", self.steered.colour, 0.95),
+            at_least("place, steered", self.steered.place, 0.90),
+            at_least("shape, steered", self.steered.shape, 0.85),
+            at_least("background, larger", self.larger.background, 0.95),
+            at_least("colour, larger", self.larger.colour, 0.95),
+            at_least("place, larger", self.larger.place, 0.90),
+            at_least("shape, larger", self.larger.shape, 0.85),
             below("autoencoder, mean square error", self.autoencoder, 0.005),
             at_least("inpaint, new colour", self.inpaint_colour, 0.95),
             below("inpaint, error outside", self.inpaint_outside, 0.05),
@@ -171,7 +197,13 @@ impl fmt::Display for GateReport {
                 gate.name, gate.value, gate.bound
             )?;
         }
-        writeln!(f, "{:<36} {:>8.4}   (no gate)", "size", self.size)?;
+        for (name, obedience) in [
+            ("size", self.obedience),
+            ("size, steered", self.steered),
+            ("size, larger", self.larger),
+        ] {
+            writeln!(f, "{name:<36} {:>8.4}   (no gate)", obedience.size)?;
+        }
         let distances = self
             .distances
             .iter()
@@ -192,49 +224,104 @@ impl fmt::Display for GateReport {
 pub fn gates(engine: &NativeEngine, options: &GateOptions) -> Result<GateReport, EngineError> {
     let mut report = GateReport {
         prompts: options.prompts,
-        background: 0.0,
-        colour: 0.0,
-        place: 0.0,
-        shape: 0.0,
-        size: 0.0,
+        obedience: obedience(engine, options, 1)?,
+        steered: steered(engine, options)?,
+        larger: obedience(engine, options, LARGER)?,
         autoencoder: autoencoder(engine, options)?,
         inpaint_colour: 0.0,
         inpaint_outside: 0.0,
         distances: Vec::new(),
     };
-    obedience(engine, options, &mut report)?;
     inpaint(engine, options, &mut report)?;
     image_to_image(engine, options, &mut report)?;
     Ok(report)
 }
 
+/// How far pictures are what their prompts say, `times` as long on each side as the gates' others.
 fn obedience(
     engine: &NativeEngine,
     options: &GateOptions,
-    report: &mut GateReport,
-) -> Result<(), EngineError> {
-    let scenes = drawing::scenes(options.seed, options.prompts);
-    let share = 1.0 / scenes.len().max(1) as f64;
+    times: u32,
+) -> Result<Obedience, EngineError> {
+    let count = if times == 1 {
+        options.prompts
+    } else {
+        options.prompts.div_ceil(8)
+    };
+    let scenes = drawing::scenes(options.seed, count);
+    let mut found = Count::default();
     for (scene, seed) in scenes.into_iter().zip(options.seed..) {
-        let verdict = judge(&run(engine, options.task(scene, seed))?);
-        let count = |right: bool| if right { share } else { 0.0 };
-        report.background += count(verdict.background == scene.background);
-        report.colour += count(verdict.colour == Some(scene.colour));
-        report.place += count(verdict.place == Some(scene.place));
-        report.shape += count(verdict.shape == Some(scene.shape));
-        report.size += count(verdict.size == Some(scene.size));
+        let task = ImageTask {
+            width: times * SIDE,
+            height: times * SIDE,
+            hires: (times > 1).then(Hires::default),
+            ..options.task(scene, seed)
+        };
+        let picture = run(engine, task)?;
+        found.add(&imageops::thumbnail(&picture, SIDE, SIDE), scene);
     }
-    // Adding two hundredths of a hundredth may end a hair below the whole.
-    for value in [
-        &mut report.background,
-        &mut report.colour,
-        &mut report.place,
-        &mut report.shape,
-        &mut report.size,
-    ] {
-        *value = (*value * 1e9).round() / 1e9;
+    Ok(found.shares())
+}
+
+/// Of how many pictures what is right.
+#[derive(Clone, Copy, Debug, Default)]
+struct Count {
+    all: u32,
+    background: u32,
+    colour: u32,
+    place: u32,
+    shape: u32,
+    size: u32,
+}
+
+impl Count {
+    fn add(&mut self, picture: &RgbImage, wanted: Scene) {
+        let verdict = judge(picture);
+        self.all += 1;
+        self.background += u32::from(verdict.background == wanted.background);
+        self.colour += u32::from(verdict.colour == Some(wanted.colour));
+        self.place += u32::from(verdict.place == Some(wanted.place));
+        self.shape += u32::from(verdict.shape == Some(wanted.shape));
+        self.size += u32::from(verdict.size == Some(wanted.size));
     }
-    Ok(())
+
+    fn shares(self) -> Obedience {
+        let share = |right: u32| f64::from(right) / f64::from(self.all.max(1));
+        Obedience {
+            background: share(self.background),
+            colour: share(self.colour),
+            place: share(self.place),
+            shape: share(self.shape),
+            size: share(self.size),
+        }
+    }
+}
+
+/// How far pictures are what the edges of a drawing and the colours of a prompt say.
+///
+/// # Errors
+///
+/// Those of [`Engine::run`].
+pub fn steered(engine: &NativeEngine, options: &GateOptions) -> Result<Obedience, EngineError> {
+    let scenes = drawing::scenes(options.seed + 5, options.share(STEERED));
+    let mut found = Count::default();
+    for (scene, seed) in scenes.into_iter().zip(options.seed..) {
+        let wanted = scene.in_another_colour(seed);
+        let drawing = DynamicImage::ImageRgb8(draw(scene, seed));
+        let task = ImageTask {
+            prompt: wanted.colours(),
+            mode: Mode::Img2Img(Source::new(drawing)),
+            control: Some(Control {
+                kind: ControlType::Canny,
+                image_is_control: false,
+                return_map: false,
+                strength: 1.0,
+            }),
+            ..options.task(wanted, seed)
+        };
+        found.add(&run(engine, task)?, wanted);
+    }
+    Ok(found.shares())
 }
 
 fn autoencoder(engine: &NativeEngine, options: &GateOptions) -> Result<f64, EngineError> {

@@ -9,6 +9,7 @@
 mod add_ons;
 mod budget;
 mod compute;
+pub mod control;
 #[cfg(feature = "cuda")]
 mod gpu;
 pub mod noise;
@@ -33,6 +34,8 @@ use serde_json::{Map, Value};
 use self::add_ons::{AddOns, LoraKey};
 pub use self::budget::{Budget, Budgets};
 pub use self::compute::{Compute, DeviceChoice, Precision};
+use self::control::Controls;
+use self::pixels::Size;
 use self::registry::Registry;
 use self::sd::StableDiffusion;
 use self::sd::files::ModelFiles;
@@ -40,6 +43,7 @@ use self::sd::lora::Changes;
 pub use self::text::{NativeText, NativeTextOptions};
 use self::upscale::Upscalers;
 use self::vision::Readers;
+use crate::plan::control::ControlType;
 use crate::plan::pipeline::draws;
 use crate::plan::post::{PostProcessor, ordered};
 use crate::plan::prompt::with_embeddings;
@@ -87,6 +91,7 @@ pub struct NativeEngine {
     upscalers: Upscalers,
     readers: Readers,
     add_ons: AddOns,
+    controls: Controls,
     compute: Compute,
     /// Weights that may lie in memory, in bytes.
     memory: u64,
@@ -107,11 +112,12 @@ struct Loaded {
     bytes: u64,
 }
 
-const FEATURES: [Feature; 4] = [
+const FEATURES: [Feature; 5] = [
     Feature::Img2Img,
     Feature::Inpainting,
     Feature::Tiling,
     Feature::ClipSkip,
+    Feature::HiresFix,
 ];
 
 /// Above these a CPU is busy for hours and memory for pixels runs out.
@@ -140,12 +146,15 @@ impl NativeEngine {
             .as_deref()
             .map_or_else(Readers::default, Readers::open);
         registry.complain(readers.problems());
+        let mut controls = Controls::open(options.models.as_deref());
+        registry.complain(controls.take_problems());
         let compute = Compute::open(options.device, options.precision)?;
         Ok(Self {
             registry,
             upscalers,
             readers,
             add_ons: AddOns::new(&options.loras, &options.embeddings),
+            controls,
             memory: options.memory.of(&compute),
             compute,
             loaded: Mutex::default(),
@@ -244,14 +253,50 @@ impl NativeEngine {
 }
 
 impl NativeEngine {
-    /// A source with the steps of its task, which is all that is asked for: one that fails is an error.
+    /// Whether all its models can be steered by lines: a job may name any of them.
+    fn steers_by_lines(&self) -> Option<Feature> {
+        let lines = [ControlType::Canny, ControlType::Scribble];
+        let models = self.registry.all();
+        let steered = models.iter().all(|files| {
+            let kinds = self.controls.kinds(&files.unet.1);
+            lines.iter().all(|line| kinds.contains(line))
+        });
+        steered.then_some(Feature::ControlLines)
+    }
+
+    /// By what of a source its models can be steered.
+    fn steers(&self) -> BTreeSet<ControlType> {
+        let models = self.registry.all();
+        let kinds = models
+            .iter()
+            .map(|files| self.controls.kinds(&files.unet.1));
+        kinds.flatten().collect()
+    }
+
+    /// A source, or the map of it, with the steps of its task, which is all that is asked for: one that
+    /// fails is an error.
     fn processed(
         &self,
         source: &Source,
         task: &ImageTask,
         progress: &dyn ProgressSink,
     ) -> Result<Picture, EngineError> {
-        let mut image = source.image.clone();
+        let maps = task.control.filter(|control| control.return_map);
+        let mut image = match (maps, &task.workflow) {
+            (Some(how), None) => {
+                let size = Size {
+                    width: task.width,
+                    height: task.height,
+                };
+                let resized = pixels::resize(&source.image, size).to_rgb8();
+                DynamicImage::ImageRgb8(if how.image_is_control {
+                    resized
+                } else {
+                    control::map(how.kind, &resized)?
+                })
+            }
+            _ => source.image.clone(),
+        };
         for step in ordered(&task.post) {
             image = self.upscalers.run(step, &image, progress)?;
         }
@@ -300,15 +345,16 @@ impl Engine for NativeEngine {
             features: FEATURES
                 .into_iter()
                 .chain(self.add_ons.features())
+                .chain(self.steers_by_lines())
                 .collect(),
-            controls: BTreeSet::new(),
+            controls: self.steers(),
             post_processors: self.upscalers.available().collect(),
         }
     }
 
     fn run(
         &self,
-        task: ImageTask,
+        mut task: ImageTask,
         progress: &dyn ProgressSink,
     ) -> Result<Vec<Picture>, EngineError> {
         check(&task)?;
@@ -322,12 +368,14 @@ impl Engine for NativeEngine {
         {
             return Ok(vec![self.processed(source, &task, progress)?]);
         }
-        let mut task = task;
         (task.prompt, task.negative_prompt) = with_embeddings(&task);
         let held = self.model(&task.model, &task.loras)?;
         let words = self.add_ons.words(&task, &held.model.text)?;
+        let files = self.registry.get(&task.model)?;
+        let steer = self.controls.steer(&mut task, &files, &self.compute)?;
         let turn = (!self.compute.device().is_cpu()).then(|| lock(&self.turn));
-        let mut pictures = pipeline::run(&held.model, (&task, &words), progress)?;
+        let asked = (&task, &words);
+        let mut pictures = pipeline::run(&held.model, asked, steer.as_ref(), progress)?;
         drop((held, turn));
         for picture in &mut pictures {
             self.finish(&task.post, picture, progress)?;
@@ -338,6 +386,7 @@ impl Engine for NativeEngine {
     fn release(&self) {
         lock(&self.loaded).clear();
         self.upscalers.release();
+        self.controls.release();
         self.compute.trim();
     }
 
@@ -360,8 +409,14 @@ impl Engine for NativeEngine {
             bytes,
             place: Place::Ram,
         });
+        let control = self.controls.held().map(|(model, bytes)| Held {
+            model,
+            bytes,
+            place: self.compute.place(),
+        });
         models.extend(upscaler);
         models.extend(self.readers.held());
+        models.extend(control);
         Holdings { models }
     }
 }
@@ -423,8 +478,6 @@ fn unknown_wish(task: &ImageTask) -> Option<&'static str> {
     let has_workflow = task.workflow.is_some() && task.workflow != Some(Workflow::PostProcess);
     let wishes = [
         (has_workflow, "workflows"),
-        (task.hires.is_some(), "second pass"),
-        (task.control.is_some(), "control by a source"),
         (task.transparent, "transparency"),
         (matches!(task.mode, Mode::Remix(_)), "mixing of pictures"),
     ];

@@ -1,19 +1,25 @@
-//! One task from its prompt to its pictures: text to picture, picture to picture, and filling in.
+//! One task from its prompt to its pictures: text to picture, picture to picture, filling in, steered
+//! by a map, and a second, larger pass.
 //!
 //! ```text
 //! prompt ─► text encoder ─────────────┐
 //! source ─► resize ─► autoencoder ─► + noise ─► sampler ─► autoencoder ─► scale ─► put under the mask's black ─► pictures
 //! ```
 
-use candle_core::Tensor;
+use std::sync::Arc;
+
+use candle_core::{Device, Tensor};
 use image::{DynamicImage, GrayImage, Luma, RgbImage};
 
+use super::control::Steer;
 use super::noise::NoiseStream;
 use super::ops::Edges;
 use super::pixels::{self, Prepared, Size};
-use super::sampling::{Denoiser, Guided, Level, Masked, sample};
+use super::sampling::{self, Denoiser, Guided, Level, Masked, Side, sample};
+use super::sd::unet::ControlNet;
 use super::sd::words::Words;
 use super::sd::{Condition, StableDiffusion};
+use crate::plan::hires;
 use crate::{EngineError, Fit, ImageTask, Mode, ModelInfo, Picture, ProgressSink, Source, Step};
 
 /// Pixels by which filling in goes beyond the mask, and at least one latent pixel: the latents
@@ -21,6 +27,10 @@ use crate::{EngineError, Fit, ImageTask, Mode, ModelInfo, Picture, ProgressSink,
 /// `ordu-tiny` paints over took a wrong colour; with it, 2 of 100. The pixels between are put back
 /// in the end.
 const GROWTH: u32 = 6;
+
+/// The second pass of a model that draws at one size alone: how many times as long its sides are at
+/// most.
+const LARGER: u32 = 2;
 
 /// Runs a task on a loaded model, with the learned words that it may name.
 ///
@@ -30,20 +40,44 @@ const GROWTH: u32 = 6;
 pub(super) fn run(
     model: &StableDiffusion,
     (task, words): (&ImageTask, &Words),
+    steer: Option<&Steer>,
     progress: &dyn ProgressSink,
 ) -> Result<Vec<Picture>, EngineError> {
     let asked = Size {
         width: task.width,
         height: task.height,
     };
-    let size = working_size(&model.info, asked, model.factor);
+    let passes = Passes::new(model, task, asked);
     let edges = if task.tiling {
         Edges::Wrap
     } else {
         Edges::Zero
     };
-    let start = Start::new(model, task, size, edges)?;
-    let latents = denoise(model, (task, words), &start, progress)?;
+    let mut start = Start::new(model, task, passes.first, edges)?;
+    start.steered = steer
+        .map(|steer| Steered::by(steer, passes.first, edges))
+        .transpose()?;
+    let levels = model.schedule.levels_for(
+        (task.sampler, task.schedule),
+        task.steps as usize,
+        start.strength,
+    );
+    let watch = Watch {
+        progress,
+        before: 0,
+        of: task.steps + passes.second.map_or(0, |second| second.steps),
+    };
+    let mut latents = denoise(model, (task, words), &start, (&levels, watch))?;
+    if let Some(second) = passes.second {
+        let start = start.enlarged(model, &latents, second.size)?;
+        let strength = f64::from(second.strength);
+        let levels = model.schedule.simple(second.steps as usize, strength);
+        let watch = Watch {
+            before: task.steps,
+            ..watch
+        };
+        latents = denoise(model, (task, words), &start, (&levels, watch))?;
+    }
     let mut pictures = Vec::new();
     for index in 0..task.batch as usize {
         if progress.cancelled() {
@@ -67,11 +101,11 @@ pub(super) fn reconstruct(
     model: &StableDiffusion,
     picture: &RgbImage,
 ) -> Result<RgbImage, EngineError> {
-    let whole = |side: u32| side.max(1).next_multiple_of(model.factor);
     let size = Size {
-        width: whole(picture.width()),
-        height: whole(picture.height()),
-    };
+        width: picture.width().max(1),
+        height: picture.height().max(1),
+    }
+    .in_steps_of(model.factor);
     let picture = pixels::resize(&DynamicImage::ImageRgb8(picture.clone()), size).to_rgb8();
     let latents = model
         .vae
@@ -82,10 +116,7 @@ pub(super) fn reconstruct(
 /// The size a model draws at, in whole latent pixels.
 pub(super) fn working_size(info: &ModelInfo, asked: Size, factor: u32) -> Size {
     match info.fit {
-        Fit::Exact => Size {
-            width: asked.width.next_multiple_of(factor),
-            height: asked.height.next_multiple_of(factor),
-        },
+        Fit::Exact => asked.in_steps_of(factor),
         Fit::Scale { native } => {
             let ratio = f64::from(asked.width) / f64::from(asked.height);
             let whole = |side: f64| {
@@ -110,6 +141,71 @@ pub(super) fn working_size(info: &ModelInfo, asked: Size, factor: u32) -> Size {
     }
 }
 
+/// At which sizes a task is drawn.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Passes {
+    first: Size,
+    second: Option<Second>,
+}
+
+/// The second pass of a task.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Second {
+    size: Size,
+    steps: u32,
+    strength: f32,
+}
+
+impl Passes {
+    fn new(model: &StableDiffusion, task: &ImageTask, asked: Size) -> Self {
+        let (info, factor) = (&model.info, model.factor);
+        let once = working_size(info, asked, factor);
+        let whole = match info.fit {
+            // Beyond that it would not know what to draw, and what is larger is scaled up anyway.
+            Fit::Scale { native } => {
+                let most = native.saturating_mul(LARGER);
+                let longest = asked.width.max(asked.height);
+                let part = |side: u32| {
+                    let side = u64::from(side) * u64::from(most) / u64::from(longest.max(1));
+                    u32::try_from(side).unwrap_or(most).max(1)
+                };
+                let size = if longest > most {
+                    Size {
+                        width: part(asked.width),
+                        height: part(asked.height),
+                    }
+                } else {
+                    asked
+                };
+                size.in_steps_of(factor)
+            }
+            Fit::Exact => asked.in_steps_of(factor),
+        };
+        let first = match info.fit {
+            Fit::Scale { .. } => once,
+            Fit::Exact => {
+                let (width, height) = hires::first_pass(info.baseline, asked.width, asked.height);
+                Size { width, height }.in_steps_of(factor)
+            }
+        };
+        let pixels = |size: Size| u64::from(size.width) * u64::from(size.height);
+        if !hires::applies(task, info) || pixels(first) >= pixels(whole) {
+            return Self {
+                first: once,
+                second: None,
+            };
+        }
+        Self {
+            first,
+            second: Some(Second {
+                size: whole,
+                steps: hires::second_steps(task, info),
+                strength: hires::denoising_strength(task),
+            }),
+        }
+    }
+}
+
 /// What a run starts from, beside noise.
 struct Start {
     /// `[batch, c, h, w]` of the whole batch.
@@ -122,6 +218,25 @@ struct Start {
     /// Further channels of inpainting networks, `[1, c + 1, h, w]`.
     beside: Option<Tensor>,
     strength: f64,
+    /// What steers; the second pass goes on by itself.
+    steered: Option<Steered>,
+}
+
+/// A control network, and what it made of the map.
+struct Steered {
+    network: Arc<ControlNet>,
+    seen: Tensor,
+    strength: f64,
+}
+
+impl Steered {
+    fn by(steer: &Steer, size: Size, edges: Edges) -> Result<Self, EngineError> {
+        Ok(Self {
+            seen: steer.network.see(&steer.map(size)?, edges)?,
+            network: Arc::clone(&steer.network),
+            strength: f64::from(steer.how.strength),
+        })
+    }
 }
 
 impl Start {
@@ -146,6 +261,7 @@ impl Start {
             mask: None,
             beside: None,
             strength: 1.0,
+            steered: None,
         };
         if let (Some(prepared), Some(source)) = (&prepared, source_of(&task.mode)) {
             let encode = |image: &RgbImage| -> Result<Tensor, EngineError> {
@@ -172,6 +288,42 @@ impl Start {
         }
         Ok(start)
     }
+}
+
+impl Start {
+    /// The start of a second pass over what the first one made: its latents, enlarged without
+    /// mixing, since a mean of noisy latents is no latent.
+    fn enlarged(
+        &self,
+        model: &StableDiffusion,
+        latents: &Tensor,
+        size: Size,
+    ) -> Result<Self, EngineError> {
+        let side = |pixels: u32| (pixels / model.factor) as usize;
+        let [batch, channels, height, width] = self.shape;
+        let (rows, columns) = (side(size.height), side(size.width));
+        let known = latents
+            .index_select(&nearest(height, rows, latents.device())?, 2)?
+            .index_select(&nearest(width, columns, latents.device())?, 3)?;
+        Ok(Self {
+            shape: [batch, channels, rows, columns],
+            edges: self.edges,
+            known: Some(known),
+            mask: None,
+            beside: None,
+            strength: 1.0,
+            steered: None,
+        })
+    }
+}
+
+/// For each place of a longer side, the nearest one of a shorter side: centres are compared.
+fn nearest(from: usize, to: usize, device: &Device) -> Result<Tensor, EngineError> {
+    let place = |index: usize| (2 * index + 1) * from / (2 * to);
+    let places: Vec<u32> = (0..to)
+        .map(|index| u32::try_from(place(index)).unwrap_or(u32::MAX))
+        .collect();
+    Ok(Tensor::from_vec(places, to, device)?)
 }
 
 /// The source at the size the model draws at, masked as the mode wants it.
@@ -228,15 +380,10 @@ fn denoise(
     model: &StableDiffusion,
     (task, words): (&ImageTask, &Words),
     start: &Start,
-    progress: &dyn ProgressSink,
+    (levels, watch): (&[Level], Watch<'_>),
 ) -> Result<Tensor, EngineError> {
     // Noise is drawn on the processor wherever it goes: a seed gives one picture everywhere.
     let device = model.compute().device();
-    let levels = model.schedule.levels_for(
-        (task.sampler, task.schedule),
-        task.steps as usize,
-        start.strength,
-    );
     let mut stream = NoiseStream::new(task.noise, task.seed, start.shape);
     let noise = stream.draw(device)?;
     let known = start
@@ -244,7 +391,7 @@ fn denoise(
         .as_ref()
         .map(|known| known.broadcast_as(&start.shape)?.contiguous())
         .transpose()?;
-    let z = begin(model, &levels, &noise, known.as_ref())?;
+    let z = begin(model, levels, &noise, known.as_ref())?;
     let guided = guide(model, (task, words), start)?;
     let denoiser: Box<dyn Denoiser> = match (&start.mask, known) {
         (Some(mask), Some(known)) => Box::new(Masked {
@@ -255,17 +402,17 @@ fn denoise(
         }),
         _ => Box::new(guided),
     };
-    if progress.cancelled() {
+    if watch.progress.cancelled() {
         return Err(EngineError::Cancelled);
     }
-    let mut watch = |step: usize, clean: &Tensor| report(model, task, progress, (step, clean));
+    let mut look = |step: usize, clean: &Tensor| watch.report(model, step, clean);
     let mut fresh = || stream.draw(device);
     sample(
-        (task.sampler, &levels),
+        (task.sampler, levels),
         z,
         denoiser.as_ref(),
         &mut fresh,
-        &mut watch,
+        &mut look,
     )
 }
 
@@ -295,7 +442,7 @@ fn begin(
 fn guide<'a>(
     model: &'a StableDiffusion,
     (task, words): (&ImageTask, &Words),
-    start: &Start,
+    start: &'a Start,
 ) -> Result<Guided<'a>, EngineError> {
     let skip = task.clip_skip as usize;
     let batch = start.shape[0];
@@ -324,30 +471,49 @@ fn guide<'a>(
         positive,
         negative,
         beside: beside.transpose()?,
+        steered: start.steered.as_ref().map(|steered| sampling::Steered {
+            network: &steered.network,
+            seen: steered.seen.clone(),
+            strength: steered.strength,
+            side: Side::Positive,
+        }),
         edges: start.edges,
     })
 }
 
-fn report(
-    model: &StableDiffusion,
-    task: &ImageTask,
-    progress: &dyn ProgressSink,
-    (step, clean): (usize, &Tensor),
-) -> Result<(), EngineError> {
-    let preview = if progress.wants_preview() {
-        preview(model, clean)?
-    } else {
-        None
-    };
-    progress.step(Step {
-        step: u32::try_from(step).unwrap_or(task.steps),
-        of: task.steps,
-        preview,
-    });
-    if progress.cancelled() {
-        Err(EngineError::Cancelled)
-    } else {
-        Ok(())
+/// Who is told of the steps of a pass.
+#[derive(Clone, Copy)]
+struct Watch<'a> {
+    progress: &'a dyn ProgressSink,
+    /// Steps of passes before this one.
+    before: u32,
+    /// Steps of all passes.
+    of: u32,
+}
+
+impl Watch<'_> {
+    fn report(
+        self,
+        model: &StableDiffusion,
+        step: usize,
+        clean: &Tensor,
+    ) -> Result<(), EngineError> {
+        let preview = if self.progress.wants_preview() {
+            preview(model, clean)?
+        } else {
+            None
+        };
+        let step = u32::try_from(step).unwrap_or(self.of);
+        self.progress.step(Step {
+            step: self.before.saturating_add(step),
+            of: self.of,
+            preview,
+        });
+        if self.progress.cancelled() {
+            Err(EngineError::Cancelled)
+        } else {
+            Ok(())
+        }
     }
 }
 

@@ -79,6 +79,17 @@ pub struct Size {
     pub height: u32,
 }
 
+impl Size {
+    /// The smallest size that is as large, in whole steps.
+    #[must_use]
+    pub fn in_steps_of(self, step: u32) -> Self {
+        Self {
+            width: self.width.next_multiple_of(step),
+            height: self.height.next_multiple_of(step),
+        }
+    }
+}
+
 /// The source of a task at one size: opaque colours, and what is to be made anew.
 #[derive(Clone, Debug)]
 pub struct Prepared {

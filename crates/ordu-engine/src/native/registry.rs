@@ -75,6 +75,12 @@ impl Registry {
         known.infos.clone()
     }
 
+    /// The files of all models.
+    pub(super) fn all(&self) -> Vec<Arc<ModelFiles>> {
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        known.files.clone()
+    }
+
     /// Notes what is wrong with other files of the folder.
     pub(super) fn complain(&mut self, problems: Vec<EngineError>) {
         self.problems.extend(problems);

@@ -484,7 +484,8 @@ struct Model {
 }
 
 /// An engine that has what was learned for `ordu-tiny`.
-fn learned() -> (tempfile::TempDir, NativeEngine) {
+/// An engine that has a LoRA and a word for the bundled model.
+pub(crate) fn learned() -> (tempfile::TempDir, NativeEngine) {
     let folder = tempfile::tempdir().unwrap();
     let lora = folder.path().join("lora");
     std::fs::create_dir_all(&lora).unwrap();

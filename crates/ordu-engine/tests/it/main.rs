@@ -11,9 +11,11 @@
 
 mod add_ons;
 mod comfyui;
+mod control;
 mod data;
 mod families;
 mod grown;
+mod hires;
 mod parity;
 mod single_file;
 mod stories;

@@ -31,6 +31,7 @@ fn parity_table() {
     zero_terminal();
     whole_model();
     crate::upscale::parity();
+    crate::control::parity();
     crate::vision::parity();
     print_table();
 }
@@ -309,6 +310,7 @@ fn whole_model() {
         positive: Condition::of_text(positive),
         negative: Some((Condition::of_text(negative), 5.0)),
         beside: None,
+        steered: None,
         edges: Edges::Zero,
     };
     let levels = model.schedule.levels(Schedule::Normal, 6, 1.0);
@@ -389,6 +391,7 @@ fn the_bundled_model_draws_what_pytorch_draws() {
         positive: Condition::of_text(positive),
         negative: Some((Condition::of_text(negative), 5.0)),
         beside: None,
+        steered: None,
         edges: Edges::Zero,
     };
     let levels = model.schedule.levels(Schedule::Normal, 25, 1.0);

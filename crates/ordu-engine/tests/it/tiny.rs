@@ -74,11 +74,13 @@ fn the_gates_hold_on_a_few_prompts() {
     let report = gates(&engine(), &options).unwrap();
     println!("{report}");
     assert!(
-        report.background >= 0.75 && report.colour >= 0.75 && report.place >= 0.75,
+        report.obedience.background >= 0.75
+            && report.obedience.colour >= 0.75
+            && report.obedience.place >= 0.75,
         "{report}"
     );
     assert!(
-        report.shape >= 0.5 && report.autoencoder < 0.006,
+        report.obedience.shape >= 0.5 && report.autoencoder < 0.006,
         "{report}"
     );
     assert!(report.inpaint_outside < 0.05, "{report}");

@@ -131,6 +131,10 @@ pub(crate) struct Work {
     #[arg(long, env = "ORDU_ALLOW_LORA", value_parser = clap::builder::FalseyValueParser::new())]
     pub(crate) allow_lora: bool,
 
+    /// Let sources steer, as far as there are control networks for the models.
+    #[arg(long, env = "ORDU_ALLOW_CONTROLNET", value_parser = clap::builder::FalseyValueParser::new())]
+    pub(crate) allow_controlnet: bool,
+
     /// The largest picture, in pixels.
     #[arg(
         long,

@@ -237,6 +237,11 @@ fn params(args: &Imagine) -> ImageParams {
         denoising_strength: args.strength,
         loras: args.lora.iter().map(lora).collect(),
         tis: args.ti.iter().map(ti).collect(),
+        hires_fix: args.hires_fix.then_some(true),
+        hires_fix_denoising_strength: args.hires_strength,
+        control_type: args.control.clone(),
+        image_is_control: args.init_is_map.then_some(true),
+        return_control_map: args.map_only.then_some(true),
         ..ImageParams::default()
     }
 }

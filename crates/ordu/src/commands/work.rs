@@ -445,6 +445,7 @@ fn config(args: &Work) -> Result<Config> {
         models_to_load: args.model.clone(),
         nsfw: !args.sfw,
         allow_lora: args.allow_lora,
+        allow_controlnet: args.allow_controlnet,
         max_threads: args.threads,
         queue_size: args.queue,
         blacklist: args.blacklist.clone(),
@@ -487,6 +488,7 @@ impl LocalWorker {
             max_length: 4096,
             max_context_length: 1_048_576,
             branded_model: false,
+            allow_controlnet: true,
             ..Config::default()
         };
         let shutdown = Shutdown::new();

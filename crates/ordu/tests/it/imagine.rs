@@ -123,3 +123,55 @@ fn a_picture_is_redrawn_from_another_one() {
     assert_eq!(refused.status.code(), Some(3));
     assert!(text(&refused.stderr).contains("ImageValidationFailed"));
 }
+
+/// A white cross on black: its map, what it steers, and a second pass.
+#[test]
+fn a_drawing_steers_and_a_second_pass_refines() {
+    let folder = tempfile::tempdir().unwrap();
+    let horde = Running::start(folder.path(), &["up"]);
+    let cross = RgbImage::from_fn(64, 64, |x, y| {
+        let (dx, dy) = (x.abs_diff(20), y.abs_diff(20));
+        let inside = dx.max(dy) <= 15 && dx.min(dy) <= 5;
+        image::Rgb(if inside { [250; 3] } else { [10; 3] })
+    });
+    cross.save(folder.path().join("cross.png")).unwrap();
+    let base = [
+        "imagine",
+        "red on a blue background",
+        "--horde",
+        &horde.url,
+        "--json",
+        "--init",
+        "cross.png",
+        "--control",
+        "canny",
+    ];
+    let paint = |more: &[&str]| run_json(folder.path(), &[&base[..], more].concat());
+    let read = |name: &str| image::open(folder.path().join(name)).unwrap().to_rgb8();
+    paint(&["--map-only", "--size", "64x64", "--out", "map.png"]);
+    let map = read("map.png");
+    let lines = map.pixels().filter(|pixel| pixel.0 == [255; 3]).count();
+    assert!((60..300).contains(&lines), "{lines} pixels of edges");
+    let size = [
+        "--size",
+        "128x128",
+        "--hires-fix",
+        "--hires-strength",
+        "0.5",
+    ];
+    paint(&[&size[..], &["--seed", "7", "--out", "a.png"]].concat());
+    let picture = read("a.png");
+    assert_eq!(picture.dimensions(), (128, 128));
+    let is_red = |x: u32, y: u32| {
+        let [red, _, blue] = picture.get_pixel(x, y).0;
+        red > blue
+    };
+    assert!(is_red(40, 40) && is_red(16, 40) && is_red(40, 64));
+    assert!(!is_red(18, 18) && !is_red(62, 62) && !is_red(100, 100));
+    let refused = run(
+        folder.path(),
+        &["imagine", "x", "--horde", &horde.url, "--control", "canny"],
+    );
+    assert_eq!(refused.status.code(), Some(2));
+    assert_eq!(horde.terminate(), Some(0));
+}

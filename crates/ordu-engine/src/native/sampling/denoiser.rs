@@ -6,7 +6,7 @@ use super::schedule::{Level, NoiseSchedule};
 use crate::Prediction;
 use crate::native::ops::Edges;
 use crate::native::sd::Condition;
-use crate::native::sd::unet::UNet;
+use crate::native::sd::unet::{ControlNet, Steering, UNet};
 
 /// Guesses the clean latents of noisy ones.
 pub trait Denoiser {
@@ -36,31 +36,104 @@ pub struct Guided<'a> {
     /// Further channels `[batch, c, h, w]` that inpainting networks see behind the latents: mask,
     /// then masked picture.
     pub beside: Option<Tensor>,
+    /// What steers it.
+    pub steered: Option<Steered<'a>>,
     /// Whether the picture tiles.
     pub edges: Edges,
 }
 
+/// A control network and the map that it sees.
+#[derive(Debug)]
+pub struct Steered<'a> {
+    /// The network.
+    pub network: &'a ControlNet,
+    /// What it made of the map.
+    pub seen: Tensor,
+    /// How much it counts; 1 is usual.
+    pub strength: f64,
+    /// Which of the two predictions it steers.
+    pub side: Side,
+}
+
+/// What a control network steers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// The prediction of what to draw.
+    Positive,
+    /// That of what to keep away from, too.
+    Both,
+}
+
+impl Steered<'_> {
+    /// What is added at one step under a condition, for as many pictures as that has.
+    fn at(
+        &self,
+        (z, time): (&Tensor, f64),
+        (condition, edges): (&Condition, Edges),
+    ) -> Result<Steering> {
+        self.network
+            .forward((z, time), (condition, edges), &self.seen, self.strength)
+    }
+}
+
 impl Guided<'_> {
+    fn steering(&self, z: &Tensor, time: f64, condition: &Condition) -> Result<Option<Steering>> {
+        let steer = |steered: &Steered<'_>| steered.at((z, time), (condition, self.edges));
+        self.steered.as_ref().map(steer).transpose()
+    }
+
+    /// What is added for both prompts, which are asked about in one go, the positive one first.
+    fn steering_of_both(
+        &self,
+        z: &Tensor,
+        time: f64,
+        prompts: &Condition,
+    ) -> Result<Option<Steering>> {
+        match &self.steered {
+            Some(steered) if steered.side == Side::Positive => {
+                let steering = steered.at((z, time), (&self.positive, self.edges))?;
+                Ok(Some(steering.beside_nothing()?))
+            }
+            Some(_) => self.steering(&Tensor::cat(&[z, z], 0)?, time, prompts),
+            None => Ok(None),
+        }
+    }
+
     fn predict(&self, z: &Tensor, time: f64) -> Result<Tensor> {
         let input = match &self.beside {
             Some(beside) => Tensor::cat(&[z, beside], 1)?,
             None => z.clone(),
         };
         let Some((negative, scale)) = &self.negative else {
-            return self.unet.forward(&input, time, &self.positive, self.edges);
+            let steering = self.steering(z, time, &self.positive)?;
+            let positive = (&self.positive, self.edges);
+            return self
+                .unet
+                .forward_steered(&input, time, positive, steering.as_ref());
         };
         // Both in one go, which is faster than twice, as long as the two prompts are equally long.
         if negative.text.dims() != self.positive.text.dims() {
-            let with = self
-                .unet
-                .forward(&input, time, &self.positive, self.edges)?;
-            let without = self.unet.forward(&input, time, negative, self.edges)?;
+            let steering = self.steering(z, time, &self.positive)?;
+            let ask = |condition: &Condition, steering: Option<&Steering>| {
+                let condition = (condition, self.edges);
+                self.unet.forward_steered(&input, time, condition, steering)
+            };
+            let with = ask(&self.positive, steering.as_ref())?;
+            let both = self.steered.as_ref().filter(|it| it.side == Side::Both);
+            let steering = both
+                .map(|steered| steered.at((z, time), (negative, self.edges)))
+                .transpose()?;
+            let without = ask(negative, steering.as_ref())?;
             return &without + ((with - &without)? * *scale)?;
         }
-        let text = self.positive.join(negative)?;
-        let both =
-            self.unet
-                .forward(&Tensor::cat(&[&input, &input], 0)?, time, &text, self.edges)?;
+        let prompts = self.positive.join(negative)?;
+        let steering = self.steering_of_both(z, time, &prompts)?;
+        let both = self.unet.forward_steered(
+            &Tensor::cat(&[&input, &input], 0)?,
+            time,
+            (&prompts, self.edges),
+            steering.as_ref(),
+        )?;
         let batch = z.dim(0)?;
         let (with, without) = (both.narrow(0, 0, batch)?, both.narrow(0, batch, batch)?);
         &without + ((with - &without)? * *scale)?

@@ -32,7 +32,7 @@ mod single;
 mod steps;
 mod unipc;
 
-pub use denoiser::{Denoiser, Guided, Masked};
+pub use denoiser::{Denoiser, Guided, Masked, Side, Steered};
 pub use run::Noise;
 pub use schedule::{Level, NoiseSchedule};
 pub use steps::sample;

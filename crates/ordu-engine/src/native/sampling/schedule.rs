@@ -110,7 +110,7 @@ impl NoiseSchedule {
     /// With a `strength` below 1 the schedule is built for `floor(steps / strength)` steps and its
     /// last `steps` are taken, so that the work stays the same and only the end of the way is gone.
     pub fn levels(&self, schedule: Schedule, steps: usize, strength: f64) -> Vec<Level> {
-        self.last_of(schedule, (steps, strength), 0)
+        self.end_of(schedule, (steps, strength), 0)
     }
 
     /// The same for a sampler: some leave the last level before the clean one out, since their last step
@@ -125,28 +125,49 @@ impl NoiseSchedule {
             sampler,
             Sampler::Dpm2 | Sampler::Dpm2A | Sampler::UniPc | Sampler::UniPcBh2
         );
-        self.last_of(schedule, (steps, strength), usize::from(leaves_out))
+        self.end_of(schedule, (steps, strength), usize::from(leaves_out))
     }
 
-    fn last_of(
+    fn end_of(
         &self,
         schedule: Schedule,
         (steps, strength): (usize, f64),
         left_out: usize,
     ) -> Vec<Level> {
         let steps = steps.max(1);
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "at most 100 times the steps"
-        )]
-        let all = (steps as f64 / strength.clamp(0.01, 1.0)).floor() as usize + left_out;
-        let sigmas = match schedule {
+        let all = whole_way(steps, strength) + left_out;
+        let mut sigmas = match schedule {
             Schedule::Normal => self.normal(all),
             Schedule::Karras => self.karras(all),
         };
+        sigmas.truncate(all - left_out);
+        self.last_of(sigmas, steps)
+    }
+
+    /// The levels of a second pass: those of training, noisiest first, of which evenly many are left
+    /// out. Otherwise as [`NoiseSchedule::levels`].
+    ///
+    /// # Source
+    /// `worker.md` § 2.4, `simple`.
+    pub fn simple(&self, steps: usize, strength: f64) -> Vec<Level> {
+        let steps = steps.max(1);
+        let all = whole_way(steps, strength);
+        let known = self.sigmas.len();
+        let at = |index: usize| {
+            let back = index * known / all;
+            self.sigmas
+                .get(known.saturating_sub(1 + back))
+                .copied()
+                .unwrap_or_default()
+        };
+        let mut sigmas: Vec<f64> = (0..all).map(at).collect();
+        sigmas.dedup();
+        self.last_of(sigmas, steps)
+    }
+
+    /// The last levels of a schedule, and the clean one.
+    fn last_of(&self, sigmas: Vec<f64>, steps: usize) -> Vec<Level> {
         let mut levels: Vec<Level> = sigmas.into_iter().map(|sigma| self.level(sigma)).collect();
-        levels.truncate(all - left_out);
         levels.push(Level::CLEAN);
         let skipped = levels.len().saturating_sub(steps + 1);
         levels.split_off(skipped)
@@ -251,6 +272,16 @@ impl NoiseSchedule {
     }
 }
 
+/// The steps of a whole schedule whose end takes so many.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "at most 100 times the steps"
+)]
+fn whole_way(steps: usize, strength: f64) -> usize {
+    (steps as f64 / strength.clamp(0.01, 1.0)).floor() as usize
+}
+
 fn karras_between(from: f64, to: f64, steps: usize) -> Vec<f64> {
     let (from_root, to_root) = (from.powf(1.0 / KARRAS_RHO), to.powf(1.0 / KARRAS_RHO));
     let gaps = steps.saturating_sub(1).max(1) as f64;
@@ -303,6 +334,27 @@ mod tests {
         assert!((levels[19].sigma - 0.029_17).abs() < 1e-5);
         assert_eq!(levels[20], Level::CLEAN);
         assert!((levels[0].time - 999.0).abs() < f64::EPSILON);
+    }
+
+    #[test]
+    fn a_second_pass_leaves_evenly_many_levels_out() {
+        for model in [sd1(), zero_terminal()] {
+            let levels = model.simple(10, 1.0);
+            let times: Vec<f64> = levels.iter().map(|level| level.time).collect();
+            assert_eq!(
+                times,
+                [
+                    999.0, 899.0, 799.0, 699.0, 599.0, 499.0, 399.0, 299.0, 199.0, 99.0, 0.0
+                ]
+            );
+            let end = model.simple(5, 0.5);
+            assert_eq!(end, levels[5..]);
+            for (steps, strength) in [(1, 1.0), (16, 0.65), (500, 0.4)] {
+                let levels = model.simple(steps, strength);
+                assert!(levels.len() <= steps + 1 && levels.len() > 1);
+                assert!(levels.windows(2).all(|pair| pair[0].sigma > pair[1].sigma));
+            }
+        }
     }
 
     #[test]

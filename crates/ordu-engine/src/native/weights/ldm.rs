@@ -72,7 +72,7 @@ pub fn split(file: &TensorFile) -> Parts {
                 (!tensors.is_empty()).then(|| (text(tensors, layout), layout))
             })
             .collect(),
-        unet: rename(under(file, UNET), &unet_prefixes(file), &UNET_ENDINGS),
+        unet: rename(under(file, UNET), &unet_prefixes(file, UNET), &UNET_ENDINGS),
         vae: autoencoder(under(file, AUTOENCODER)),
     }
 }
@@ -103,6 +103,49 @@ pub fn lone_autoencoder(file: &TensorFile) -> Option<Weights> {
 fn autoencoder(tensors: BTreeMap<String, Entry>) -> Weights {
     let prefixes = vae_prefixes(&tensors);
     rename(tensors, &prefixes, &VAE_ENDINGS)
+}
+
+/// Prefix of a control network in its own file; files cut out of checkpoints have none.
+const CONTROL: [&str; 2] = ["control_model.", ""];
+
+/// The tensors of a control network, renamed; `None` if the file holds none in this layout.
+pub fn control(file: &TensorFile) -> Option<Weights> {
+    let is_there = |prefix: &&&str| {
+        let name = format!("{prefix}input_hint_block.0.weight");
+        file.get(&name).is_some()
+    };
+    let prefix = CONTROL.iter().find(is_there)?;
+    let mut prefixes = unet_prefixes(file, prefix);
+    prefixes.push((
+        "middle_block_out.0.".to_owned(),
+        "controlnet_mid_block.".to_owned(),
+    ));
+    let tensors = under(file, prefix);
+    let numbers = |list: &str, of_each: &str| -> Vec<usize> {
+        let number = |n: &usize| tensors.contains_key(&format!("{list}.{n}.{of_each}weight"));
+        (0..MAX_COUNT).filter(number).collect()
+    };
+    for number in numbers("zero_convs", "0.") {
+        prefixes.push((
+            format!("zero_convs.{number}.0."),
+            format!("controlnet_down_blocks.{number}."),
+        ));
+    }
+    // Layers of the map are numbered with the activations between them.
+    let layers = numbers("input_hint_block", "");
+    let last = layers.len().saturating_sub(1);
+    for (place, number) in layers.into_iter().enumerate() {
+        let ours = match place {
+            0 => "conv_in.".to_owned(),
+            place if place == last => "conv_out.".to_owned(),
+            place => format!("blocks.{}.", place - 1),
+        };
+        prefixes.push((
+            format!("input_hint_block.{number}."),
+            format!("controlnet_cond_embedding.{ours}"),
+        ));
+    }
+    Some(rename(tensors, &prefixes, &UNET_ENDINGS))
 }
 
 /// Tensors under a prefix, without it.
@@ -157,7 +200,7 @@ struct Slot {
 }
 
 fn slot(file: &TensorFile, list: &str, number: usize) -> Option<Slot> {
-    let has = |rest: &str| file.get(&format!("{UNET}{list}.{number}.{rest}")).is_some();
+    let has = |rest: &str| file.get(&format!("{list}.{number}.{rest}")).is_some();
     let resample = [(0, "op"), (1, "conv"), (2, "conv")]
         .into_iter()
         .find(|(index, conv)| has(&format!("{index}.{conv}.weight")));
@@ -169,7 +212,8 @@ fn slot(file: &TensorFile, list: &str, number: usize) -> Option<Slot> {
     (slot.resnet || slot.resample.is_some()).then_some(slot)
 }
 
-fn unet_prefixes(file: &TensorFile) -> Vec<(String, String)> {
+/// The names of a UNet, or of a control network, under a prefix.
+fn unet_prefixes(file: &TensorFile, prefix: &str) -> Vec<(String, String)> {
     let mut pairs: Vec<(String, String)> = [
         ("time_embed.0.", "time_embedding.linear_1."),
         ("time_embed.2.", "time_embedding.linear_2."),
@@ -186,13 +230,13 @@ fn unet_prefixes(file: &TensorFile) -> Vec<(String, String)> {
     .to_vec();
     walk(
         file,
-        "input_blocks",
+        (prefix, "input_blocks"),
         ("down_blocks", "downsamplers"),
         &mut pairs,
     );
     walk(
         file,
-        "output_blocks",
+        (prefix, "output_blocks"),
         ("up_blocks", "upsamplers"),
         &mut pairs,
     );
@@ -200,12 +244,17 @@ fn unet_prefixes(file: &TensorFile) -> Vec<(String, String)> {
 }
 
 /// Follows the numbers of one list; a change of resolution ends a block on both ways, down and up.
-fn walk(file: &TensorFile, list: &str, ours: (&str, &str), pairs: &mut Vec<(String, String)>) {
-    let (blocks, resampler) = ours;
+fn walk(
+    file: &TensorFile,
+    (prefix, list): (&str, &str),
+    (blocks, resampler): (&str, &str),
+    pairs: &mut Vec<(String, String)>,
+) {
+    let full = format!("{prefix}{list}");
     let first = usize::from(list == "input_blocks");
     let (mut block, mut layer) = (0, 0);
     for number in first..MAX_COUNT {
-        let Some(slot) = slot(file, list, number) else {
+        let Some(slot) = slot(file, &full, number) else {
             break;
         };
         let theirs = format!("{list}.{number}.");

@@ -81,6 +81,7 @@ fn name(feature: Feature) -> &'static str {
         Feature::ClipSkip => "clip skip",
         Feature::HiresFix => "hires fix",
         Feature::ControlNet => "ControlNet",
+        Feature::ControlLines => "ControlNet by lines",
         Feature::ControlMap => "control maps",
         Feature::Lora => "LoRA",
         Feature::TextualInversion => "textual inversion",

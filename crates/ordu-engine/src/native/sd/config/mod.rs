@@ -3,11 +3,13 @@
 //! `check` that bounds it before anything is built.
 
 mod clip;
+mod control;
 mod scheduler;
 mod unet;
 mod vae;
 
 pub use clip::ClipConfig;
+pub use control::ControlConfig;
 pub use scheduler::SchedulerConfig;
 pub use unet::{PerBlock, SIZES, UNetConfig};
 pub use vae::VaeConfig;

@@ -120,10 +120,12 @@ const TEXT_AND_SIZES: &str = "text_time";
 pub const SIZES: usize = 6;
 
 /// The block kinds that are built.
-const DOWN_ATTENTION: &str = "CrossAttnDownBlock2D";
-const DOWN_PLAIN: &str = "DownBlock2D";
-const UP_ATTENTION: &str = "CrossAttnUpBlock2D";
-const UP_PLAIN: &str = "UpBlock2D";
+pub(super) const DOWN_ATTENTION: &str = "CrossAttnDownBlock2D";
+pub(super) const DOWN_PLAIN: &str = "DownBlock2D";
+pub(super) const UP_ATTENTION: &str = "CrossAttnUpBlock2D";
+pub(super) const UP_PLAIN: &str = "UpBlock2D";
+/// Of small control networks alone.
+pub(super) const MID_PLAIN: &str = "UNetMidBlock2D";
 
 impl UNetConfig {
     /// The numbers of a network under diffusers names, from its tensors: 8 heads for a text width
@@ -240,6 +242,11 @@ impl UNetConfig {
         self.up_block_types
             .get(block)
             .is_some_and(|kind| kind == UP_ATTENTION)
+    }
+
+    /// Whether the block at the bottom attends to the text.
+    pub fn mid_attends(&self) -> bool {
+        self.mid_block_type.as_deref() != Some(MID_PLAIN)
     }
 
     /// Refuses what cannot be built.

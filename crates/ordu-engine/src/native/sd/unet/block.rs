@@ -100,8 +100,8 @@ impl Down {
 #[derive(Clone, Debug)]
 pub(super) struct Mid {
     first: Resnet,
-    attention: Transformer,
-    second: Resnet,
+    /// Small control networks end with the first residual block.
+    rest: Option<(Transformer, Resnet)>,
 }
 
 impl Mid {
@@ -113,17 +113,25 @@ impl Mid {
         let bottom = config.block_out_channels.len().saturating_sub(1);
         let resnet =
             |index: usize| Resnet::new(&scope.sub("resnets").sub(index), config, width, width);
+        let attention = || Transformer::new(&scope.sub("attentions").sub(0), config, bottom, width);
         Ok(Self {
             first: resnet(0)?,
-            attention: Transformer::new(&scope.sub("attentions").sub(0), config, bottom, width)?,
-            second: resnet(1)?,
+            rest: if config.mid_attends() {
+                Some((attention()?, resnet(1)?))
+            } else {
+                None
+            },
         })
     }
 
     pub(super) fn forward(&self, x: &Tensor, conditions: &Conditions<'_>) -> Result<Tensor> {
         let x = self.first.forward(x, conditions)?;
-        self.second
-            .forward(&self.attention.forward(&x, conditions)?, conditions)
+        match &self.rest {
+            Some((attention, second)) => {
+                second.forward(&attention.forward(&x, conditions)?, conditions)
+            }
+            None => Ok(x),
+        }
     }
 }
 

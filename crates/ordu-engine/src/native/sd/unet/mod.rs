@@ -10,17 +10,19 @@
 //! sizes of the picture (Podell et al. 2023).
 
 mod block;
+mod control;
 mod resnet;
 mod transformer;
 
 use candle_core::{DType, Result, Tensor};
 
 use self::block::{Down, Mid, Up};
+pub use self::control::{ControlNet, Steering};
 use super::condition::{Condition, Summary};
 use super::config::{SIZES, UNetConfig};
 use crate::EngineError;
 use crate::native::Compute;
-use crate::native::ops::{Conv2d, Edges, Followed, Geometry, GroupNorm, Linear};
+use crate::native::ops::{Conv2d, Edges, Followed, Geometry, GroupNorm, Linear, add};
 use crate::native::weights::Weights;
 
 /// The diffusion network.
@@ -28,7 +30,6 @@ use crate::native::weights::Weights;
 pub struct UNet {
     compute: Compute,
     time: TimeEmbedding,
-    summary: Option<SummaryEmbedding>,
     conv_in: Conv2d,
     downs: Vec<Down>,
     mid: Mid,
@@ -88,11 +89,7 @@ impl UNet {
         }
         let unet = Self {
             compute: compute.clone(),
-            time: TimeEmbedding::new(&root.sub("time_embedding"), config)?,
-            summary: config
-                .text_and_sizes()
-                .map(|sizes| SummaryEmbedding::new(&root.sub("add_embedding"), sizes, 4 * first))
-                .transpose()?,
+            time: TimeEmbedding::new(&root, config)?,
             conv_in: Conv2d::new(
                 &root.sub("conv_in"),
                 config.in_channels,
@@ -132,16 +129,24 @@ impl UNet {
         condition: &Condition,
         edges: Edges,
     ) -> Result<Tensor> {
-        let mut time = self.time.forward(time, &self.compute)?;
-        match (&self.summary, &condition.summary) {
-            (Some(embedding), Some(summary)) => {
-                time = time.broadcast_add(&embedding.forward(summary, &self.compute)?)?;
-            }
-            (Some(_), None) => candle_core::bail!("a network wants a summary of the text"),
-            (None, _) => {}
-        }
+        self.forward_steered(latents, time, (condition, edges), None)
+    }
+
+    /// The same, with what a control network adds.
+    ///
+    /// # Errors
+    ///
+    /// Those of the tensor library.
+    pub fn forward_steered(
+        &self,
+        latents: &Tensor,
+        time: f64,
+        (condition, edges): (&Condition, Edges),
+        steering: Option<&Steering>,
+    ) -> Result<Tensor> {
+        let time = self.time.under(time, condition, &self.compute)?;
         let conditions = Conditions {
-            time: &time.silu()?,
+            time: &time,
             text: &self.compute.take(&condition.text)?,
             edges,
         };
@@ -151,6 +156,12 @@ impl UNet {
             x = down.forward(x, &conditions, &mut kept)?;
         }
         x = self.mid.forward(&x, &conditions)?;
+        if let Some((bottom, others)) = steering.and_then(|steering| steering.0.split_last()) {
+            x = add(&x, bottom)?;
+            for (kept, other) in kept.iter_mut().zip(others) {
+                *kept = add(kept, other)?;
+            }
+        }
         for up in &self.ups {
             x = up.forward(x, &conditions, &mut kept)?;
         }
@@ -161,7 +172,8 @@ impl UNet {
     }
 }
 
-/// Sines and cosines of the time step, and two layers over them.
+/// Sines and cosines of the time step, and two layers over them; for some networks a summary of the
+/// text beside it.
 #[derive(Clone, Debug)]
 struct TimeEmbedding {
     linear1: Linear,
@@ -169,11 +181,12 @@ struct TimeEmbedding {
     width: usize,
     cosine_first: bool,
     shift: f64,
+    summary: Option<SummaryEmbedding>,
 }
 
 impl TimeEmbedding {
     fn new(
-        scope: &crate::native::weights::Scope<'_>,
+        root: &crate::native::weights::Scope<'_>,
         config: &UNetConfig,
     ) -> std::result::Result<Self, EngineError> {
         let width = config
@@ -181,13 +194,32 @@ impl TimeEmbedding {
             .first()
             .copied()
             .unwrap_or_default();
+        let scope = root.sub("time_embedding");
         Ok(Self {
             linear1: Linear::new(&scope.sub("linear_1"), width, 4 * width)?,
             linear2: Linear::new(&scope.sub("linear_2"), 4 * width, 4 * width)?,
             width,
             cosine_first: config.flip_sin_to_cos,
             shift: config.freq_shift,
+            summary: config
+                .text_and_sizes()
+                .map(|sizes| SummaryEmbedding::new(&root.sub("add_embedding"), sizes, 4 * width))
+                .transpose()?,
         })
+    }
+
+    /// What all blocks get of a time step under a condition, `[b, 4 width]` or the same for all,
+    /// `[1, 4 width]`; activated.
+    fn under(&self, time: f64, condition: &Condition, compute: &Compute) -> Result<Tensor> {
+        let mut time = self.forward(time, compute)?;
+        match (&self.summary, &condition.summary) {
+            (Some(embedding), Some(summary)) => {
+                time = time.broadcast_add(&embedding.forward(summary, compute)?)?;
+            }
+            (Some(_), None) => candle_core::bail!("a network wants a summary of the text"),
+            (None, _) => {}
+        }
+        time.silu()
     }
 
     /// `[1, 4 width]`.
