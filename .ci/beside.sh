@@ -107,7 +107,7 @@ start() {
 line_of() {
     local name=$1 process=$2 pattern=$3 tenths found
     for ((tenths = 0; tenths < patience * 10; tenths++)); do
-        found=$(grep -oE "$pattern" "$work/$name.log" | head -1) || true
+        found=$(grep -oE "$pattern" "$work/$name.log" 2>/dev/null | head -1) || true
         if [ -n "$found" ]; then
             echo "${found##* }"
             return 0
