@@ -166,7 +166,9 @@ fn grid(config: &Config, ability: &Capabilities, model: &ModelInfo) -> Vec<(Case
         cells.push((Case::Hires, hires));
     }
     if let Some(kind) = ability.controls.first()
-        && ability.features.contains(&Feature::ControlNet)
+        && [Feature::ControlNet, Feature::ControlLines]
+            .iter()
+            .any(|feature| ability.features.contains(feature))
     {
         let control = ImageTask {
             mode: Mode::Img2Img(Source::new(chequers(side))),

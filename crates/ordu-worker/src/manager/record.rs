@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 
+use serde::Deserialize;
 use serde_json::{Map, Value};
 use url::Url;
 
@@ -16,7 +17,8 @@ use super::store::Folder;
 const MAX_NAME_CHARS: usize = 255;
 
 /// A kind of record, one document each.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Category {
     /// Checkpoints of image models.
     ImageGeneration,
@@ -152,7 +154,7 @@ pub struct Record {
 /// One file of a model.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ModelFile {
-    /// Its name in the folder.
+    /// Its name in the folder. Those of readers have folders of their own in it.
     pub name: String,
     /// The folder it lies in.
     pub folder: Folder,

@@ -1,19 +1,14 @@
 //! Which helpers a worker needs besides its models: only those of the features that it offers. Pure.
 //!
 //! # Source
-//! `worker.md` § 3.5, 3.6, 4.
+//! `worker.md` § 3.5, 3.6.
 
 use super::record::{Category, Record};
 use crate::Config;
-use crate::bridge_data::Backend;
 
-/// The documents whose models these features need.
-pub fn supplies(config: &Config, backend: &Backend) -> Vec<Category> {
+/// The documents whose models these features need. What reads and judges pictures is in none of them.
+pub fn supplies(config: &Config) -> Vec<Category> {
     let mut needed = Vec::new();
-    // Pictures are judged by whoever makes them, unless somebody else does it.
-    if backend.safety.as_deref() != Some("remote") {
-        needed.extend([Category::Clip, Category::SafetyChecker]);
-    }
     if config.allow_controlnet {
         needed.extend([Category::Controlnet, Category::ControlnetAnnotator]);
     }
@@ -45,20 +40,16 @@ mod tests {
 
     #[test]
     fn helpers_are_those_of_the_features() {
-        let mut backend = Backend::default();
         let mut config = Config {
             allow_post_processing: false,
             ..Config::default()
         };
-        let judges = [Category::Clip, Category::SafetyChecker];
-        assert_eq!(supplies(&config, &backend), judges);
-        backend.safety = Some("remote".to_owned());
-        assert_eq!(supplies(&config, &backend), []);
+        assert_eq!(supplies(&config), []);
         config.allow_post_processing = true;
         config.allow_controlnet = true;
-        assert_eq!(supplies(&config, &backend).len(), 5);
+        assert_eq!(supplies(&config).len(), 5);
         config.allow_sdxl_controlnet = true;
-        let last = supplies(&config, &backend).pop();
+        let last = supplies(&config).pop();
         assert_eq!(last, Some(Category::Miscellaneous));
     }
 

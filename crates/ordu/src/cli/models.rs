@@ -11,7 +11,8 @@ pub(crate) struct Stock {
     #[arg(long, value_name = "WHAT")]
     pub(crate) models: Option<StockTask>,
 
-    /// With `--models`: which ones, by name or as `top 5`, `all sdxl`, `fits` and their like.
+    /// With `--models`: which ones, by name or as `top 5`, `all sdxl`, `fits` and their like; `caption`,
+    /// `interrogation` and `nsfw` are the networks with which the built-in engine answers these forms.
     #[arg(value_name = "NAME", requires = "models")]
     pub(crate) names: Vec<String>,
 
@@ -39,6 +40,10 @@ pub(crate) struct Stock {
     /// The service that knows models, up to `/api`.
     #[arg(long, env = "ORDU_REFERENCE_URL", value_name = "URL")]
     pub(crate) reference_url: Option<url::Url>,
+
+    /// A mirror of Hugging Face for the networks of `caption`, `interrogation` and `nsfw`.
+    #[arg(long, env = "HF_ENDPOINT", value_name = "URL")]
+    pub(crate) hub: Option<url::Url>,
 }
 
 impl Stock {

@@ -30,6 +30,8 @@ pub(crate) struct Staff {
     pub(crate) native: Option<Arc<NamedEngine>>,
     /// Devices that it draws on.
     pub(crate) devices: u32,
+    /// Whether it reads pictures, once there is something to read them with.
+    pub(crate) reads: bool,
 }
 
 impl Staff {
@@ -126,7 +128,9 @@ pub(crate) fn for_work(args: &Work, hosting: &Hosting) -> Result<Staff> {
             .alchemy
             .extend(tools.map(|tools| tools as Arc<dyn AlchemyEngine>));
     }
-    engines.safety = classifier(args, reader)?;
+    staff.reads = reader.is_some();
+    staff.engines.safety = classifier(args, reader)?;
+    let engines = &staff.engines;
     if engines.safety.is_none() && engines.image.is_some() && !args.sfw {
         eprintln!(
             "Note: no classifier looks at the pictures (`--safety URL`, or a safety checker among the \

@@ -6,12 +6,14 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result, anyhow, bail};
 use indicatif::{HumanBytes, HumanDuration, ProgressBar, ProgressStyle};
 use ordu_api::ApiKey;
+use ordu_api::worker::WorkKind;
 use ordu_client::Horde;
 use ordu_worker::bridge_data::{BridgeData, ConfigFile, Environment};
 use ordu_worker::manager::{
     Category, Circumstances, DownloadOptions, Downloads, Fetched, Folder, Large, ModelFile,
-    Presence, Record, Reference, ReferenceSources, References, Selection, Store, TransferProgress,
-    Wanted, Web, has_instructions, is_needed, needs_usage, select, supplies, verify,
+    Presence, Reader, Record, Reference, ReferenceSources, References, Selection, Store,
+    TransferProgress, Wanted, Web, has_instructions, is_needed, needs_usage, readers, select,
+    supplies, verify,
 };
 use ordu_worker::{Config, ConfigError};
 use serde_json::{Value, json};
@@ -134,6 +136,8 @@ pub(crate) struct Depot {
     pub(crate) downloads: Downloads,
     /// Where the list of default LoRAs is.
     pub(crate) defaults: Option<url::Url>,
+    /// With what the built-in engine can read pictures.
+    pub(crate) readers: Vec<Reader>,
     references: References,
 }
 
@@ -161,10 +165,13 @@ impl Depot {
             offline: models.offline,
             ..DownloadOptions::default()
         };
+        let hub = args.stock.hub.as_ref();
+        let hub = hub.map(|hub| hub.as_str().trim_end_matches('/'));
         Ok(Self {
             store,
             references,
             defaults,
+            readers: readers(hub),
             downloads: Downloads::new(web.clone(), options),
             web,
         })
@@ -193,6 +200,21 @@ impl Depot {
             }
         }
         needed
+    }
+
+    /// The readers of pictures that a worker of these kinds needs.
+    pub(crate) fn needed_readers(
+        &self,
+        data: &BridgeData,
+        config: &Config,
+        kinds: &[WorkKind],
+    ) -> Vec<Record> {
+        let backend = &data.settings.backend;
+        let readers = self.readers.iter();
+        readers
+            .filter(|reader| reader.is_needed(config, backend, kinds))
+            .map(|reader| reader.record.clone())
+            .collect()
     }
 
     /// Fetches the files of a model that are not here or not right.
@@ -269,10 +291,12 @@ impl Shelf {
 
     /// The models that the command is about.
     async fn wanted(&self, task: StockTask, args: &Work, data: &BridgeData) -> Result<Vec<Record>> {
-        let records = self.reference.records.values();
-        let named = &args.stock.names;
+        let readers = self.depot.readers.iter().map(|reader| &reader.record);
+        let records = self.reference.records.values().chain(readers);
+        let (readers, named) = self.named_readers(&args.stock.names);
         let entries = match task {
-            _ if !named.is_empty() => named,
+            _ if !named.is_empty() => &named,
+            _ if !readers.is_empty() => return Ok(readers),
             StockTask::List => return Ok(records.cloned().collect()),
             StockTask::Verify => {
                 let here =
@@ -305,10 +329,32 @@ impl Shelf {
             .cloned()
             .collect();
         if named.is_empty() {
-            let categories = supplies(&data.config, &data.settings.backend);
+            let categories = supplies(&data.config);
             wanted.append(&mut self.depot.supplies(&data.config, categories).await);
+            let kinds = data.settings.kinds();
+            wanted.extend(self.depot.needed_readers(data, &data.config, &kinds));
         }
+        wanted.extend(readers);
         Ok(wanted)
+    }
+
+    /// Those names that stand for readers of pictures, by their own or by their forms, and the others.
+    fn named_readers(&self, names: &[String]) -> (Vec<Record>, Vec<String>) {
+        let known = &self.depot.readers;
+        let is_named = |reader: &&Reader| {
+            let mut names = names.iter();
+            names.any(|name| *name == reader.form || *name == reader.record.name)
+        };
+        let named: Vec<_> = known.iter().filter(is_named).collect();
+        let others = names.iter().filter(|name| {
+            let mut named = named.iter();
+            !named.any(|reader| **name == reader.form || **name == reader.record.name)
+        });
+        let others = others.cloned().collect();
+        (
+            named.into_iter().map(|it| it.record.clone()).collect(),
+            others,
+        )
     }
 
     /// What entries to load and to skip mean now.

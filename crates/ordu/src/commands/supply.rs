@@ -8,9 +8,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use ordu_api::worker::WorkKind;
 use ordu_worker::bridge_data::BridgeData;
 use ordu_worker::manager::{
-    Category, CivitaiOptions, Fetched, Folder, Pantry, PantryOptions, Record, Reference, Taste,
+    CivitaiOptions, Fetched, Folder, Pantry, PantryOptions, Record, Reference, Taste,
     bridge_version, comfy_models, names_of_files, supplies,
 };
 use ordu_worker::{Config, Controls, Status};
@@ -134,6 +135,8 @@ impl Supply {
                 comfy: staff.comfy.clone(),
                 native: staff.native.clone(),
             },
+            kinds: staff.engines.kinds(),
+            reads: staff.reads,
             pantry,
             supply: self,
         }))
@@ -176,6 +179,10 @@ struct Errand {
     names: Names,
     /// Where add-ons go.
     pantry: Option<Arc<Pantry>>,
+    /// What the worker does.
+    kinds: Vec<WorkKind>,
+    /// Whether the built-in engine reads or judges pictures.
+    reads: bool,
 }
 
 impl Errand {
@@ -260,6 +267,10 @@ impl Errand {
         if self.names.comfy.is_some() {
             wanted.append(&mut self.helpers(config).await);
         }
+        if self.reads {
+            let Supply { data, depot, .. } = &self.supply;
+            wanted.extend(depot.needed_readers(data, config, &self.kinds));
+        }
         for record in &wanted {
             if self.fetch(record).await {
                 // A ComfyUI is asked anew.
@@ -283,11 +294,8 @@ impl Errand {
 
     /// What a ComfyUI needs for the features that are on.
     async fn helpers(&self, config: &Config) -> Vec<Record> {
-        let Supply { data, depot, .. } = &self.supply;
-        let mut categories = supplies(config, &data.settings.backend);
-        // Pictures are judged elsewhere.
-        categories.retain(|category| !matches!(category, Category::Clip | Category::SafetyChecker));
-        depot.supplies(config, categories).await
+        let depot = &self.supply.depot;
+        depot.supplies(config, supplies(config)).await
     }
 
     /// Whether files of a model came.

@@ -117,7 +117,7 @@ fn models_are_listed_fetched_verified_and_removed() {
     let service = Service::start();
     let ask = |task: &str, names: &[&str]| asked(folder.path(), &service, task, names);
     assert_eq!(
-        states(&ask("list", &[])),
+        states(&ask("list", &[]))[..3],
         ["One missing", "Two missing", "Wrong missing"]
     );
     let plan = ask("fetch", &["One", "--plan"]);
@@ -141,7 +141,51 @@ fn models_are_listed_fetched_verified_and_removed() {
     );
     assert_eq!(
         states(&ask("list", &[])),
-        ["One partial", "Two present", "Wrong missing"]
+        [
+            "One partial",
+            "Two present",
+            "Wrong missing",
+            "blip-image-captioning-large missing",
+            "clip-vit-large-patch14 missing",
+            "stable-diffusion-safety-checker missing"
+        ]
+    );
+}
+
+#[test]
+fn readers_of_pictures_are_fetched_by_the_form_that_needs_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let service = Service::start();
+    let ask = |task: &str, names: &[&str]| {
+        let names = [names, &["--hub", &service.url]].concat();
+        asked(folder.path(), &service, task, &names)
+    };
+    let fetched = ask("fetch", &["caption", "One"]);
+    assert_eq!(
+        states(&fetched),
+        ["One fetched", "blip-image-captioning-large fetched"]
+    );
+    let reader = folder.path().join("store/blip/blip-image-captioning-large");
+    for file in ["config.json", "tokenizer.json", "model.safetensors"] {
+        assert_eq!(std::fs::read(reader.join(file)).unwrap(), CONTENT, "{file}");
+    }
+    let named = ["blip-image-captioning-large"];
+    let kept = states(&ask("verify", &named));
+    assert_eq!(kept, ["blip-image-captioning-large unchecked"; 3]);
+    ask("remove", &named);
+    assert!(!reader.join("model.safetensors").exists());
+    // Where the checksum is known, no other file is taken for it.
+    let api = format!("{}/api", service.url);
+    let arguments = service.arguments("fetch", &api);
+    let arguments = [&arguments[..], &["interrogation", "--hub", &service.url]].concat();
+    let refused = run(folder.path(), &arguments);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(text(&refused.stdout).contains("checksum"), "{refused:?}");
+    assert!(
+        !folder
+            .path()
+            .join("store/clip/clip-vit-large-patch14/config.json")
+            .exists()
     );
 }
 

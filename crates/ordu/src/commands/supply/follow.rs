@@ -138,11 +138,12 @@ impl Follower<'_> {
 
     /// Whether the engine draws with models of a family: nobody wants to fetch others.
     fn can_be_drawn(&self, family: &Family) -> bool {
-        let small = [
+        let ours = [
             Family::StableDiffusion1,
             Family::StableDiffusion2,
             Family::StableDiffusion2Small,
+            Family::StableDiffusionXl,
         ];
-        self.errand.names.comfy.is_some() || small.contains(family)
+        self.errand.names.comfy.is_some() || ours.contains(family)
     }
 }
