@@ -60,7 +60,10 @@ impl Cut {
 
     /// A text without an end that may become a stop sequence.
     fn without_beginning<'a>(&self, text: &'a str) -> &'a str {
-        let starts = text.char_indices().map(|(place, _)| place);
+        let longest = self.stops.iter().map(String::len).max().unwrap_or_default();
+        // No longer end can be the beginning of any.
+        let from = text.floor_char_boundary(text.len().saturating_sub(longest));
+        let starts = (from..text.len()).filter(|place| text.is_char_boundary(*place));
         let mut ends = starts.filter_map(|place| Some((place, text.get(place..)?)));
         let may_stop = |end: &str| self.stops.iter().any(|stop| stop.starts_with(end));
         match ends.find(|(_, end)| may_stop(end)) {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use ordu_api::event::Event;
 use ordu_api::image::ImageRequest;
 use ordu_api::text::TextRequest;
-use ordu_api::{JobId, RequestId};
+use ordu_api::{ApiKey, JobId, RequestId};
 use ordu_core::horde::JobState;
 use serde::Serialize;
 
@@ -26,7 +26,7 @@ pub(crate) struct Follower {
 }
 
 /// What the horde knows how to ask for by the gateway.
-pub(crate) trait Wanted: Wish + Input + Serialize {}
+pub(crate) trait Wanted: Wish + Input + Serialize + Send + 'static {}
 
 impl Wanted for TextRequest {}
 
@@ -40,8 +40,6 @@ impl Follower {
         request: W,
     ) -> GatewayResult<Self> {
         check(&request)?;
-        // Who may not wait should not ask.
-        let seat = app.push.seats.take(caller.client().network())?;
         let origin = caller.again();
         let asked = Asked {
             request,
@@ -50,15 +48,23 @@ impl Follower {
             styled: None,
             attempt: None,
         };
-        let Answer::Accepted(accepted) = request::ask(app, &caller.key, asked).await? else {
+        // Of who hangs up meanwhile nobody takes the follower, and it cancels.
+        let asking = Self::accept(Arc::clone(app), caller.key.clone(), asked);
+        app.complete(async move { Ok(asking.await) }).await?
+    }
+
+    async fn accept<W: Wanted>(app: Arc<App>, key: ApiKey, asked: Asked<W>) -> GatewayResult<Self> {
+        // Who may not wait should not ask.
+        let seat = app.push.seats.take(asked.client.network())?;
+        let Answer::Accepted(accepted) = request::ask(&app, &key, asked).await? else {
             return Err(ApiError::Internal("a call cannot ask for a price".to_owned()).into());
         };
-        let Some(viewer) = Viewer::open(app, accepted.id, None, seat) else {
+        let Some(viewer) = Viewer::open(&app, accepted.id, None, seat) else {
             return Err(GatewayError::failed(lost()));
         };
         // From here on it is cancelled when nobody wants it any more.
         let follower = Self {
-            app: Arc::clone(app),
+            app,
             request: accepted.id,
             viewer,
             ended: false,

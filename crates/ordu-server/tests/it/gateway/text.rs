@@ -272,15 +272,41 @@ async fn who_hangs_up_cancels() {
     drop(response);
     // The worker learns of it when it hands its text in.
     soon(async {
-        loop {
-            let load = desk.horde.get("/status/performance").await.body;
-            if load["queued_text_requests"] == 0 && !is_running(&desk, job).await {
-                return;
-            }
+        nobody_waits(&desk).await;
+        while is_running(&desk, job).await {
             tokio::task::yield_now().await;
         }
     })
     .await;
+}
+
+/// However far a call came, what it asked for is not left behind.
+#[tokio::test]
+async fn who_hangs_up_at_once_cancels_too() {
+    let desk = Desk::start().await;
+    let body = with(say("Hi"), &json!({"stream": true}));
+    for polls in 1..40 {
+        let call = posting(&desk.horde, "/chat/completions", &body).send();
+        let mut call = Box::pin(call);
+        for _ in 0..polls {
+            if futures::poll!(&mut call).is_ready() {
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+    soon(nobody_waits(&desk)).await;
+}
+
+/// Returns when the queue is empty.
+async fn nobody_waits(desk: &Desk) {
+    loop {
+        let load = desk.horde.get("/status/performance").await.body;
+        if load["queued_text_requests"] == 0 {
+            return;
+        }
+        tokio::task::yield_now().await;
+    }
 }
 
 /// Whether somebody still looks after a job.
