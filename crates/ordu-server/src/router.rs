@@ -73,6 +73,9 @@ impl Routes {
 fn pages() -> Routes {
     Routes::new()
         .route("/", get(page::create).post(page::ask))
+        .route("/text", get(page::write))
+        .route("/alchemy", get(page::alchemy))
+        .route("/moderate", get(page::moderate))
         .route("/requests/{id}", get(page::request))
         .route("/terms", get(document::terms_page))
         .route("/privacy", get(document::privacy_page))

@@ -14,21 +14,33 @@ pub(crate) struct Asset {
     pub(crate) bytes: &'static [u8],
 }
 
-/// The asset of this name.
-pub(crate) fn asset(name: &str) -> Option<Asset> {
-    let (media_type, bytes): (_, &[u8]) = match name {
-        "style.css" => ("text/css", include_bytes!("../../../web/assets/style.css")),
-        "request.js" => (
-            "text/javascript",
-            include_bytes!("../../../web/assets/request.js"),
-        ),
-        "icon.svg" => (
-            "image/svg+xml",
-            include_bytes!("../../../web/assets/icon.svg"),
-        ),
-        _ => return None,
+/// The assets of these names, each with its kind.
+macro_rules! assets {
+    ($($name:literal: $media_type:literal,)*) => {
+        /// The asset of this name.
+        pub(crate) fn asset(name: &str) -> Option<Asset> {
+            let (media_type, bytes): (_, &[u8]) = match name {
+                $($name => ($media_type, include_bytes!(concat!("../../../web/assets/", $name))),)*
+                _ => return None,
+            };
+            Some(Asset { media_type, bytes })
+        }
     };
-    Some(Asset { media_type, bytes })
+}
+
+assets! {
+    "account.js": "text/javascript",
+    "alchemy.js": "text/javascript",
+    "api.js": "text/javascript",
+    "create.js": "text/javascript",
+    "form.js": "text/javascript",
+    "icon.svg": "image/svg+xml",
+    "key.js": "text/javascript",
+    "moderate.js": "text/javascript",
+    "parts.js": "text/javascript",
+    "request.js": "text/javascript",
+    "style.css": "text/css",
+    "text.js": "text/javascript",
 }
 
 /// What every page shows around its content.
@@ -58,6 +70,32 @@ pub(crate) struct Create<'a> {
     pub(crate) complaint: Option<String>,
     pub(crate) performance: Performance,
     pub(crate) models: Vec<ModelStatus>,
+    pub(crate) samplers: &'static [&'static str],
+    pub(crate) controls: &'static [&'static str],
+    pub(crate) post_processors: &'static [&'static str],
+}
+
+/// Asking for texts.
+#[derive(Template)]
+#[template(path = "text.html")]
+pub(crate) struct Write<'a> {
+    pub(crate) frame: Frame<'a>,
+    pub(crate) models: Vec<ModelStatus>,
+}
+
+/// Asking for work on pictures.
+#[derive(Template)]
+#[template(path = "alchemy.html")]
+pub(crate) struct Alchemy<'a> {
+    pub(crate) frame: Frame<'a>,
+    pub(crate) forms: &'static [&'static str],
+}
+
+/// Keeping order.
+#[derive(Template)]
+#[template(path = "moderate.html")]
+pub(crate) struct Moderate<'a> {
+    pub(crate) frame: Frame<'a>,
 }
 
 /// A document of the operator's.

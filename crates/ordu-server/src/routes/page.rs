@@ -7,7 +7,10 @@ use axum::extract::{Form as FormBody, Path, State};
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{Html, IntoResponse, Redirect, Response};
 use ordu_api::ApiKey;
-use ordu_api::image::{ImageParams, ImageRequest, Progress};
+use ordu_api::alchemy::FORMS;
+use ordu_api::image::{
+    CONTROL_TYPES, ImageParams, ImageRequest, POST_PROCESSORS, Progress, SAMPLERS,
+};
 use ordu_api::worker::WorkKind;
 
 use super::image;
@@ -16,14 +19,14 @@ use crate::address::Client;
 use crate::app::App;
 use crate::error::{ApiError, ApiResult};
 use crate::identity::Visitor;
-use crate::web::{self, Create, Form, Frame, Request};
+use crate::web::{self, Alchemy, Create, Form, Frame, Moderate, Request, Write};
 
 /// Which program the page is, for statistics.
 const AGENT: &str = concat!("ordu-web:", env!("CARGO_PKG_VERSION"), ":page");
 
 /// Scripts, styles and pictures come from here only; nothing is inline.
 pub(super) const POLICY: HeaderValue = HeaderValue::from_static(
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' https:; \
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' https: data:; \
      connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
 );
 
@@ -132,8 +135,37 @@ fn front(app: &App, form: &Form, complaint: Option<String>) -> ApiResult<Respons
             complaint,
             performance,
             models,
+            samplers: SAMPLERS,
+            controls: CONTROL_TYPES,
+            post_processors: POST_PROCESSORS,
         },
     )
+}
+
+/// `GET /text`
+pub(crate) async fn write(State(app): State<Arc<App>>) -> ApiResult<Response> {
+    let frame = Frame::new(&app.config.title);
+    let models = {
+        let now = app.clock.now();
+        app.live().horde.models(WorkKind::Text, now)
+    };
+    render(StatusCode::OK, &Write { frame, models })
+}
+
+/// `GET /alchemy`
+pub(crate) async fn alchemy(State(app): State<Arc<App>>) -> ApiResult<Response> {
+    let frame = Frame::new(&app.config.title);
+    let page = Alchemy {
+        frame,
+        forms: FORMS,
+    };
+    render(StatusCode::OK, &page)
+}
+
+/// `GET /moderate`
+pub(crate) async fn moderate(State(app): State<Arc<App>>) -> ApiResult<Response> {
+    let frame = Frame::new(&app.config.title);
+    render(StatusCode::OK, &Moderate { frame })
 }
 
 /// `GET /requests/{id}`
