@@ -32,4 +32,10 @@ pub const EXTENSIONS: &[(&str, &str)] = &[
     ("request-id", "1"),
     // `?strict=1` of the heartbeat.
     ("strict-heartbeat", "1"),
+    // `GET /stats/history`.
+    ("stats-history", "1"),
+    // `GET /kudos/history`.
+    ("kudos-history", "1"),
+    // `GET /status/pulse`.
+    ("pulse", "1"),
 ];

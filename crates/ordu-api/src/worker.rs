@@ -50,6 +50,15 @@ impl WorkKind {
             Self::Interrogation => "interrogation",
         }
     }
+
+    /// The name in what no other horde has.
+    pub const fn plain_name(self) -> &'static str {
+        match self {
+            Self::Image => "image",
+            Self::Text => "text",
+            Self::Interrogation => "alchemy",
+        }
+    }
 }
 
 impl std::str::FromStr for WorkKind {

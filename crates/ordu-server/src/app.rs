@@ -22,6 +22,7 @@ use crate::config::Config;
 use crate::error::{ApiError, ApiResult};
 use crate::guard::Guard;
 use crate::guesses::Guesses;
+use crate::history::Histories;
 use crate::identity::Identity;
 use crate::limits::Limits;
 use crate::messages::Messages;
@@ -89,6 +90,7 @@ pub(crate) struct App {
     pub(crate) reachable: AtomicBool,
     pub(crate) modes: RwLock<Modes>,
     pub(crate) last_count: LastCount,
+    pub(crate) histories: Histories,
     pub(crate) descriptions: Descriptions,
 }
 

@@ -31,6 +31,7 @@ mod fetch;
 mod gateway;
 mod guard;
 mod guesses;
+mod history;
 mod identity;
 mod limits;
 mod messages;

@@ -13,9 +13,9 @@ use tower_http::catch_panic::CatchPanicLayer;
 use crate::app::App;
 use crate::routes::{
     account, alchemy, audit, blob, collection, description, document, event, example, filter,
-    gateway, health, image, kudos, message, model, operation, page, rating, register, service,
-    shared_key, sign_in, stats, status, style, team, text, transfer, user, user_edit, user_list,
-    webhook, worker, worker_edit,
+    gateway, health, horde_page, image, kudos, kudos_history, message, model, operation, page,
+    pulse, rating, register, service, shared_key, sign_in, stats, status, style, team, text,
+    transfer, user, user_edit, user_list, webhook, worker, worker_edit,
 };
 use crate::transport;
 
@@ -77,6 +77,8 @@ fn pages() -> Routes {
         .route("/alchemy", get(page::alchemy))
         .route("/moderate", get(page::moderate))
         .route("/requests/{id}", get(page::request))
+        .route("/horde", get(horde_page::horde))
+        .route("/live", get(horde_page::live))
         .route("/terms", get(document::terms_page))
         .route("/privacy", get(document::privacy_page))
         .route("/sponsors", get(document::sponsors_page))
@@ -168,6 +170,7 @@ fn work() -> Routes {
         .route("/stats/img/models", get(stats::image_models))
         .route("/stats/text/totals", get(stats::text_totals))
         .route("/stats/text/models", get(stats::text_models))
+        .route("/stats/history", get(stats::history))
         .route("/documents/terms", get(document::terms))
         .route("/documents/privacy", get(document::privacy))
         .route("/documents/sponsors", get(document::sponsors))
@@ -176,6 +179,7 @@ fn work() -> Routes {
         .route("/status/models", get(status::models))
         .route("/status/models/{name}", get(status::model))
         .route("/status/performance", get(status::performance))
+        .route("/status/pulse", get(pulse::pulse))
         .route("/status/modes", get(status::modes).put(status::set_modes))
 }
 
@@ -217,6 +221,7 @@ fn community() -> Routes {
         )
         .route("/kudos/transfer", post(kudos::transfer))
         .route("/kudos/award", post(kudos::award))
+        .route("/kudos/history", get(kudos_history::list))
         .route("/sharedkeys", put(shared_key::create))
         .route(
             "/sharedkeys/{id}",

@@ -24,6 +24,7 @@ use crate::config::Config;
 use crate::fetch::Fetcher;
 use crate::guard::Guard;
 use crate::guesses::Guesses;
+use crate::history::Histories;
 use crate::identity::Identity;
 use crate::limits::Limits;
 use crate::messages::Messages;
@@ -238,6 +239,7 @@ async fn open(config: Config, address: SocketAddr, url: &str) -> Result<App, Sta
         reachable: AtomicBool::new(true),
         modes: RwLock::new(Modes::default()),
         last_count: LastCount::default(),
+        histories: Histories::default(),
         descriptions: Descriptions::default(),
         config,
         clock,

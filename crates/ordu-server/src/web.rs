@@ -1,5 +1,8 @@
 //! The web page: templates and assets, built into the binary.
 
+pub(crate) mod charts;
+pub(crate) mod horde;
+
 use askama::Template;
 use ordu_api::RequestId;
 use ordu_api::image::RequestStatus;
@@ -34,8 +37,11 @@ assets! {
     "api.js": "text/javascript",
     "create.js": "text/javascript",
     "form.js": "text/javascript",
+    "horde.css": "text/css",
+    "horde.js": "text/javascript",
     "icon.svg": "image/svg+xml",
     "key.js": "text/javascript",
+    "live.js": "text/javascript",
     "moderate.js": "text/javascript",
     "parts.js": "text/javascript",
     "request.js": "text/javascript",

@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use ordu_api::UserId;
+use ordu_api::worker::WorkKind;
 use ordu_core::Kudos;
 use ordu_core::Timestamp;
 use ordu_core::ledger::{Account, Entry, Event, Reason};
@@ -500,8 +501,11 @@ impl Movement {
         if let Some(user) = activity.style_owner {
             self.add_total(user, Record::Style.name(kind), 1);
         }
-        if let Some(model) = &activity.model {
+        // Forms are of no model.
+        let is_form = kind == WorkKind::Interrogation && activity.owner.is_some();
+        if activity.model.is_some() || is_form {
             let (at, things) = (activity.happened_at, activity.things);
+            let model = activity.model.as_deref();
             self.statistics.add(kind, model, at, things);
         }
         if let Some(worker) = activity.worker {

@@ -13,6 +13,7 @@ use serde::Serialize;
 use crate::Store;
 use crate::error::{Error, Result};
 use crate::json;
+use crate::load::{PRUNE_LOADS, Step};
 use crate::pool::{Connection, Dialect, args};
 
 /// What stands for all models together.
@@ -20,6 +21,8 @@ const ALL_MODELS: &str = "";
 
 /// Slices of all models together, in milliseconds; for the last minute, hour, day and month.
 const SPANS_OF_ALL: [i64; 4] = [10_000, 60_000, 600_000, 3_600_000];
+/// Slices of all models together that no window is made of, but the series of two years.
+const SPAN_OF_SERIES: i64 = 86_400_000;
 /// Slices of one model, in milliseconds; for the last day and month.
 const SPANS_OF_MODEL: [i64; 2] = [3_600_000, 86_400_000];
 /// The slice that never ends.
@@ -104,28 +107,38 @@ struct SliceRow<'a> {
 }
 
 impl Additions {
-    /// Counts one job that was done at a time.
-    pub(crate) fn add(&mut self, kind: WorkKind, model: &str, at: i64, things: i64) {
-        for (model, spans) in [
-            (ALL_MODELS, &SPANS_OF_ALL[..]),
-            (model, &SPANS_OF_MODEL[..]),
-        ] {
-            for span in spans.iter().copied().chain([FOR_EVER]) {
-                let start = if span == FOR_EVER {
-                    0
-                } else {
-                    at - at.rem_euclid(span)
-                };
-                let slice = Slice {
-                    kind,
-                    model: model.to_owned(),
-                    span,
-                    start,
-                };
-                let sums = self.0.entry(slice).or_default();
-                sums.0 += 1;
-                sums.1 += things;
-            }
+    /// Counts one job that was done at a time; only among all jobs of its kind if it is of no model.
+    pub(crate) fn add(&mut self, kind: WorkKind, model: Option<&str>, at: i64, things: i64) {
+        let of_all = SPANS_OF_ALL.iter().chain([&SPAN_OF_SERIES, &FOR_EVER]);
+        self.add_to(kind, ALL_MODELS, of_all, (at, things));
+        if let Some(model) = model {
+            let of_model = SPANS_OF_MODEL.iter().chain([&FOR_EVER]);
+            self.add_to(kind, model, of_model, (at, things));
+        }
+    }
+
+    fn add_to<'a>(
+        &mut self,
+        kind: WorkKind,
+        model: &str,
+        spans: impl Iterator<Item = &'a i64>,
+        (at, things): (i64, i64),
+    ) {
+        for span in spans.copied() {
+            let start = if span == FOR_EVER {
+                0
+            } else {
+                at - at.rem_euclid(span)
+            };
+            let slice = Slice {
+                kind,
+                model: model.to_owned(),
+                span,
+                start,
+            };
+            let sums = self.0.entry(slice).or_default();
+            sums.0 += 1;
+            sums.1 += things;
         }
     }
 
@@ -174,6 +187,7 @@ const ADD_POSTGRES: &str = "
 macro_rules! window {
     () => {
         "CASE WHEN model <> '' AND span = 3600000 THEN 86400000
+              WHEN model = '' AND span = 86400000 THEN 63072000000
               WHEN span = 10000 THEN 60000
               WHEN span = 60000 THEN 3600000
               WHEN span = 600000 THEN 86400000
@@ -185,7 +199,7 @@ const SUMS: &str = concat!(
     "
     SELECT kind, model, span, CAST(SUM(jobs) AS BIGINT), CAST(SUM(things) AS BIGINT)
     FROM statistics
-    WHERE span = 0 OR start > $1 - ",
+    WHERE span = 0 OR NOT (model = '' AND span = 86400000) AND start > $1 - ",
     window!(),
     "
     GROUP BY kind, model, span"
@@ -231,6 +245,8 @@ impl Store {
     /// Deletes slices that no window shows any more, and rows of jobs that ended a week ago.
     pub async fn prune_statistics(&self, now: Timestamp) -> Result<u64> {
         let slices = self.pool.execute(PRUNE, args![now.0]).await?;
+        let loads = args![Step::Hour.oldest(now).0, Step::Day.oldest(now).0];
+        let slices = slices + self.pool.execute(PRUNE_LOADS, loads).await?;
         let oldest = (now - ARCHIVE_LIFETIME).0;
         let values = args![oldest, PRUNE_BITE];
         Ok(slices + self.pool.execute(PRUNE_ARCHIVE, values).await?)

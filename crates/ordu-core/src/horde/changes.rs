@@ -1,13 +1,18 @@
 //! What happened to requests since somebody last asked, for whoever watches them from outside.
 //!
-//! Knows which requests, never what: who wants to know looks at the horde.
+//! Of requests it knows which, never what: who wants to know looks at the horde. Of jobs it tells
+//! what everybody may see: who works with which model, never for whom or on what.
 
 use std::collections::BTreeSet;
 
+use ordu_api::worker::WorkKind;
 use ordu_api::{JobId, RequestId, WorkerId};
 
 use super::matching::{Matcher, Pass};
 use super::{Horde, Job};
+
+/// So many happenings are kept for who asks late; of more, the newest are lost.
+const MAX_HAPPENINGS: usize = 1_000;
 
 /// Requests that something happened to.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -16,16 +21,82 @@ pub struct Changes {
     pub touched: BTreeSet<RequestId>,
     /// Those of which slots came open: a worker that waits may want to look.
     pub opened: BTreeSet<RequestId>,
+    /// What anybody may see, in the order in which it happened.
+    pub happenings: Vec<Happening>,
+}
+
+/// Something that anybody may see: nothing of prompts, nothing of users. Jobs that only keep a
+/// paused worker busy look like any other.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Happening {
+    /// A request came.
+    Accepted {
+        /// The kind of work.
+        kind: WorkKind,
+        /// How many results it wants.
+        results: u32,
+    },
+    /// A job began or ended.
+    Job {
+        /// The kind of work.
+        kind: WorkKind,
+        /// What became of it.
+        turn: Turn,
+        /// The model, or the name of the form.
+        model: String,
+        /// The worker's name when it took the job.
+        worker: String,
+    },
+}
+
+/// What becomes of a job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Turn {
+    /// A worker took it.
+    Begun,
+    /// There is a result.
+    Finished,
+    /// It came to nothing, and somebody is to blame.
+    Faulted,
+    /// It came to nothing, and nobody is.
+    Returned,
 }
 
 impl Changes {
     /// Whether nothing happened.
     pub fn is_empty(&self) -> bool {
-        self.touched.is_empty() && self.opened.is_empty()
+        self.touched.is_empty() && self.opened.is_empty() && self.happenings.is_empty()
+    }
+
+    pub(super) fn tell(&mut self, happening: Happening) {
+        if self.happenings.len() < MAX_HAPPENINGS {
+            self.happenings.push(happening);
+        }
     }
 }
 
 impl Horde {
+    /// Tells what becomes of a job that is still known.
+    pub(super) fn tell(&mut self, id: JobId, turn: Turn) {
+        let Some(job) = self.jobs.get(&id) else {
+            return;
+        };
+        let worker = self.workers.get(job.worker);
+        let kind = worker.map(|worker| worker.record.kind).or_else(|| {
+            let entry = self.requests.get(&job.request);
+            entry.map(|entry| entry.request.work.kind())
+        });
+        let Some(kind) = kind else {
+            return;
+        };
+        self.changes.tell(Happening::Job {
+            kind,
+            turn,
+            model: job.model.clone(),
+            worker: job.worker_name.clone(),
+        });
+    }
+
     /// What happened since the last call. Who never calls pays a few bytes for each request.
     pub fn take_changes(&mut self) -> Changes {
         std::mem::take(&mut self.changes)

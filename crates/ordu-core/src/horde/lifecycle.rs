@@ -10,8 +10,8 @@ use super::demand::Demand;
 use super::queue::Ticket;
 use super::rank::Place;
 use super::{
-    Aftermath, CheckIn, Entry, Horde, Job, JobState, Offer, REQUEST_LIFETIME, Request, Sanction,
-    Slots, WorkerRecord,
+    Aftermath, CheckIn, Entry, Happening, Horde, Job, JobState, Offer, REQUEST_LIFETIME, Request,
+    Sanction, Slots, Turn, WorkerRecord,
 };
 use crate::{Kudos, Timestamp};
 
@@ -82,6 +82,12 @@ impl Horde {
     /// Puts a new request into the queue. Its activation has been charged.
     pub fn enqueue(&mut self, request: Request, now: Timestamp) {
         let asked = request.work.asked();
+        if !self.requests.contains_key(&request.id) {
+            self.changes.tell(Happening::Accepted {
+                kind: request.work.kind(),
+                results: asked,
+            });
+        }
         self.restore(Stored {
             kudos: request.work.activation_tax(),
             expires: now + REQUEST_LIFETIME,
@@ -247,6 +253,9 @@ impl Horde {
             let request = job.request;
             if job.decoy {
                 self.deadlines.remove(&(job.deadline, id));
+                if job.state == JobState::Running {
+                    self.tell(id, Turn::Faulted);
+                }
                 self.jobs.remove(&id);
                 continue;
             }
@@ -325,13 +334,15 @@ impl Horde {
         queue.count(entry.request.requester.user, 0, entry.counted);
         let mut running = Vec::new();
         for id in entry.jobs {
+            let job = self.jobs.get(&id);
+            if job.is_some_and(|job| job.state == JobState::Running) {
+                self.tell(id, Turn::Returned);
+                running.push(id);
+            }
             let Some(job) = self.jobs.remove(&id) else {
                 continue;
             };
             self.deadlines.remove(&(job.deadline, id));
-            if job.state == JobState::Running {
-                running.push(id);
-            }
         }
         running
     }

@@ -21,7 +21,7 @@ use super::rank::Place;
 use super::workers::Worker;
 use super::{
     Assignment, Blame, EXTRA_SLOW_LIFETIME, Entry, Horde, Job, JobState, REQUEST_LIFETIME, Request,
-    Work, kinds,
+    Turn, Work, kinds,
 };
 use crate::agent::Agent;
 use crate::{Millis, Refusal, Role, Timestamp};
@@ -146,6 +146,7 @@ impl Horde {
             if !is_running || self.pending.contains_key(id) {
                 continue;
             }
+            self.tell(*id, Turn::Returned);
             let Some(job) = self.jobs.remove(id) else {
                 continue;
             };
@@ -230,6 +231,7 @@ impl Horde {
         for job in jobs {
             self.deadlines.insert((job.deadline, job.id));
             self.jobs.insert(job.id, job.clone());
+            self.tell(job.id, Turn::Begun);
             if job.decoy {
                 if let Some(worker) = self.workers.get_mut(job.worker) {
                     worker.decoys.insert(job.request);

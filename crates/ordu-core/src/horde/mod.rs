@@ -50,7 +50,7 @@ use crate::pricing::upfront;
 use crate::{Kudos, Millis, Timestamp};
 
 pub use blame::Blame;
-pub use changes::Changes;
+pub use changes::{Changes, Happening, Turn};
 pub use declared::{Common, Declared};
 pub use job::{Assignment, Content, Delivered, Job, JobState, Outcome, is_csam};
 pub use kinds::image::MAX_MODELS;
@@ -62,7 +62,7 @@ pub use progress::{FormState, FormView, GenerationView};
 pub use request::{Address, Request, Requester, Terms, Work};
 pub use settle::{Confirmed, Delivery, Effect, Settlement, Statistics, unknown_job};
 pub use slots::Aftermath;
-pub use stats::TextReach;
+pub use stats::{TextReach, Traffic};
 pub use workers::{CheckIn, Sanction, UptimeReward, Worker, WorkerRecord};
 
 use demand::Demand;

@@ -13,7 +13,7 @@ use super::blame::Notice;
 use super::workers::Finished;
 use super::{
     Aftermath, Blame, Content, Delivered, Horde, Job, JobState, Outcome, Owner, REQUEST_LIFETIME,
-    Sanction, kinds,
+    Sanction, Turn, kinds,
 };
 use crate::ledger::{Entry, Event, Reason};
 use crate::pricing::text::Writer;
@@ -284,6 +284,11 @@ impl Horde {
     }
 
     fn end_decoy(&mut self, id: JobId, outcome: Outcome, now: Timestamp) {
+        let turn = match outcome {
+            Outcome::Faulted(_) => Turn::Faulted,
+            Outcome::Delivered { .. } => Turn::Finished,
+        };
+        self.tell(id, turn);
         if let Some(job) = self.jobs.get_mut(&id) {
             job.state = match outcome {
                 Outcome::Faulted(_) => JobState::Faulted,
@@ -310,6 +315,7 @@ impl Horde {
             kudos: statistics.worker_kudos,
         };
         self.workers.deliver(worker, &finished);
+        self.tell(id, Turn::Finished);
         if let Some(entry) = self.requests.get_mut(&request) {
             entry.running = entry.running.saturating_sub(1);
             entry.finished += 1;
@@ -328,6 +334,11 @@ impl Horde {
         let (request, deadline, worker) = (job.request, job.deadline, job.worker);
         let slot = job.slot;
         self.deadlines.remove(&(deadline, id));
+        let turn = match aftermath {
+            Aftermath::Returned => Turn::Returned,
+            Aftermath::Reopened | Aftermath::GivenUp => Turn::Faulted,
+        };
+        self.tell(id, turn);
         if let Some(entry) = self.requests.get_mut(&request) {
             entry.running = entry.running.saturating_sub(1);
             entry.faults += u32::from(blame != Blame::Nobody);

@@ -10,7 +10,7 @@ use ordu_api::worker::WorkKind;
 
 use super::rank::Load;
 use super::request::divisor;
-use super::{Declared, Horde, Statistics};
+use super::{Declared, Horde, JobState, Statistics};
 use crate::model_reference::is_special;
 use crate::{Millis, Timestamp};
 
@@ -96,7 +96,35 @@ pub struct TextReach {
     pub max_context_length: i64,
 }
 
+/// How much there is of one kind of work just now.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// Results that no worker has.
+    pub waiting: u64,
+    /// Results that a worker has.
+    pub running: u64,
+    /// Workers that are online.
+    pub workers: u64,
+}
+
 impl Horde {
+    /// How much there is of a kind of work.
+    pub fn traffic(&self, kind: WorkKind, now: Timestamp) -> Traffic {
+        let online = self.workers.online(now);
+        let workers = online.filter(|worker| worker.record.kind == kind).count();
+        let running = self.deadlines.iter().filter(|(_, id)| {
+            let job = self.jobs.get(id);
+            let job = job.filter(|job| job.state == JobState::Running);
+            job.and_then(|job| self.workers.get(job.worker))
+                .is_some_and(|worker| worker.record.kind == kind)
+        });
+        Traffic {
+            waiting: self.queues.of(kind).totals().slots,
+            running: running.count() as u64,
+            workers: workers as u64,
+        }
+    }
+
     /// All models that workers serve, and those that are known and asked for, by name.
     pub fn models(&self, kind: WorkKind, now: Timestamp) -> Vec<ModelStatus> {
         let mut markets = self.asked_models(kind);

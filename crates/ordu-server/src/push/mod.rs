@@ -2,7 +2,8 @@
 //!
 //! Nobody in here asks again and again. Whenever somebody lets go of the live horde, [`Push::note`]
 //! is told what happened to which requests ([`ordu_core::horde::Changes`]); it wakes workers that
-//! wait for a job ([`pops`]) and tells those who look at a request ([`watching`], [`viewer`]).
+//! wait for a job ([`pops`]) and tells those who look at a request ([`watching`], [`viewer`]), or at
+//! the horde as a whole ([`pulse`]).
 //! Locks are taken in this order: the live horde, then one of those in here.
 //!
 //! # Source
@@ -11,6 +12,7 @@
 pub(crate) mod log;
 pub(crate) mod pops;
 pub(crate) mod prefer;
+pub(crate) mod pulse;
 pub(crate) mod seats;
 pub(crate) mod viewer;
 pub(crate) mod watching;
@@ -19,6 +21,7 @@ use ordu_core::horde::{Changes, Horde};
 
 use crate::clock::Clock;
 use pops::Pops;
+use pulse::Pulses;
 use seats::Seats;
 use watching::Watching;
 
@@ -28,6 +31,7 @@ pub(crate) struct Push {
     pub(crate) seats: Seats,
     pub(crate) pops: Pops,
     pub(crate) watching: Watching,
+    pub(crate) pulses: Pulses,
 }
 
 /// How many wait just now.
@@ -39,6 +43,8 @@ pub struct Onlookers {
     pub streams: usize,
     /// Calls that wait for something to happen to a request.
     pub calls: usize,
+    /// Streams of the horde's pulse.
+    pub pulses: usize,
 }
 
 impl Push {
@@ -49,6 +55,7 @@ impl Push {
             workers: self.pops.len(),
             streams,
             calls,
+            pulses: self.pulses.onlookers(),
         }
     }
 
@@ -56,5 +63,6 @@ impl Push {
     pub(crate) fn note(&self, horde: &mut Horde, changes: &Changes, clock: &Clock) {
         self.pops.wake(horde, &changes.opened);
         self.watching.follow(horde, &changes.touched, clock);
+        self.pulses.note(&changes.happenings);
     }
 }

@@ -5,9 +5,11 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::{Query, State};
 use ordu_api::ReturnCode;
+use ordu_api::history::History;
 use ordu_api::status::{ImageCount, ModelCounts, TextCount, Totals};
 use ordu_api::worker::WorkKind;
-use ordu_store::{Count, Windows};
+use ordu_core::Timestamp;
+use ordu_store::{Count, Step, Windows};
 use serde::Deserialize;
 
 use super::status::read_model_state;
@@ -81,4 +83,50 @@ async fn model_counts(app: &App, kind: WorkKind) -> ApiResult<ModelCounts> {
         month: counts.month,
         total: counts.total,
     })
+}
+
+/// Which series.
+#[derive(Debug, Deserialize)]
+pub(crate) struct SeriesFilter {
+    kind: Option<String>,
+    step: Option<String>,
+    since: Option<String>,
+}
+
+/// `GET /stats/history`: what was made over time, and how busy the horde was.
+pub(crate) async fn history(
+    State(app): State<Arc<App>>,
+    Query(filter): Query<SeriesFilter>,
+) -> ApiResult<Json<History>> {
+    let kind = filter.kind.as_deref().unwrap_or("image");
+    let is_meant = |known: &WorkKind| known.plain_name() == kind;
+    let kind = WorkKind::ALL.into_iter().find(is_meant).ok_or_else(|| {
+        let message = format!("'{kind}' is none: use image, text or alchemy");
+        ApiError::field("kind", message)
+    })?;
+    let (step, usual) = match filter.step.as_deref() {
+        None | Some("hour") => (Step::Hour, 48),
+        Some("day") => (Step::Day, 30),
+        Some(other) => {
+            let message = format!("'{other}' is none: use hour or day");
+            return Err(ApiError::field("step", message));
+        }
+    };
+    let since = match filter.since.as_deref() {
+        Some(text) => {
+            let seconds: Result<i64, _> = text.parse();
+            let wrong = |_| ApiError::field("since", "not a whole number of Unix seconds");
+            Timestamp(seconds.map_err(wrong)?.saturating_mul(1000))
+        }
+        None => Timestamp(app.clock.now().0 - step.span().0 * (usual - 1)),
+    };
+    Ok(Json(History {
+        kind: kind.plain_name().to_owned(),
+        step: match step {
+            Step::Hour => "hour",
+            Step::Day => "day",
+        }
+        .to_owned(),
+        buckets: app.history(kind, step, since).await?,
+    }))
 }

@@ -24,7 +24,7 @@ const PAGE: usize = 25;
 const MAX_PAGES: u16 = 10_000;
 
 /// Which part of the list.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 pub(crate) struct Wanted {
     page: Option<String>,
     sort: Option<String>,

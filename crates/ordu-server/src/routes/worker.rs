@@ -48,7 +48,7 @@ impl Viewer {
 }
 
 /// Which workers to list.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 pub(crate) struct WorkerFilter {
     #[serde(rename = "type")]
     kind: Option<String>,
@@ -62,6 +62,17 @@ pub(crate) async fn list(
     Query(filter): Query<WorkerFilter>,
 ) -> ApiResult<Json<Vec<WorkerView>>> {
     let viewer = Viewer::from_key(&app, key).await?;
+    views(&app, &viewer, &filter).await.map(Json)
+}
+
+/// Workers that are online as everybody sees them, those that earned most first.
+pub(super) async fn public(app: &App) -> ApiResult<Vec<WorkerView>> {
+    let mut workers = views(app, &Viewer::Anybody, &WorkerFilter::default()).await?;
+    workers.sort_by(|a, b| b.kudos_rewards.total_cmp(&a.kudos_rewards));
+    Ok(workers)
+}
+
+async fn views(app: &App, viewer: &Viewer, filter: &WorkerFilter) -> ApiResult<Vec<WorkerView>> {
     let now = app.clock.now();
     let online: Vec<WorkerId> = app
         .live()
@@ -75,10 +86,10 @@ pub(crate) async fn list(
             continue;
         };
         if filter.wants(&known) {
-            views.extend(view(&app, &known, &viewer).await?);
+            views.extend(view(app, &known, viewer).await?);
         }
     }
-    Ok(Json(views))
+    Ok(views)
 }
 
 impl WorkerFilter {

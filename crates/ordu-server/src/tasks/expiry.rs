@@ -21,6 +21,7 @@ pub(crate) async fn run(app: Arc<App>) {
         let live = &mut *app.live();
         app.push.watching.place(&mut live.horde, request, now);
     }
+    app.beat(now);
     for lapse in lapses {
         if let Err(error) = app.store_lapse(lapse, now).await {
             // The rows catch up by their own expiry; memory is right already.
@@ -35,6 +36,13 @@ pub(crate) async fn run(app: Arc<App>) {
 }
 
 impl App {
+    /// Tells onlookers what happened, the horde's own last doings included.
+    fn beat(&self, now: Timestamp) {
+        // Whoever let go of the horde before this has passed on what happened.
+        let live = self.live();
+        self.push.pulses.beat(&live.horde, now);
+    }
+
     async fn store_lapse(&self, lapse: Lapse, now: Timestamp) -> Result<(), ordu_store::Error> {
         match lapse {
             Lapse::JobFaulted {

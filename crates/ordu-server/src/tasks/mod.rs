@@ -4,6 +4,7 @@ mod balances;
 mod expiry;
 mod grants;
 mod guard;
+mod load;
 mod messages;
 mod models;
 mod passkeys;
@@ -143,6 +144,11 @@ const TASKS: &[Task] = &[
         name: "reachability",
         pause: reachability::PAUSE,
         run: |app| Box::pin(reachability::run(app)),
+    },
+    Task {
+        name: "load",
+        pause: load::PAUSE,
+        run: |app| Box::pin(load::run(app)),
     },
     Task {
         name: "statistics",

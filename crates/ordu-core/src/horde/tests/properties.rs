@@ -10,8 +10,8 @@ use proptest::prelude::*;
 
 use super::world::{World, request_id, worker_id};
 use crate::horde::{
-    Blame, Content, Declared, Effect, Entry, Idle, JobState, Lapse, MAX_FAULTS, Outcome, Owner,
-    Request, Work,
+    Blame, Content, Declared, Effect, Entry, Happening, Idle, JobState, Lapse, MAX_FAULTS, Outcome,
+    Owner, Request, Turn, Work,
 };
 use crate::image::ImageSpec;
 use crate::ledger::Account;
@@ -108,6 +108,8 @@ struct Checked {
     charged: BTreeMap<RequestId, Kudos>,
     /// How each request looked after the last step: open slots, and the states of its jobs.
     looks: BTreeMap<RequestId, (u32, Vec<JobState>)>,
+    /// Jobs that were told to have begun, less those that were told to have ended.
+    told_running: usize,
 }
 
 impl Checked {
@@ -124,6 +126,7 @@ impl Checked {
             ended: BTreeMap::new(),
             charged: BTreeMap::new(),
             looks: BTreeMap::new(),
+            told_running: 0,
         }
     }
 
@@ -179,6 +182,18 @@ impl Checked {
                 assert!(changes.opened.contains(id), "{look:?}");
             }
         }
+        for happening in changes.happenings {
+            match happening {
+                Happening::Job {
+                    turn: Turn::Begun, ..
+                } => self.told_running += 1,
+                Happening::Job { .. } => self.told_running -= 1,
+                Happening::Accepted { .. } => {}
+            }
+        }
+        let running = horde.jobs.values();
+        let running = running.filter(|job| job.state == JobState::Running);
+        assert_eq!(running.count(), self.told_running, "every light goes out");
     }
 
     fn some_job(&self, number: usize) -> Option<JobId> {

@@ -1,5 +1,6 @@
 //! Accounts, their keys and their kudos.
 
+use ordu_api::history::KudosHistory;
 use ordu_api::kudos::{Awarded, GIFT_SCHEMA, Transferred};
 use ordu_api::operation::Done;
 use ordu_api::registration::{FreshKey, NewUserInput};
@@ -128,6 +129,24 @@ pub(super) fn kudos() -> Group {
                 .table(GIFT_SCHEMA, r#"{"username": "somebody#3", "amount": 10}"#)
                 .answers::<Awarded>(200, "How much was given")
                 .refuses(&[403]),
+            get(
+                "/kudos/history",
+                "Lists what came to an account and what went",
+            )
+            .note("Not part of the deployed protocol.")
+            .key("an account that is not anonymous")
+            .query(
+                "user",
+                Kind::TEXT,
+                "Whose, as a number or `name#id`, default one's own; others' for moderators.",
+            )
+            .query(
+                "before",
+                Kind::TEXT,
+                "The `before` of the page before, for the next one.",
+            )
+            .answers::<KudosHistory>(200, "50 entries, the newest first")
+            .refuses(&[403, 404]),
         ],
     }
 }

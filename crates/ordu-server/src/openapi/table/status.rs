@@ -1,6 +1,7 @@
 //! The state of the horde, and what it made.
 
 use ordu_api::document::DocumentView;
+use ordu_api::history::History;
 use ordu_api::schema::Kind;
 use ordu_api::status::{
     Heartbeat, ImageCount, MODES_SCHEMA, ModelCounts, ModelStatus, Modes, ModesChange, NewsPiece,
@@ -61,6 +62,15 @@ pub(super) fn status() -> Group {
                 .optional_key("Moderators see `raid_mode`; other keys are refused.")
                 .answers::<Modes>(200, "The switches")
                 .refuses(&[401, 403]),
+            get(
+                "/status/pulse",
+                "Tells what happens in the horde, for onlookers",
+            )
+            .note(
+                "Not part of the deployed protocol. Each second in which something happened, \
+                     and at once how things are. A node tells of its own.",
+            )
+            .answers_stream(200, "Events named `pulse`, without an end"),
             put("/status/modes", "Turns switches of the horde")
                 .key("a moderator; an admin for `maintenance_mode`")
                 .table(MODES_SCHEMA, r#"{"invite_only_mode": false}"#)
@@ -88,6 +98,24 @@ pub(super) fn statistics() -> Group {
                 .answers::<Totals<TextCount>>(200, "Over five spans of time"),
             get("/stats/text/models", "Counts texts by model")
                 .answers::<ModelCounts>(200, "Over three spans of time"),
+            get("/stats/history", "Shows how the horde was doing over time")
+                .note("Not part of the deployed protocol.")
+                .query(
+                    "kind",
+                    Kind::Choice(&["image", "text", "alchemy"]),
+                    "Of what, default `image`.",
+                )
+                .query(
+                    "step",
+                    Kind::Choice(&["hour", "day"]),
+                    "Hours are kept for 14 days, days for two years; default `hour`.",
+                )
+                .query(
+                    "since",
+                    Kind::INTEGER,
+                    "From when on, in Unix seconds; default 48 hours or 30 days ago.",
+                )
+                .answers::<History>(200, "The oldest step first; the last one is not over yet"),
         ],
     }
 }

@@ -24,6 +24,8 @@ const NOT_THE_PROTOCOL: &[&str] = &[
     "/alchemy",
     "/moderate",
     "/requests/{id}",
+    "/horde",
+    "/live",
     "/terms",
     "/privacy",
     "/sponsors",

@@ -160,6 +160,9 @@ pub(super) const MATRIX: &[Row] = &[
     ),
     ("POST", "/kudos/transfer", "400 401 400 200 200 200 200 401"),
     ("POST", "/kudos/award", "400 401 403 403 403 403 200 401"),
+    ("GET", "/kudos/history", "400 401 403 200 200 200 200 401"),
+    ("GET", "/stats/history", "200 200 200 200 200 200 200 200"),
+    ("GET", "/status/pulse", "200 200 200 200 200 200 200 200"),
     (
         "GET",
         "/status/heartbeat",
