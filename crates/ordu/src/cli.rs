@@ -498,6 +498,16 @@ pub(crate) struct Imagine {
     #[arg(long, requires = "control", conflicts_with = "init_is_map")]
     pub(crate) map_only: bool,
 
+    /// What to do with the finished picture: enlarge it, mend its faces, take its background away
+    /// (`strip_background`). Repeatable.
+    #[arg(long, value_name = "NAME", value_delimiter = ',', value_parser = clap::builder::PossibleValuesParser::new(ordu_api::image::POST_PROCESSORS))]
+    pub(crate) post: Vec<String>,
+
+    /// How true fixers of faces that can be told so stay to the picture, 0 (strongest) to 1; 0.5 if it is
+    /// not said.
+    #[arg(long, value_name = "NUMBER", requires = "post")]
+    pub(crate) face_strength: Option<f64>,
+
     /// Where to save, `.png`, `.webp` or `.jpg`; further pictures get a number.
     #[arg(long, short, value_name = "FILE")]
     pub(crate) out: Option<PathBuf>,

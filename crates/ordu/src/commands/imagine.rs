@@ -242,6 +242,8 @@ fn params(args: &Imagine) -> ImageParams {
         control_type: args.control.clone(),
         image_is_control: args.init_is_map.then_some(true),
         return_control_map: args.map_only.then_some(true),
+        post_processing: args.post.clone(),
+        facefixer_strength: args.face_strength,
         ..ImageParams::default()
     }
 }

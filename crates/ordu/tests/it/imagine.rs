@@ -175,3 +175,34 @@ fn a_drawing_steers_and_a_second_pass_refines() {
     assert_eq!(refused.status.code(), Some(2));
     assert_eq!(horde.terminate(), Some(0));
 }
+
+#[test]
+fn a_background_is_taken_away() {
+    let folder = tempfile::tempdir().unwrap();
+    let horde = Running::start(folder.path(), &["up"]);
+    let base = [
+        "imagine",
+        "a large red circle at the center on a blue background",
+        "--horde",
+        &horde.url,
+        "--json",
+        "--size",
+        "64x64",
+        "--seed",
+        "7",
+    ];
+    let more = ["--post", "strip_background", "--out", "circle.png"];
+    run_json(folder.path(), &[&base[..], &more].concat());
+    let picture = image::open(folder.path().join("circle.png")).unwrap();
+    assert!(picture.color().has_alpha());
+    let picture = picture.to_rgba8();
+    assert!(picture.get_pixel(32, 32).0[3] > 230);
+    assert!(picture.get_pixel(1, 1).0[3] < 25);
+    // Nobody here mends faces, and nobody knows other names.
+    let refused = run(
+        folder.path(),
+        &["imagine", "x", "--horde", &horde.url, "--post", "sharpen"],
+    );
+    assert_eq!(refused.status.code(), Some(2));
+    assert_eq!(horde.terminate(), Some(0));
+}
