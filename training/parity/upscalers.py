@@ -1,25 +1,33 @@
 """Makes the numbers that the upscalers of `ordu-engine` are compared with: a tiny random network of spandrel's, under the names of new files,
-and what it makes of a picture at ×4, at ×2 (behind a pixel-unshuffle), and at ×2 (with one step of enlarging instead of two).
+and what it makes of a picture at ×4, at ×2 (behind a pixel-unshuffle), and at ×2 (with one step of enlarging instead of two). Then DAT, SPAN and RealPLKSR, with
+and without DySample and layer normalisation, whose weights both sides grow from the names of tensors (`grown.py`).
 
     python upscalers.py [folder]        # default: ../../crates/ordu-engine/testdata
 
 Needs torch and spandrel (with what it imports). Takes a second; same numbers each time.
 """
 
+import json
 import math
 import sys
 from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
+from spandrel.architectures.DAT import DAT
 from spandrel.architectures.ESRGAN import ESRGANArch
 from spandrel.architectures.ESRGAN.__arch.RRDB import RRDBNet
+from spandrel.architectures.PLKSR import RealPLKSR
+from spandrel.architectures.SPAN import SPAN
+
+from grown import fill_all
 
 HERE = Path(__file__).resolve().parent
 OUT = Path(sys.argv[1]) if len(sys.argv) > 1 else HERE.parents[1] / "crates" / "ordu-engine" / "testdata"
 torch.set_num_threads(1)
 torch.set_grad_enabled(False)
 WIDTH, BLOCKS = 8, 1
+KEPT = ("init_pos", "rpe_biases")  # follow from sizes
 NEW = {"0": "conv_first", f"1.sub.{BLOCKS}": "conv_body", "3": "conv_up1", "6": "conv_up2", "8": "conv_hr", "10": "conv_last"}
 
 
@@ -70,10 +78,29 @@ def main():
                                                            "conv_first.bias": io["shuffled.conv_first.bias"]}, io["shuffled.x2"])]:
         assert torch.equal(ESRGANArch().load(dict(weights)).model.eval()(picture), expected)
 
+    shapes, others = {}, {}
+    for name, other in (
+        ("span", SPAN(num_in_ch=3, num_out_ch=3, feature_channels=6, upscale=2)),
+        ("span-plain", SPAN(num_in_ch=3, num_out_ch=3, feature_channels=6, upscale=2, norm=False)),
+        ("dat", DAT(img_size=8, embed_dim=64, split_size=[2, 4], depth=[3, 2], num_heads=[2, 4], expansion_factor=2, upscale=4)),
+        ("plksr", RealPLKSR(dim=8, upscaling_factor=4, n_blocks=2, kernel_size=7, split_ratio=0.5)),
+        ("plksr-dysample", RealPLKSR(dim=8, upscaling_factor=2, n_blocks=1, kernel_size=5, split_ratio=0.5, dysample=True, layer_norm=True)),
+    ):
+        kept = {key: value.clone() for key, value in other.state_dict().items() if key.endswith(KEPT)}
+        other, shapes[name] = fill_all(other, name)
+        other.load_state_dict(kept, strict=False)
+        if name == "span":  # which spreads colours so far that single precision would drown
+            for key in ("conv_1.conv.0.weight", "conv_1.sk.weight"):
+                other.state_dict()[key].div_(256)
+        others |= {f"{name}/{key}": value for key, value in kept.items()}
+        others[name] = other(picture)
+
     folder = OUT / "upscaler"
     folder.mkdir(parents=True, exist_ok=True)
     save_file({name: value.half().contiguous() for name, value in state.items()}, folder / "model.safetensors")
     save_file({name: value.contiguous() for name, value in io.items()}, folder / "io.safetensors")
+    save_file({name: value.contiguous() for name, value in others.items()}, folder / "others.safetensors")
+    (folder / "others.json").write_text(json.dumps(shapes, separators=(",", ":"), sort_keys=True) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,11 +1,12 @@
 //! Measures what the bundled model can do:
-//! `cargo run --release -p ordu-engine --example gates -- [prompts [steps]] [sampler] [karras]`.
+//! `cargo run --release -p ordu-engine --example gates -- [prompts [steps]] [sampler] [karras]`,
+//! and with `cutout` how well its shapes are told from what is behind them.
 #![expect(clippy::print_stdout, reason = "this is a program for a terminal")]
 
 use std::process::ExitCode;
 use std::time::Instant;
 
-use ordu_engine::gates::{GateOptions, gates};
+use ordu_engine::gates::{GateOptions, cut_out, gates};
 use ordu_engine::{EngineError, NativeEngine, NativeOptions, Sampler, Schedule};
 
 fn main() -> Result<ExitCode, EngineError> {
@@ -18,7 +19,7 @@ fn main() -> Result<ExitCode, EngineError> {
         .unwrap_or(25);
     let word = arguments
         .iter()
-        .find(|word| word.parse::<usize>().is_err() && *word != "karras");
+        .find(|word| word.parse::<usize>().is_err() && *word != "karras" && *word != "cutout");
     let sampler = word.map_or(Sampler::Euler, |name| Sampler::from_name(name));
     let schedule = Schedule::from_karras(arguments.iter().any(|word| word == "karras"));
     let options = GateOptions {
@@ -30,6 +31,23 @@ fn main() -> Result<ExitCode, EngineError> {
     };
     let engine = NativeEngine::open(&NativeOptions::default())?;
     let started = Instant::now();
+    if arguments.iter().any(|word| word == "cutout") {
+        let found = cut_out(&engine, &options)?;
+        let (pictures, good, mean) = (found.shared.len(), found.good(), found.mean());
+        println!(
+            "{pictures} pictures, {:.1} % cut out well, {mean:.3} in the mean",
+            100.0 * good
+        );
+        for (shared, scene) in found.shared.iter().filter(|(shared, _)| *shared < 0.9) {
+            println!("{shared:.3} {scene}");
+        }
+        let passed = good >= 0.9 && mean >= 0.9;
+        return Ok(if passed {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::FAILURE
+        });
+    }
     let report = gates(&engine, &options)?;
     println!(
         "{} prompts, {steps} steps of {sampler}, {schedule:?}, {:.1?}",

@@ -67,6 +67,21 @@ pub fn judge(picture: &RgbImage) -> Verdict {
     }
 }
 
+/// What of a picture is the shape that it shows, if it shows one.
+pub(super) fn shape_of(picture: &RgbImage) -> Option<Vec<bool>> {
+    let Verdict {
+        background,
+        colour: Some(colour),
+        ..
+    } = judge(picture)
+    else {
+        return None;
+    };
+    let is_shape =
+        |pixel: &image::Rgb<u8>| distance(pixel.0, colour) < distance(pixel.0, background);
+    Some(picture.pixels().map(is_shape).collect())
+}
+
 /// Squared distance in RGB.
 fn distance(pixel: [u8; 3], colour: usize) -> u32 {
     let square = |(left, right): (u8, u8)| u32::from(left.abs_diff(right)).pow(2);

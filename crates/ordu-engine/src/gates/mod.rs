@@ -4,6 +4,7 @@
 //! Pictures are drawn and judged as in `training/` (its README describes both; the numbers here
 //! repeat those there). The prompts ask for combinations that were held out of training.
 
+mod cutout;
 mod drawing;
 mod judge;
 pub mod stories;
@@ -12,6 +13,7 @@ use std::fmt;
 
 use image::{DynamicImage, GrayImage, Luma, RgbImage, imageops};
 
+pub use cutout::{CutOut, cut_out};
 pub use drawing::{Scene, draw, held_out};
 pub use judge::{Verdict, judge};
 

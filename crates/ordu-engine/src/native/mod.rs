@@ -10,12 +10,15 @@ mod add_ons;
 mod budget;
 mod compute;
 pub mod control;
+pub mod cutout;
+pub mod faces;
 #[cfg(feature = "cuda")]
 mod gpu;
 pub mod noise;
 pub mod ops;
 mod pipeline;
 pub mod pixels;
+pub mod post;
 mod registry;
 pub mod sampling;
 pub mod sd;
@@ -36,12 +39,12 @@ pub use self::budget::{Budget, Budgets};
 pub use self::compute::{Compute, DeviceChoice, Precision};
 use self::control::Controls;
 use self::pixels::Size;
+use self::post::PostProcessors;
 use self::registry::Registry;
 use self::sd::StableDiffusion;
 use self::sd::files::ModelFiles;
 use self::sd::lora::Changes;
 pub use self::text::{NativeText, NativeTextOptions};
-use self::upscale::Upscalers;
 use self::vision::Readers;
 use crate::plan::control::ControlType;
 use crate::plan::pipeline::draws;
@@ -49,7 +52,7 @@ use crate::plan::post::{PostProcessor, ordered};
 use crate::plan::prompt::with_embeddings;
 use crate::{
     AlchemyEngine, Answer, Capabilities, Engine, EngineError, Feature, Held, Holdings, ImageTask,
-    Limits, Mode, Picture, Place, ProgressSink, Sampler, Source, Workflow,
+    Limits, Mode, Origin, Picture, Place, ProgressSink, Sampler, Source, Workflow,
 };
 
 /// How to open a [`NativeEngine`].
@@ -88,7 +91,7 @@ impl Default for NativeOptions {
 #[derive(Debug)]
 pub struct NativeEngine {
     registry: Registry,
-    upscalers: Upscalers,
+    post: PostProcessors,
     readers: Readers,
     add_ons: AddOns,
     controls: Controls,
@@ -136,11 +139,8 @@ impl NativeEngine {
     /// bad model does not keep the engine from opening: see [`NativeEngine::problems`].
     pub fn open(options: &NativeOptions) -> Result<Self, EngineError> {
         let mut registry = Registry::open(options.models.as_deref())?;
-        let mut upscalers = options
-            .models
-            .as_deref()
-            .map_or_else(Upscalers::default, Upscalers::open);
-        registry.complain(upscalers.take_problems());
+        let mut post = PostProcessors::open(options.models.as_deref());
+        registry.complain(post.take_problems());
         let readers = options
             .models
             .as_deref()
@@ -151,7 +151,7 @@ impl NativeEngine {
         let compute = Compute::open(options.device, options.precision)?;
         Ok(Self {
             registry,
-            upscalers,
+            post,
             readers,
             add_ons: AddOns::new(&options.loras, &options.embeddings),
             controls,
@@ -264,6 +264,17 @@ impl NativeEngine {
         steered.then_some(Feature::ControlLines)
     }
 
+    /// What it can do with finished pictures. The network for backgrounds that is built in knows drawings
+    /// of the bundled model and little else: where there are other models it is no offer.
+    fn post_processors(&self) -> BTreeSet<PostProcessor> {
+        let mut here = self.post.available();
+        let models = self.registry.infos();
+        if models.iter().all(|model| model.origin == Origin::Bundled) {
+            here.insert(PostProcessor::StripBackground);
+        }
+        here
+    }
+
     /// By what of a source its models can be steered.
     fn steers(&self) -> BTreeSet<ControlType> {
         let models = self.registry.all();
@@ -298,7 +309,7 @@ impl NativeEngine {
             _ => source.image.clone(),
         };
         for step in ordered(&task.post) {
-            image = self.upscalers.run(step, &image, progress)?;
+            image = self.post.run(step, &image, task.face_strength, progress)?;
         }
         Ok(Picture {
             image,
@@ -314,12 +325,12 @@ impl NativeEngine {
     /// [`EngineError::Cancelled`].
     fn finish(
         &self,
-        steps: &[PostProcessor],
+        (steps, strength): (&[PostProcessor], Option<f32>),
         picture: &mut Picture,
         progress: &dyn ProgressSink,
     ) -> Result<(), EngineError> {
         for step in ordered(steps) {
-            match self.upscalers.run(step, &picture.image, progress) {
+            match self.post.run(step, &picture.image, strength, progress) {
                 Ok(image) => picture.image = image,
                 Err(EngineError::Cancelled) => return Err(EngineError::Cancelled),
                 Err(error) => {
@@ -348,7 +359,7 @@ impl Engine for NativeEngine {
                 .chain(self.steers_by_lines())
                 .collect(),
             controls: self.steers(),
-            post_processors: self.upscalers.available().collect(),
+            post_processors: self.post_processors(),
         }
     }
 
@@ -358,7 +369,7 @@ impl Engine for NativeEngine {
         progress: &dyn ProgressSink,
     ) -> Result<Vec<Picture>, EngineError> {
         check(&task)?;
-        let here: BTreeSet<PostProcessor> = self.upscalers.available().collect();
+        let here = self.post_processors();
         if let Some(step) = task.post.iter().find(|step| !here.contains(step)) {
             let reason = format!("the native engine has no {}", step.name());
             return Err(EngineError::bad_task(reason));
@@ -378,14 +389,15 @@ impl Engine for NativeEngine {
         let mut pictures = pipeline::run(&held.model, asked, steer.as_ref(), progress)?;
         drop((held, turn));
         for picture in &mut pictures {
-            self.finish(&task.post, picture, progress)?;
+            let steps = (task.post.as_slice(), task.face_strength);
+            self.finish(steps, picture, progress)?;
         }
         Ok(pictures)
     }
 
     fn release(&self) {
         lock(&self.loaded).clear();
-        self.upscalers.release();
+        self.post.release();
         self.controls.release();
         self.compute.trim();
     }
@@ -404,8 +416,8 @@ impl Engine for NativeEngine {
                 }),
             }
         }
-        let upscaler = self.upscalers.held().map(|(step, bytes)| Held {
-            model: step.name().to_owned(),
+        let post = self.post.held().into_iter().map(|(model, bytes)| Held {
+            model,
             bytes,
             place: Place::Ram,
         });
@@ -414,7 +426,7 @@ impl Engine for NativeEngine {
             bytes,
             place: self.compute.place(),
         });
-        models.extend(upscaler);
+        models.extend(post);
         models.extend(self.readers.held());
         models.extend(control);
         Holdings { models }

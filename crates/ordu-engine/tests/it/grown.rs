@@ -1,10 +1,11 @@
-//! Weights that are grown from the names of tensors, as `training/parity/families.py` grows them: nothing
+//! Weights that are grown from the names of tensors, as `training/parity/grown.py` grows them: nothing
 //! but names and shapes has to be stored.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use ordu_engine::native::weights::TensorFile;
 use safetensors::tensor::{Dtype, View};
 
 /// Names and shapes.
@@ -30,7 +31,7 @@ pub(crate) fn numbers(name: &str, shape: &[usize]) -> Vec<f32> {
     let inputs: usize = shape.iter().skip(1).product();
     let value = |unit: f64| match shape {
         [_, _, ..] => unit * (2.0 / (inputs as f64).sqrt()),
-        _ if name.ends_with("weight") => 1.0 + unit * 0.3,
+        _ if name.ends_with("weight") || name.ends_with("running_var") => 1.0 + unit * 0.3,
         _ => unit * 0.3,
     };
     let count: usize = shape.iter().product();
@@ -95,6 +96,11 @@ pub(crate) fn write(file: &File, path: &Path, notes: &[(&str, &str)]) {
         .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
     std::fs::create_dir_all(path.parent().unwrap()).unwrap();
     safetensors::serialize_to_file(file, Some(notes.collect()), path).unwrap();
+}
+
+/// A file of tensors, as it is read.
+pub(crate) fn opened(file: &File) -> TensorFile {
+    TensorFile::from_bytes("grown", safetensors::serialize(file, None).unwrap()).unwrap()
 }
 
 /// A text encoder under the names of OpenCLIP, with queries, keys and values fused.

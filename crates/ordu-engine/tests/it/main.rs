@@ -12,7 +12,9 @@
 mod add_ons;
 mod comfyui;
 mod control;
+mod cutout;
 mod data;
+mod faces;
 mod families;
 mod grown;
 mod hires;

@@ -33,6 +33,8 @@ fn parity_table() {
     crate::upscale::parity();
     crate::control::parity();
     crate::vision::parity();
+    crate::cutout::parity();
+    crate::faces::parity();
     print_table();
 }
 

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use image::{DynamicImage, Rgb, RgbImage, Rgba, RgbaImage};
-use ordu_engine::native::upscale::{Rrdb, Upscalers};
+use ordu_engine::native::upscale::{Dat, RealPlksr, Rrdb, Span, Upscalers};
 use ordu_engine::native::weights::Weights;
 use ordu_engine::plan::post::PostProcessor;
 use ordu_engine::{
@@ -15,7 +15,8 @@ use ordu_engine::{
 use safetensors::tensor::TensorView;
 use serde_json::Map;
 
-use crate::data::{compare, get, path, tensors};
+use crate::data::{compare, get, json, path, tensors};
+use crate::grown::{self, File, Raw, Shapes};
 
 /// The tensors of a file, to be changed.
 type Tensors = BTreeMap<String, (Vec<usize>, Vec<u8>)>;
@@ -114,6 +115,118 @@ pub(crate) fn parity() {
     let single = own().filter(|(name, _)| !name.starts_with("conv_up2"));
     let single = forward(&Weights::from_entries(single));
     compare("upscaler x2, one step", &single, &get(&io, "single.x2"));
+    let others = tensors("upscaler/others.safetensors");
+    let picture = get(&io, "picture");
+    for (name, file) in others_files() {
+        let weights = Weights::from_file(&grown::opened(&file));
+        let go_on = || Ok(());
+        let made = if name.starts_with("span") {
+            let network = Span::new(&name, &weights, &Compute::cpu()).unwrap();
+            network.forward(&picture, &go_on)
+        } else if name == "dat" {
+            let network = Dat::new(&name, &weights, &Compute::cpu()).unwrap();
+            network.forward(&picture, &go_on)
+        } else {
+            let network = RealPlksr::new(&name, &weights, &Compute::cpu()).unwrap();
+            network.forward(&picture, &go_on)
+        };
+        compare(
+            &format!("upscaler, {name}"),
+            &made.unwrap(),
+            &get(&others, &name),
+        );
+    }
+}
+
+/// The networks of other families in `training/parity/upscalers.py`.
+fn others_files() -> BTreeMap<String, File> {
+    let shapes: BTreeMap<String, Shapes> = json("upscaler/others.json");
+    let others = tensors("upscaler/others.safetensors");
+    let files = shapes.into_iter().map(|(name, shapes)| {
+        let mut file = grown::part(&name, &shapes, str::to_owned);
+        for (tensor, raw) in &mut file {
+            let is_spread = tensor == "conv_1.conv.0.weight" || tensor == "conv_1.sk.weight";
+            if name == "span" && is_spread {
+                let numbers = grown::numbers(&format!("span/{tensor}"), &raw.shape);
+                let smaller: Vec<f32> = numbers.iter().map(|number| number / 256.0).collect();
+                *raw = Raw::of(&smaller, &raw.shape.clone());
+            }
+        }
+        // Numbers that follow from sizes are not grown.
+        for (kept, own) in others.entries() {
+            let Some(kept) = kept.strip_prefix(&format!("{name}/")) else {
+                continue;
+            };
+            let raw = Raw {
+                shape: own.shape().to_vec(),
+                bytes: own.bytes().to_vec(),
+            };
+            file.insert(kept.to_owned(), raw);
+        }
+        (name, file)
+    });
+    files.collect()
+}
+
+/// Notes how far it is told to be.
+#[derive(Default)]
+struct Told(std::sync::Mutex<Vec<(u32, u32)>>);
+
+impl ProgressSink for Told {
+    fn step(&self, step: Step) {
+        self.0.lock().unwrap().push((step.step, step.of));
+    }
+}
+
+#[test]
+fn other_families_are_told_by_their_tensors() {
+    let files = others_files();
+    for (name, stem, step) in [
+        (
+            "span",
+            "2x_ModernSpanimationV1",
+            PostProcessor::ModernSpanimation2x,
+        ),
+        (
+            "plksr",
+            "4xNomosWebPhoto_RealPLKSR",
+            PostProcessor::NomosWebPhoto4x,
+        ),
+        ("dat", "4xNomos2_hq_dat2", PostProcessor::Nomos2HqDat4x),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder
+            .path()
+            .join("esrgan")
+            .join(format!("{stem}.safetensors"));
+        grown::write(&files[name], &path, &[]);
+        let engine = open(folder.path());
+        assert_eq!(engine.problems().len(), 0, "{:?}", engine.problems());
+        assert!(engine.capabilities().post_processors.contains(&step));
+        let made = Upscalers::open(folder.path())
+            .run(step, &picture(21, 13), &Quiet)
+            .unwrap();
+        let factor = if name == "span" { 2 } else { 4 };
+        assert_eq!((made.width(), made.height()), (21 * factor, 13 * factor));
+    }
+}
+
+#[test]
+fn a_large_picture_tells_of_its_tiles() {
+    let (_folder, upscalers) = folder_with("RealESRGAN_x4plus.safetensors", &network());
+    let told = |picture: &DynamicImage| {
+        let told = Told::default();
+        upscalers
+            .run(PostProcessor::RealEsrganX4Plus, picture, &told)
+            .unwrap();
+        told.0.into_inner().unwrap()
+    };
+    assert_eq!(told(&picture(192, 4)), []);
+    assert_eq!(told(&picture(200, 4)), [(1, 2), (2, 2)]);
+    let mut clear = picture(200, 4).to_rgba8();
+    clear.put_pixel(0, 0, Rgba([0; 4]));
+    let steps = told(&DynamicImage::ImageRgba8(clear));
+    assert_eq!(steps, [(1, 4), (2, 4), (3, 4), (4, 4)]);
 }
 
 #[test]
@@ -195,7 +308,8 @@ fn what_is_no_upscaler_is_said() {
     let refusal = |name: &str, network: &Tensors| {
         let (folder, _) = folder_with(name, network);
         let engine = open(folder.path());
-        assert!(engine.capabilities().post_processors.is_empty());
+        let offered = engine.capabilities().post_processors;
+        assert_eq!(offered, [PostProcessor::StripBackground].into());
         engine
             .problems()
             .iter()
@@ -281,7 +395,7 @@ fn enlarging_alone_is_a_form_and_needs_no_model() {
     let (folder, _) = folder_with("RealESRGAN_x4plus.safetensors", &network());
     let engine = NamedEngine::new(Arc::new(open(folder.path())));
     let forms = PictureForms::new(Arc::new(engine));
-    assert_eq!(forms.forms(), ["RealESRGAN_x4plus"]);
+    assert_eq!(forms.forms(), ["RealESRGAN_x4plus", "strip_background"]);
     let answer = |form: &str| forms.answer(form, &picture(20, 12), &Map::new(), &Quiet);
     let Ok(Answer::Picture(made)) = answer("RealESRGAN_x4plus") else {
         panic!("no picture")
@@ -297,7 +411,11 @@ fn a_picture_is_enlarged_at_the_end_of_its_task() {
     let (folder, _) = folder_with("RealESRGAN_x4plus.safetensors", &network());
     let engine = open(folder.path());
     let offered = engine.capabilities().post_processors;
-    assert_eq!(offered, [PostProcessor::RealEsrganX4Plus].into());
+    let expected = [
+        PostProcessor::RealEsrganX4Plus,
+        PostProcessor::StripBackground,
+    ];
+    assert_eq!(offered, expected.into());
     let made = engine.run(task(), &Quiet).unwrap();
     assert_eq!((made[0].image.width(), made[0].image.height()), (256, 256));
     let held = engine.holdings().models;

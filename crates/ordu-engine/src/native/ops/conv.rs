@@ -101,13 +101,26 @@ impl Conv2d {
         geometry: Geometry,
     ) -> std::result::Result<Self, EngineError> {
         let kernel = geometry.kernel;
-        let mut weight = scope.take("weight", &[outputs, inputs, kernel, kernel])?;
-        if weight.device().is_cuda() {
-            weight = weight.permute((0, 2, 3, 1))?.contiguous()?;
-        }
+        let weight = scope.take("weight", &[outputs, inputs, kernel, kernel])?;
+        let bias = scope.take("bias", &[outputs])?;
+        Ok(Self::of(&weight, &bias, geometry)?)
+    }
+
+    /// Of a kernel, `[out, in, kernel, kernel]`, and what is added, `[out]`.
+    ///
+    /// # Errors
+    ///
+    /// Those of the tensor library.
+    pub fn of(kernel: &Tensor, bias: &Tensor, geometry: Geometry) -> Result<Self> {
+        let (outputs, inputs, height, width) = kernel.dims4()?;
+        let weight = if kernel.device().is_cuda() {
+            kernel.permute((0, 2, 3, 1))?.contiguous()?
+        } else {
+            kernel.contiguous()?
+        };
         Ok(Self {
-            weight: weight.reshape((outputs, inputs * kernel * kernel))?,
-            bias: scope.take("bias", &[outputs])?.contiguous()?,
+            weight: weight.reshape((outputs, inputs * height * width))?,
+            bias: bias.contiguous()?,
             geometry,
         })
     }

@@ -9,13 +9,17 @@
 mod activation;
 mod attention;
 mod conv;
+mod folded;
 mod linear;
 mod norm;
 mod picture;
+mod resample;
 
 pub use activation::{Activation, gated_gelu};
 pub use attention::attention;
 pub use conv::{Beside, Conv2d, Edges, Geometry};
+pub use folded::{conv_without_bias, normed_conv};
 pub use linear::Linear;
 pub use norm::{Followed, GroupNorm, LayerNorm};
 pub use picture::{add, enlarge, join, to_picture, to_tokens};
+pub use resample::{Spread, bilinear, halved_by_max, leaky, mirrored};

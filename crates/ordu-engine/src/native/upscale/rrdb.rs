@@ -11,7 +11,7 @@
 
 use candle_core::Tensor;
 
-use super::super::ops::{Conv2d, Edges, Geometry};
+use super::super::ops::{self, Conv2d, Edges, Geometry};
 use super::super::weights::{Scope, Weights};
 use crate::EngineError;
 use crate::native::Compute;
@@ -210,7 +210,7 @@ impl Dense {
 }
 
 fn leaky(x: &Tensor) -> candle_core::Result<Tensor> {
-    x.maximum(&(x * SLOPE)?)
+    ops::leaky(x, SLOPE)
 }
 
 /// Each square of pixels as the channels of one. Sides are made even by mirroring the last pixels.

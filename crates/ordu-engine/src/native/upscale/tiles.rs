@@ -4,7 +4,7 @@
 use candle_core::{Device, Tensor};
 use image::{Rgb, RgbImage};
 
-use super::Rrdb;
+use super::Network;
 use crate::EngineError;
 
 /// The side of a square, in pixels of the source.
@@ -36,15 +36,23 @@ fn spans(side: u32) -> impl Iterator<Item = Span> {
     })
 }
 
-/// Makes a picture larger by the factor of a network.
+/// How many squares a picture has.
+pub(super) fn count(picture: &RgbImage) -> u32 {
+    picture.width().div_ceil(TILE) * picture.height().div_ceil(TILE)
+}
+
+/// Asked whether to go on.
+type GoOn<'a> = &'a dyn Fn() -> Result<(), EngineError>;
+
+/// Makes a picture larger by the factor of a network. `go_on` is asked often, `done` after each square.
 ///
 /// # Errors
 ///
-/// That of `go_on`, or those of the tensor library.
+/// That of `go_on` or `done`, or those of the tensor library.
 pub(super) fn enlarge(
     picture: &RgbImage,
-    network: &Rrdb,
-    go_on: &dyn Fn() -> Result<(), EngineError>,
+    network: &Network,
+    (go_on, done): (GoOn<'_>, GoOn<'_>),
 ) -> Result<RgbImage, EngineError> {
     let scale = u32::try_from(network.scale()).unwrap_or(1);
     let mut result = RgbImage::new(picture.width() * scale, picture.height() * scale);
@@ -53,6 +61,7 @@ pub(super) fn enlarge(
             go_on()?;
             let tile = network.forward(&cut(picture, right, down)?, go_on)?;
             paste(&mut result, &to_picture(&tile)?, (right, down), scale);
+            done()?;
         }
     }
     Ok(result)
