@@ -6,7 +6,7 @@
 use std::process::ExitCode;
 use std::time::Instant;
 
-use ordu_engine::gates::{GateOptions, cut_out, gates};
+use ordu_engine::gates::{GateOptions, backgrounds, cut_outs, gates};
 use ordu_engine::{EngineError, NativeEngine, NativeOptions, Sampler, Schedule};
 
 fn main() -> Result<ExitCode, EngineError> {
@@ -32,7 +32,7 @@ fn main() -> Result<ExitCode, EngineError> {
     let engine = NativeEngine::open(&NativeOptions::default())?;
     let started = Instant::now();
     if arguments.iter().any(|word| word == "cutout") {
-        let found = cut_out(&engine, &options)?;
+        let found = backgrounds(&engine, &options)?;
         let (pictures, good, mean) = (found.shared.len(), found.good(), found.mean());
         println!(
             "{pictures} pictures, {:.1} % cut out well, {mean:.3} in the mean",
@@ -55,6 +55,7 @@ fn main() -> Result<ExitCode, EngineError> {
         started.elapsed()
     );
     println!("{report}");
+    println!("{:#?}", cut_outs(&engine, &options)?);
     Ok(if report.passed() {
         ExitCode::SUCCESS
     } else {

@@ -165,11 +165,16 @@ impl Allowed {
         // A hint is a source image.
         let controls = config.allow_controlnet && config.allow_img2img;
         let steers = has(Feature::ControlNet) || has(Feature::QrCode);
+        // Hordes ask those alone for transparent pictures who allow this. It promises QR codes with
+        // Stable Diffusion XL as well, to whom others are given.
+        let codes = controls && has(Feature::QrCode);
+        let cuts_out = has(Feature::Transparent) && !codes;
+        let heavy = controls && has(Feature::QrCodeXl) || cuts_out;
         Self {
             post_processing: config.allow_post_processing && !engine.post_processors.is_empty(),
             controlnet: controls && steers,
             control_lines: controls && has(Feature::ControlLines),
-            sdxl_controlnet: controls && config.allow_sdxl_controlnet && has(Feature::QrCodeXl),
+            sdxl_controlnet: config.allow_sdxl_controlnet && heavy,
             extended_controlnet: controls
                 && has(Feature::ControlNet)
                 && ControlType::all().all(|kind| engine.controls.contains(&kind)),
@@ -432,6 +437,28 @@ mod tests {
         let offer = image_offer(&Config::default(), &engine, |_| true).unwrap();
         let words = offer.capabilities.unwrap();
         assert!(words.iter().any(|word| word == "textual_inversion"));
+    }
+
+    /// Transparent pictures alone are worth the switch, unless it promised codes that cannot be made.
+    #[test]
+    fn the_switch_for_xl_is_sent_for_transparent_pictures_too() {
+        let offered = |features: &[Feature], allowed: bool| {
+            let mut engine = engine(&["one"]);
+            engine.features.extend(features.iter().copied());
+            let config = Config {
+                allow_controlnet: true,
+                allow_sdxl_controlnet: allowed,
+                ..Config::default()
+            };
+            let offer = image_offer(&config, &engine, |_| true).unwrap();
+            offer.allow_sdxl_controlnet
+        };
+        let (clear, code, code_xl) = (Feature::Transparent, Feature::QrCode, Feature::QrCodeXl);
+        assert!(offered(&[clear], true));
+        assert!(!offered(&[clear], false));
+        assert!(!offered(&[], true));
+        assert!(!offered(&[clear, code], true));
+        assert!(offered(&[clear, code, code_xl], true));
     }
 
     /// Checklist: QR: `allow_sdxl_controlnet` gate.

@@ -458,6 +458,10 @@ pub(crate) struct Imagine {
     #[arg(long)]
     pub(crate) tiling: bool,
 
+    /// Draw what stands on nothing: a picture with alpha. A `.jpg` knows none.
+    #[arg(long, conflicts_with = "control")]
+    pub(crate) transparent: bool,
+
     /// A LoRA by its CivitAI id or its name, and how strongly it counts. Repeatable.
     #[arg(long, value_name = "NAME[=STRENGTH]", value_parser = add_on::parse)]
     pub(crate) lora: Vec<AddOn>,

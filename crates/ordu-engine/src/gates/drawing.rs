@@ -72,13 +72,15 @@ pub struct Scene {
 impl Scene {
     /// The sentence that names everything.
     pub fn caption(self) -> String {
+        let background = COLOURS[self.background].0;
+        format!("{} on a {background} background", self.without_background())
+    }
+
+    /// The same without its end.
+    pub fn without_background(self) -> String {
         format!(
-            "a {} {} {} at the {} on a {} background",
-            SIZES[self.size].0,
-            COLOURS[self.colour].0,
-            SHAPES[self.shape].0,
-            PLACES[self.place].0,
-            COLOURS[self.background].0
+            "a {} {} {} at the {}",
+            SIZES[self.size].0, COLOURS[self.colour].0, SHAPES[self.shape].0, PLACES[self.place].0
         )
     }
 

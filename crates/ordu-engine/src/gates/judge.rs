@@ -1,7 +1,7 @@
 //! Says what a picture shows, by image processing alone. The algorithm is that of
 //! `training/judge.py`, step by step.
 
-use image::RgbImage;
+use image::{RgbImage, RgbaImage};
 
 use super::drawing::{COLOURS, PLACES, SHAPES, SIZES, inside};
 
@@ -120,22 +120,65 @@ fn nearest_place(centroid: [f64; 2]) -> usize {
 }
 
 /// The shape whose template of equal area overlaps the mask best, and its radius.
-fn best_shape(mask: &[[f64; 2]], [x, y]: [f64; 2], (width, height): (u32, u32)) -> (usize, f64) {
-    let overlap = |shape: usize, radius: f64| {
-        let centres = |side: u32| (0..side).map(|at| f64::from(at) + 0.5);
-        let set = |row: f64, column: f64| inside(shape, [column - x, row - y], radius);
-        let template: usize = centres(height)
-            .map(|row| centres(width).filter(|column| set(row, *column)).count())
-            .sum();
-        let both = mask.iter().filter(|point| set(point[1], point[0])).count();
-        both as f64 / (template + mask.len() - both).max(1) as f64
-    };
-    let fitted = |shape: usize| (mask.len() as f64 / SHAPES[shape].1).sqrt();
-    let shapes = (0..SHAPES.len()).map(|shape| (shape, fitted(shape)));
-    let best = shapes
-        .rev()
-        .max_by(|a, b| overlap(a.0, a.1).total_cmp(&overlap(b.0, b.1)));
-    best.unwrap_or((0, fitted(0)))
+fn best_shape(mask: &[[f64; 2]], centroid: [f64; 2], size: (u32, u32)) -> (usize, f64) {
+    let shapes = (0..SHAPES.len()).map(|shape| (shape, overlap(mask, (centroid, size), shape)));
+    let best = shapes.rev().max_by(|a, b| a.1.total_cmp(&b.1));
+    let shape = best.map_or(0, |(shape, _)| shape);
+    (shape, fitted(mask, shape))
+}
+
+/// The radius at which a shape has the area of a mask.
+fn fitted(mask: &[[f64; 2]], shape: usize) -> f64 {
+    (mask.len() as f64 / SHAPES[shape].1).sqrt()
+}
+
+/// How much of a mask and of a shape of equal area around a point lies in both.
+fn overlap(
+    mask: &[[f64; 2]],
+    ([x, y], (width, height)): ([f64; 2], (u32, u32)),
+    shape: usize,
+) -> f64 {
+    let radius = fitted(mask, shape);
+    let centres = |side: u32| (0..side).map(|at| f64::from(at) + 0.5);
+    let set = |row: f64, column: f64| inside(shape, [column - x, row - y], radius);
+    let template: usize = centres(height)
+        .map(|row| centres(width).filter(|column| set(row, *column)).count())
+        .sum();
+    let both = mask.iter().filter(|point| set(point[1], point[0])).count();
+    both as f64 / (template + mask.len() - both).max(1) as f64
+}
+
+/// What a cut-out shows.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct CutOut {
+    /// How much of what is opaque and of the shape that was asked for, as large and in the same place,
+    /// lies in both: 0…1.
+    pub overlap: f64,
+    /// The colour of what is opaque.
+    pub colour: usize,
+    /// Where that is.
+    pub place: usize,
+}
+
+/// Judges a cut-out by what of it is more opaque than not; `None` if that is nothing.
+pub fn judge_cut_out(picture: &RgbaImage, shape: usize) -> Option<CutOut> {
+    let opaque = picture
+        .enumerate_pixels()
+        .filter(|(_, _, pixel)| pixel.0[3] > 127);
+    let (mut mask, mut sums) = (Vec::new(), [0_u64; 3]);
+    for (x, y, pixel) in opaque {
+        mask.push([f64::from(x) + 0.5, f64::from(y) + 0.5]);
+        for (sum, part) in sums.iter_mut().zip(pixel.0) {
+            *sum += u64::from(part);
+        }
+    }
+    let count = u64::try_from(mask.len()).ok().filter(|count| *count > 0)?;
+    let centroid = centroid(&mask);
+    Some(CutOut {
+        overlap: overlap(&mask, (centroid, picture.dimensions()), shape),
+        colour: nearest(sums.map(|sum| u8::try_from(sum / count).unwrap_or(u8::MAX))),
+        place: nearest_place(centroid),
+    })
 }
 
 #[cfg(test)]

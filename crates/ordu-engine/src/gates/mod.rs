@@ -4,7 +4,8 @@
 //! Pictures are drawn and judged as in `training/` (its README describes both; the numbers here
 //! repeat those there). The prompts ask for combinations that were held out of training.
 
-mod cutout;
+mod backgrounds;
+mod cut_outs;
 mod drawing;
 mod judge;
 pub mod stories;
@@ -13,9 +14,10 @@ use std::fmt;
 
 use image::{DynamicImage, GrayImage, Luma, RgbImage, imageops};
 
-pub use cutout::{CutOut, cut_out};
+pub use backgrounds::{Backgrounds, backgrounds};
+pub use cut_outs::{CutOuts, cut_outs};
 pub use drawing::{Scene, draw, held_out};
-pub use judge::{Verdict, judge};
+pub use judge::{CutOut, Verdict, judge, judge_cut_out};
 
 use crate::native::NativeEngine;
 use crate::{

@@ -23,6 +23,7 @@ mod registry;
 pub mod sampling;
 pub mod sd;
 mod text;
+pub mod transparent;
 pub mod upscale;
 pub mod vision;
 pub mod weights;
@@ -45,6 +46,7 @@ use self::sd::StableDiffusion;
 use self::sd::files::ModelFiles;
 use self::sd::lora::Changes;
 pub use self::text::{NativeText, NativeTextOptions};
+use self::transparent::{Kit, Kits};
 use self::vision::Readers;
 use crate::plan::control::ControlType;
 use crate::plan::pipeline::draws;
@@ -95,6 +97,7 @@ pub struct NativeEngine {
     readers: Readers,
     add_ons: AddOns,
     controls: Controls,
+    kits: Kits,
     compute: Compute,
     /// Weights that may lie in memory, in bytes.
     memory: u64,
@@ -110,9 +113,27 @@ pub struct NativeEngine {
 #[derive(Debug)]
 struct Loaded {
     model: StableDiffusion,
-    /// What was changed in it.
-    loras: Vec<LoraKey>,
+    changed: Changed,
     bytes: u64,
+}
+
+/// What is changed in a model.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Changed {
+    loras: Vec<LoraKey>,
+    /// What lets it draw transparent pictures.
+    kit: Option<Arc<Kit>>,
+}
+
+impl Changed {
+    /// All that is added to its weights: first come LoRAs, in their order.
+    fn weights(&self, files: &ModelFiles) -> Result<Changes, EngineError> {
+        let mut changes = add_ons::changes(&self.loras, files)?;
+        if let Some(kit) = &self.kit {
+            changes.append(kit.changes(files)?);
+        }
+        Ok(changes)
+    }
 }
 
 const FEATURES: [Feature; 5] = [
@@ -148,6 +169,8 @@ impl NativeEngine {
         registry.complain(readers.problems());
         let mut controls = Controls::open(options.models.as_deref());
         registry.complain(controls.take_problems());
+        let mut kits = Kits::open(options.models.as_deref());
+        registry.complain(kits.take_problems());
         let compute = Compute::open(options.device, options.precision)?;
         Ok(Self {
             registry,
@@ -155,6 +178,7 @@ impl NativeEngine {
             readers,
             add_ons: AddOns::new(&options.loras, &options.embeddings),
             controls,
+            kits,
             memory: options.memory.of(&compute),
             compute,
             loaded: Mutex::default(),
@@ -180,32 +204,49 @@ impl NativeEngine {
     ///
     /// As [`Engine::run`].
     pub fn reconstruct(&self, model: &str, picture: &RgbImage) -> Result<RgbImage, EngineError> {
-        pipeline::reconstruct(&self.model(model, &[])?.model, picture)
+        let files = self.registry.get(model)?;
+        pipeline::reconstruct(&self.model(&files, Changed::default())?.model, picture)
     }
 
-    /// The model of a name with LoRAs, loaded if it is not yet, at the cost of the least recently used
-    /// one. A changed model is a model of its own: the one without changes stays what it was.
+    /// A model with changes, loaded if it is not yet, at the cost of the least recently used one. A
+    /// changed model is a model of its own: the one without changes stays what it was.
     ///
     /// # Errors
     ///
-    /// [`EngineError::UnknownModel`], or what is wrong with its files or with the LoRAs.
-    fn model(&self, name: &str, loras: &[crate::Lora]) -> Result<Arc<Loaded>, EngineError> {
-        let known = self.registry.get(name)?;
-        let files = known.as_ref();
-        let wanted = self.add_ons.loras(loras)?;
+    /// What is wrong with its files or with the changes.
+    fn model(&self, files: &ModelFiles, changed: Changed) -> Result<Arc<Loaded>, EngineError> {
         let _one_at_a_time = lock(&self.loading);
-        if let Some(held) = self.touch(name, &wanted) {
+        if let Some(held) = self.touch(&files.name, &changed) {
             return Ok(held);
         }
-        let changes = add_ons::changes(&wanted, files)?;
-        let (model, bytes) = self.load(files, &changes)?;
+        let (mut model, mut bytes) = self.load(files, &changed.weights(files)?)?;
+        if let Some(kit) = &changed.kit {
+            model.alpha = Some(kit.decoder(files, &self.compute)?);
+            bytes += kit.bytes();
+        }
         let held = Arc::new(Loaded {
             model,
-            loras: wanted,
+            changed,
             bytes,
         });
         lock(&self.loaded).insert(0, Arc::clone(&held));
         Ok(held)
+    }
+
+    /// What a task wants changed in its model.
+    ///
+    /// # Errors
+    ///
+    /// [`EngineError::NoAddOn`] for a LoRA that is not there, or why there is no kit for the model.
+    fn changed(&self, task: &ImageTask, files: &ModelFiles) -> Result<Changed, EngineError> {
+        Ok(Changed {
+            loras: self.add_ons.loras(&task.loras)?,
+            kit: if task.transparent {
+                self.kits.of(files)?
+            } else {
+                None
+            },
+        })
     }
 
     /// A model with changes, and the memory that it takes. What is not changed is shared with the model
@@ -217,7 +258,7 @@ impl NativeEngine {
     ) -> Result<(StableDiffusion, u64), EngineError> {
         let more = files.bytes_changed(&self.compute);
         let base = self
-            .touch(&files.name, &[])
+            .touch(&files.name, &Changed::default())
             .filter(|base| base.bytes.saturating_add(more) <= self.memory);
         if let Some(base) = base {
             self.make_room(more);
@@ -230,11 +271,11 @@ impl NativeEngine {
     }
 
     /// A loaded model, which becomes the most recently used one.
-    fn touch(&self, name: &str, loras: &[LoraKey]) -> Option<Arc<Loaded>> {
+    fn touch(&self, name: &str, changed: &Changed) -> Option<Arc<Loaded>> {
         let mut loaded = lock(&self.loaded);
         let place = loaded
             .iter()
-            .position(|held| held.model.info.name == name && held.loras == loras)?;
+            .position(|held| held.model.info.name == name && held.changed == *changed)?;
         let held = loaded.remove(place);
         loaded.insert(0, Arc::clone(&held));
         Some(held)
@@ -273,6 +314,12 @@ impl NativeEngine {
             here.insert(PostProcessor::StripBackground);
         }
         here
+    }
+
+    /// Whether all its models that may be asked for it draw transparent pictures.
+    fn cuts_out(&self) -> Option<Feature> {
+        let covered = self.kits.cover(&self.registry.all());
+        covered.then_some(Feature::Transparent)
     }
 
     /// By what of a source its models can be steered.
@@ -357,6 +404,7 @@ impl Engine for NativeEngine {
                 .into_iter()
                 .chain(self.add_ons.features())
                 .chain(self.steers_by_lines())
+                .chain(self.cuts_out())
                 .collect(),
             controls: self.steers(),
             post_processors: self.post_processors(),
@@ -380,9 +428,9 @@ impl Engine for NativeEngine {
             return Ok(vec![self.processed(source, &task, progress)?]);
         }
         (task.prompt, task.negative_prompt) = with_embeddings(&task);
-        let held = self.model(&task.model, &task.loras)?;
-        let words = self.add_ons.words(&task, &held.model.text)?;
         let files = self.registry.get(&task.model)?;
+        let held = self.model(&files, self.changed(&task, &files)?)?;
+        let words = self.add_ons.words(&task, &held.model.text)?;
         let steer = self.controls.steer(&mut task, &files, &self.compute)?;
         let turn = (!self.compute.device().is_cpu()).then(|| lock(&self.turn));
         let asked = (&task, &words);
@@ -490,7 +538,6 @@ fn unknown_wish(task: &ImageTask) -> Option<&'static str> {
     let has_workflow = task.workflow.is_some() && task.workflow != Some(Workflow::PostProcess);
     let wishes = [
         (has_workflow, "workflows"),
-        (task.transparent, "transparency"),
         (matches!(task.mode, Mode::Remix(_)), "mixing of pictures"),
     ];
     wishes.into_iter().find(|wish| wish.0).map(|wish| wish.1)

@@ -80,13 +80,20 @@ pub(super) fn run(
     }
     let mut pictures = Vec::new();
     for index in 0..task.batch as usize {
-        if progress.cancelled() {
-            return Err(EngineError::Cancelled);
-        }
+        watch.go_on()?;
         // One by one: pixels need far more memory than latents.
-        let made = pixels::to_image(&model.vae.decode(&latents.narrow(0, index, 1)?, edges)?)?;
-        let made = pixels::resize(&DynamicImage::ImageRgb8(made), asked).to_rgb8();
-        let image = DynamicImage::ImageRgb8(finish(made, task, asked));
+        let latent = latents.narrow(0, index, 1)?;
+        let made = model.vae.decode(&latent, edges)?;
+        let image = if let Some(alpha) = &model.alpha {
+            let latent = model.vae.unscaled(&latent)?;
+            let go_on = || watch.go_on();
+            let made = alpha.cut_out((&made, &latent), edges, &go_on)?;
+            pixels::resize(&DynamicImage::ImageRgba8(made), asked)
+        } else {
+            let made = DynamicImage::ImageRgb8(pixels::to_image(&made)?);
+            let made = pixels::resize(&made, asked).to_rgb8();
+            DynamicImage::ImageRgb8(finish(made, task, asked))
+        };
         pictures.push(Picture {
             image,
             seed: task.seed,
@@ -509,6 +516,10 @@ impl Watch<'_> {
             of: self.of,
             preview,
         });
+        self.go_on()
+    }
+
+    fn go_on(self) -> Result<(), EngineError> {
         if self.progress.cancelled() {
             Err(EngineError::Cancelled)
         } else {

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use candle_core::{Device, Tensor};
 use image::{DynamicImage, GrayImage, RgbImage, RgbaImage};
-use ordu_engine::gates::{GateOptions, cut_out};
+use ordu_engine::gates::{GateOptions, backgrounds};
 use ordu_engine::native::cutout::{Matting, U2Net, alpha_of, without_background};
 use ordu_engine::native::weights::{TensorFile, Weights};
 use ordu_engine::plan::post::PostProcessor;
@@ -142,7 +142,7 @@ fn shapes_of_the_bundled_model_are_cut_out() {
         steps: 15,
         ..GateOptions::default()
     };
-    let found = cut_out(&open(None), &options).unwrap();
+    let found = backgrounds(&open(None), &options).unwrap();
     println!("{:.0} % good, {:.3}", 100.0 * found.good(), found.mean());
     assert!(found.shared.len() >= 8, "{found:?}");
     assert!(found.good() >= 0.9 && found.mean() >= 0.9, "{found:?}");

@@ -22,5 +22,6 @@ mod parity;
 mod single_file;
 mod stories;
 mod tiny;
+mod transparent;
 mod upscale;
 mod vision;

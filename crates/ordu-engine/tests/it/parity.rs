@@ -35,6 +35,7 @@ fn parity_table() {
     crate::vision::parity();
     crate::cutout::parity();
     crate::faces::parity();
+    crate::transparent::parity();
     print_table();
 }
 

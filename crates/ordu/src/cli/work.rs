@@ -135,6 +135,10 @@ pub(crate) struct Work {
     #[arg(long, env = "ORDU_ALLOW_CONTROLNET", value_parser = clap::builder::FalseyValueParser::new())]
     pub(crate) allow_controlnet: bool,
 
+    /// Draw transparent pictures, and QR codes with Stable Diffusion XL, as far as there is what they need.
+    #[arg(long, env = "ORDU_ALLOW_SDXL_CONTROLNET", value_parser = clap::builder::FalseyValueParser::new())]
+    pub(crate) allow_sdxl_controlnet: bool,
+
     /// The largest picture, in pixels.
     #[arg(
         long,

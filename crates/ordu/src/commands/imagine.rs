@@ -234,6 +234,7 @@ fn params(args: &Imagine) -> ImageParams {
         karras: args.no_karras.then_some(false),
         clip_skip: args.clip_skip,
         tiling: args.tiling.then_some(true),
+        transparent: args.transparent.then_some(true),
         denoising_strength: args.strength,
         loras: args.lora.iter().map(lora).collect(),
         tis: args.ti.iter().map(ti).collect(),

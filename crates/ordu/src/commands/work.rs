@@ -446,6 +446,7 @@ fn config(args: &Work) -> Result<Config> {
         nsfw: !args.sfw,
         allow_lora: args.allow_lora,
         allow_controlnet: args.allow_controlnet,
+        allow_sdxl_controlnet: args.allow_sdxl_controlnet,
         max_threads: args.threads,
         queue_size: args.queue,
         blacklist: args.blacklist.clone(),
@@ -489,6 +490,7 @@ impl LocalWorker {
             max_context_length: 1_048_576,
             branded_model: false,
             allow_controlnet: true,
+            allow_sdxl_controlnet: true,
             ..Config::default()
         };
         let shutdown = Shutdown::new();

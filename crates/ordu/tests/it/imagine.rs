@@ -58,6 +58,41 @@ fn one_command_starts_a_horde_and_paints() {
     );
 }
 
+/// Out of the box: a PNG whose middle is opaque and red, and whose corners are not there.
+#[test]
+fn a_shape_that_stands_on_nothing_is_saved_with_alpha() {
+    let folder = tempfile::tempdir().unwrap();
+    let prompt = "a large red circle at the center";
+    let arguments = [
+        "imagine",
+        prompt,
+        "--transparent",
+        "--size",
+        "64x64",
+        "--seed",
+        "7",
+        "--out",
+        "a.png",
+        "--data",
+        "data",
+    ];
+    let output = run(folder.path(), &arguments);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let picture = image::open(folder.path().join("a.png")).unwrap();
+    assert!(picture.color().has_alpha());
+    let picture = picture.to_rgba8();
+    let [red, green, blue, alpha] = picture.get_pixel(32, 32).0;
+    assert!(alpha > 200, "the middle has an alpha of {alpha}");
+    assert!(
+        red > 150 && green < 110 && blue < 110,
+        "{red} {green} {blue}"
+    );
+    for corner in [(2, 2), (61, 2), (2, 61), (61, 61)] {
+        let alpha = picture.get_pixel(corner.0, corner.1).0[3];
+        assert!(alpha < 50, "{corner:?} has an alpha of {alpha}");
+    }
+}
+
 #[test]
 fn the_horde_of_up_paints_for_others() {
     let folder = tempfile::tempdir().unwrap();

@@ -1,6 +1,6 @@
 //! Matrix times vector plus bias.
 
-use candle_core::{Result, Tensor};
+use candle_core::{DType, Result, Tensor};
 
 use crate::EngineError;
 #[cfg(feature = "cuda")]
@@ -45,6 +45,39 @@ impl Linear {
         Ok(Self {
             weight: scope.take("weight", &[outputs, inputs])?,
             bias: None,
+        })
+    }
+
+    /// One layer that does what these do one after the other.
+    ///
+    /// # Errors
+    ///
+    /// Those of the tensor library; layers without bias.
+    pub fn chained(layers: &[&Self]) -> Result<Self> {
+        let mut whole: Option<(Tensor, Tensor)> = None;
+        let mut dtype = None;
+        for layer in layers {
+            let Some(bias) = &layer.bias else {
+                candle_core::bail!("layers without bias are not chained");
+            };
+            dtype = Some(bias.dtype());
+            // Products of numbers of 16 bits are only exact in 32.
+            let weight = layer.weight.to_dtype(DType::F32)?;
+            let bias = bias.to_dtype(DType::F32)?;
+            whole = Some(match whole {
+                None => (weight, bias),
+                Some((before, shift)) => {
+                    let shift = weight.matmul(&shift.unsqueeze(1)?)?.squeeze(1)?;
+                    (weight.matmul(&before)?, (shift + bias)?)
+                }
+            });
+        }
+        let (Some((weight, bias)), Some(dtype)) = (whole, dtype) else {
+            candle_core::bail!("no layers to chain");
+        };
+        Ok(Self {
+            weight: weight.to_dtype(dtype)?,
+            bias: Some(bias.to_dtype(dtype)?),
         })
     }
 

@@ -30,6 +30,7 @@ use self::unet::UNet;
 use self::vae::Vae;
 use crate::native::Compute;
 use crate::native::sampling::NoiseSchedule;
+use crate::native::transparent::AlphaDecoder;
 use crate::{Baseline, EngineError, Fit, ModelInfo};
 
 /// A model in memory, ready to draw.
@@ -49,6 +50,8 @@ pub struct StableDiffusion {
     pub latent_channels: usize,
     /// Pixels per latent pixel in each direction.
     pub factor: u32,
+    /// What of a picture is opaque, for models that draw transparent ones.
+    pub alpha: Option<AlphaDecoder>,
     compute: Compute,
     preview: OnceLock<Option<Preview>>,
 }
@@ -90,6 +93,7 @@ impl StableDiffusion {
             schedule: NoiseSchedule::new(&files.scheduler).map_err(named)?,
             latent_channels: vae.latent_channels,
             factor: factor(files),
+            alpha: None,
             compute: compute.clone(),
             preview: OnceLock::new(),
         })
@@ -119,7 +123,7 @@ impl StableDiffusion {
             } else {
                 self.text.clone()
             },
-            unet: if changes.unet.is_empty() {
+            unet: if changes.unet.is_empty() && changes.added.is_empty() {
                 self.unet.clone()
             } else {
                 unet(files, compute, changes)?
@@ -128,6 +132,7 @@ impl StableDiffusion {
             schedule: self.schedule.clone(),
             latent_channels: self.latent_channels,
             factor: self.factor,
+            alpha: None,
             compute: compute.clone(),
             preview: self.preview.clone(),
         })
@@ -178,7 +183,9 @@ fn text(
 
 fn unet(files: &ModelFiles, compute: &Compute, changes: &Changes) -> Result<UNet, EngineError> {
     let (weights, config) = &files.unet;
-    let weights = weights.with_deltas(changes.unet.clone());
+    let weights = weights
+        .with_added(&changes.added)
+        .with_deltas(changes.unet.clone());
     UNet::new(&weights, config, compute).map_err(|error| named(files, error))
 }
 

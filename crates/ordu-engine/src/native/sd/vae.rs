@@ -80,14 +80,22 @@ impl Vae {
         (mean - self.shift)? * self.scale
     }
 
+    /// Scaled latents to those that the encoder made.
+    ///
+    /// # Errors
+    ///
+    /// Those of the tensor library.
+    pub fn unscaled(&self, latents: &Tensor) -> Result<Tensor> {
+        (latents / self.scale)? + self.shift
+    }
+
     /// Scaled latents to `[b, 3, h, w]` in f32, about −1…1.
     ///
     /// # Errors
     ///
     /// Those of the tensor library.
     pub fn decode(&self, latents: &Tensor, edges: Edges) -> Result<Tensor> {
-        let x = ((latents / self.scale)? + self.shift)?;
-        let mut x = self.compute.take(&x)?;
+        let mut x = self.compute.take(&self.unscaled(latents)?)?;
         if let Some(post_quant) = &self.post_quant {
             x = post_quant.forward(&x, edges)?;
         }
@@ -115,6 +123,30 @@ enum Part {
 
 /// Autoencoders use another number than diffusion networks.
 const EPSILON: f64 = 1e-6;
+
+/// How pictures are normalised between layers.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::native) struct Norms {
+    pub(in crate::native) groups: usize,
+    pub(in crate::native) epsilon: f64,
+}
+
+impl Norms {
+    fn of(config: &VaeConfig) -> Self {
+        Self {
+            groups: config.norm_num_groups,
+            epsilon: EPSILON,
+        }
+    }
+
+    pub(in crate::native) fn layer(
+        self,
+        scope: &Scope<'_>,
+        width: usize,
+    ) -> std::result::Result<GroupNorm, EngineError> {
+        GroupNorm::new(scope, width, self.groups, self.epsilon)
+    }
+}
 
 impl Stack {
     fn encoder(scope: &Scope<'_>, config: &VaeConfig) -> std::result::Result<Self, EngineError> {
@@ -191,12 +223,7 @@ impl Stack {
         Ok(Self {
             conv_in: Conv2d::new(&scope.sub("conv_in"), enter.0, enter.1, Geometry::SAME)?,
             parts,
-            norm_out: GroupNorm::new(
-                &scope.sub("conv_norm_out"),
-                leave.0,
-                config.norm_num_groups,
-                EPSILON,
-            )?,
+            norm_out: Norms::of(config).layer(&scope.sub("conv_norm_out"), leave.0)?,
             conv_out: Conv2d::new(&scope.sub("conv_out"), leave.0, leave.1, Geometry::SAME)?,
         })
     }
@@ -229,7 +256,8 @@ fn push_resnets(
     for layer in 0..count {
         let inputs = if layer == 0 { inputs } else { width };
         let scope = scope.sub("resnets").sub(layer);
-        parts.push(Part::Resnet(Resnet::new(&scope, config, inputs, width)?));
+        let norms = Norms::of(config);
+        parts.push(Part::Resnet(Resnet::new(&scope, norms, inputs, width)?));
     }
     Ok(())
 }
@@ -240,13 +268,14 @@ fn push_middle(
     config: &VaeConfig,
     width: usize,
 ) -> std::result::Result<(), EngineError> {
-    let resnet = |index: usize| Resnet::new(&scope.sub("resnets").sub(index), config, width, width);
+    let norms = Norms::of(config);
+    let resnet = |index: usize| Resnet::new(&scope.sub("resnets").sub(index), norms, width, width);
     parts.push(Part::Resnet(resnet(0)?));
     if config.mid_block_add_attention {
         parts.push(Part::Attention(Attention::new(
             &scope.sub("attentions").sub(0),
-            config,
-            width,
+            norms,
+            (width, 1),
         )?));
     }
     parts.push(Part::Resnet(resnet(1)?));
@@ -255,7 +284,7 @@ fn push_middle(
 
 /// As the residual block of the UNet, without time.
 #[derive(Clone, Debug)]
-struct Resnet {
+pub(in crate::native) struct Resnet {
     norm1: GroupNorm,
     conv1: Conv2d,
     norm2: GroupNorm,
@@ -264,15 +293,13 @@ struct Resnet {
 }
 
 impl Resnet {
-    fn new(
+    pub(in crate::native) fn new(
         scope: &Scope<'_>,
-        config: &VaeConfig,
+        norms: Norms,
         inputs: usize,
         outputs: usize,
     ) -> std::result::Result<Self, EngineError> {
-        let norm = |name: &str, width| {
-            GroupNorm::new(&scope.sub(name), width, config.norm_num_groups, EPSILON)
-        };
+        let norm = |name: &str, width| norms.layer(&scope.sub(name), width);
         let shortcut = || {
             Conv2d::new(
                 &scope.sub("conv_shortcut"),
@@ -294,7 +321,7 @@ impl Resnet {
         })
     }
 
-    fn forward(&self, x: &Tensor, edges: Edges) -> Result<Tensor> {
+    pub(in crate::native) fn forward(&self, x: &Tensor, edges: Edges) -> Result<Tensor> {
         let inner = self
             .conv1
             .forward(&self.norm1.forward(x, Followed::BySilu)?, edges)?;
@@ -311,9 +338,10 @@ impl Resnet {
     }
 }
 
-/// Attention of all pixels to all pixels, one head.
+/// Attention of all pixels to all pixels.
 #[derive(Clone, Debug)]
-struct Attention {
+pub(in crate::native) struct Attention {
+    heads: usize,
     norm: GroupNorm,
     q: Linear,
     k: Linear,
@@ -322,10 +350,10 @@ struct Attention {
 }
 
 impl Attention {
-    fn new(
+    pub(in crate::native) fn new(
         scope: &Scope<'_>,
-        config: &VaeConfig,
-        width: usize,
+        norms: Norms,
+        (width, heads): (usize, usize),
     ) -> std::result::Result<Self, EngineError> {
         // Exports of 2022 use other names.
         let named = |new: &str, old: &str| {
@@ -337,12 +365,8 @@ impl Attention {
             Linear::new(&scope.sub(name), width, width)
         };
         Ok(Self {
-            norm: GroupNorm::new(
-                &scope.sub("group_norm"),
-                width,
-                config.norm_num_groups,
-                EPSILON,
-            )?,
+            heads,
+            norm: norms.layer(&scope.sub("group_norm"), width)?,
             q: named("to_q", "query")?,
             k: named("to_k", "key")?,
             v: named("to_v", "value")?,
@@ -350,7 +374,7 @@ impl Attention {
         })
     }
 
-    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+    pub(in crate::native) fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let (_, _, height, width) = x.dims4()?;
         let normed = self.norm.forward(x, Followed::ByNothing)?;
         let tokens = to_tokens(&normed)?;
@@ -359,7 +383,9 @@ impl Attention {
             self.k.forward(&tokens)?,
             self.v.forward(&tokens)?,
         );
-        let y = self.out.forward(&attention(&q, &k, &v, 1, None)?)?;
+        let y = self
+            .out
+            .forward(&attention(&q, &k, &v, self.heads, None)?)?;
         add(x, &to_picture(&y, height, width)?)
     }
 }

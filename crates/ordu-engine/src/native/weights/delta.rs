@@ -1,4 +1,4 @@
-//! A change to one tensor, kept as the small factors that it is the product of.
+//! A change to one tensor, kept as the small factors that it is the product of, or whole.
 //!
 //! With `s` the strength times alpha over rank:
 //!
@@ -7,6 +7,7 @@
 //! | low rank (Hu et al. 2021, "LoRA") | `s · up · down`; of a convolution, `down` has its kernel |
 //! | the same with a core (LoCon, a Tucker decomposition) | `s · up · core · down`, the core has the kernel |
 //! | Hadamard product (Hyeon-Woo et al. 2021, "FedPara"; LoHa) | `s · (a₁ · b₁) ∘ (a₂ · b₂)`, each with or without a core |
+//! | whole | `s · d`; of a convolution, for more inputs or fewer than it has |
 
 use candle_core::{Device, Tensor};
 
@@ -30,9 +31,15 @@ pub struct Factors {
 /// What is added to one tensor.
 #[derive(Clone, Debug)]
 pub struct Delta {
-    first: Factors,
-    second: Option<Factors>,
+    change: Change,
     scale: f64,
+}
+
+#[derive(Clone, Debug)]
+enum Change {
+    Low(Factors),
+    Hadamard(Factors, Factors),
+    Whole(Entry),
 }
 
 /// How the product of [`Factors`] is laid out.
@@ -49,8 +56,7 @@ impl Delta {
     #[must_use]
     pub fn low_rank(factors: Factors, scale: f64) -> Self {
         Self {
-            first: factors,
-            second: None,
+            change: Change::Low(factors),
             scale,
         }
     }
@@ -59,8 +65,16 @@ impl Delta {
     #[must_use]
     pub fn hadamard(first: Factors, second: Factors, scale: f64) -> Self {
         Self {
-            first,
-            second: Some(second),
+            change: Change::Hadamard(first, second),
+            scale,
+        }
+    }
+
+    /// A difference to a tensor, as it is, times `scale`.
+    #[must_use]
+    pub fn whole(difference: Entry, scale: f64) -> Self {
+        Self {
+            change: Change::Whole(difference),
             scale,
         }
     }
@@ -72,27 +86,38 @@ impl Delta {
         self
     }
 
-    fn layout(&self) -> Layout {
-        match self.second {
-            Some(_) => Layout::Hadamard,
-            None => Layout::Low,
-        }
-    }
-
     /// Rows and columns of its product; `None` if its factors do not fit each other. Asked before anything
     /// is multiplied: factors are a stranger's, and two short ones make a huge product.
     #[must_use]
     pub fn product(&self) -> Option<(usize, usize)> {
-        let layout = self.layout();
-        let product = self.first.product(layout)?;
-        let is_same = |second: &Factors| second.product(layout) == Some(product);
-        self.second.as_ref().is_none_or(is_same).then_some(product)
+        match &self.change {
+            Change::Low(factors) => factors.product(Layout::Low),
+            Change::Hadamard(first, second) => {
+                let product = first.product(Layout::Hadamard)?;
+                let is_same = second.product(Layout::Hadamard) == Some(product);
+                is_same.then_some(product)
+            }
+            Change::Whole(difference) => matrix(difference.shape()),
+        }
     }
 
-    /// Whether its product has as many rows and columns as a tensor of this shape.
+    /// Sides of what it adds: of its product, or of a whole difference; `None` if its factors do not fit
+    /// each other.
+    #[must_use]
+    pub fn shape(&self) -> Option<Vec<usize>> {
+        match &self.change {
+            Change::Whole(difference) => Some(difference.shape().to_vec()),
+            _ => self.product().map(|(rows, columns)| vec![rows, columns]),
+        }
+    }
+
+    /// Whether it can be added to a tensor of this shape.
     #[must_use]
     pub fn fits(&self, shape: &[usize]) -> bool {
-        self.product().is_some() && self.product() == matrix(shape)
+        match &self.change {
+            Change::Whole(difference) => is_near(difference.shape(), shape),
+            _ => self.product().is_some() && self.product() == matrix(shape),
+        }
     }
 
     /// Adds it to a tensor in f32 that it fits.
@@ -101,14 +126,38 @@ impl Delta {
     ///
     /// [`EngineError::BadModel`] for numbers that are not supported, those of the tensor library.
     pub fn add_to(&self, tensor: &Tensor) -> Result<Tensor, EngineError> {
-        let layout = self.layout();
-        let mut change = self.first.multiply(layout, tensor.device())?;
-        if let Some(second) = &self.second {
-            change = (change * second.multiply(layout, tensor.device())?)?;
-        }
+        let device = tensor.device();
+        let change = match &self.change {
+            Change::Low(factors) => factors.multiply(Layout::Low, device)?,
+            Change::Hadamard(first, second) => {
+                let first = first.multiply(Layout::Hadamard, device)?;
+                (first * second.multiply(Layout::Hadamard, device)?)?
+            }
+            Change::Whole(difference) => with_inputs(&difference.to_f32(device)?, tensor.dims())?,
+        };
         let change = (change * self.scale)?.reshape(tensor.shape())?;
         Ok((tensor + change)?)
     }
+}
+
+/// Whether two shapes are the same, but for the inputs of a convolution.
+fn is_near(left: &[usize], right: &[usize]) -> bool {
+    match (left, right) {
+        ([a, _, c @ ..], [b, _, d @ ..]) if c.len() == 2 => a == b && c == d,
+        _ => left == right,
+    }
+}
+
+/// A difference to a convolution for as many inputs as that has. Inputs that the convolution has not are
+/// given nothing but zeros, so what the difference says of them counts for nothing.
+fn with_inputs(difference: &Tensor, shape: &[usize]) -> candle_core::Result<Tensor> {
+    let ([_, given, _, _], [_, wanted, _, _]) = (difference.dims(), shape) else {
+        return Ok(difference.clone());
+    };
+    if given < wanted {
+        return difference.pad_with_zeros(1, 0, wanted - given);
+    }
+    difference.narrow(1, 0, *wanted)?.contiguous()
 }
 
 /// Rows, and numbers of a row; `None` if a matrix is no way to see it.

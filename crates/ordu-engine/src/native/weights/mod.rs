@@ -62,6 +62,16 @@ impl Weights {
         }
     }
 
+    /// The same with further tensors.
+    #[must_use]
+    pub fn with_added(&self, added: &BTreeMap<String, Entry>) -> Self {
+        let mut all = self.clone();
+        let added = added.iter();
+        all.tensors
+            .extend(added.map(|(name, entry)| (name.clone(), entry.clone())));
+        all
+    }
+
     /// The tensor of this name.
     pub fn get(&self, name: &str) -> Option<&Entry> {
         self.tensors.get(name)

@@ -20,6 +20,7 @@ use std::collections::BTreeMap;
 
 use candle_core::Device;
 
+pub(in crate::native) use self::names::by_original_name;
 use self::names::{Part, Targets};
 use super::files::ModelFiles;
 use crate::EngineError;
@@ -32,6 +33,8 @@ pub struct Changes {
     pub unet: BTreeMap<String, Vec<Delta>>,
     /// Of each text encoder.
     pub texts: Vec<BTreeMap<String, Vec<Delta>>>,
+    /// Further tensors of the diffusion network, which make layers of it do more.
+    pub added: BTreeMap<String, Entry>,
 }
 
 /// How much of a LoRA goes where.
@@ -99,12 +102,28 @@ type Module<'a> = BTreeMap<Role, &'a Entry>;
 impl Changes {
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.unet.is_empty() && !self.has_text()
+        self.unet.is_empty() && self.added.is_empty() && !self.has_text()
     }
 
     /// Whether any text encoder is changed.
     pub fn has_text(&self) -> bool {
         self.texts.iter().any(|text| !text.is_empty())
+    }
+
+    /// Adds others, behind these.
+    pub(in crate::native) fn append(&mut self, others: Self) {
+        for (target, deltas) in others.unet {
+            self.unet.entry(target).or_default().extend(deltas);
+        }
+        if self.texts.len() < others.texts.len() {
+            self.texts.resize(others.texts.len(), BTreeMap::new());
+        }
+        for (text, other) in self.texts.iter_mut().zip(others.texts) {
+            for (target, deltas) in other {
+                text.entry(target).or_default().extend(deltas);
+            }
+        }
+        self.added.extend(others.added);
     }
 
     /// Adds those of a file, behind the others.
@@ -243,7 +262,7 @@ fn delta(module: &Module<'_>, noted: Option<f64>) -> Result<Delta, String> {
 }
 
 /// A tensor of one finite number.
-fn number(entry: &Entry) -> Option<f64> {
+pub(in crate::native) fn number(entry: &Entry) -> Option<f64> {
     if entry.count() != 1 {
         return None;
     }

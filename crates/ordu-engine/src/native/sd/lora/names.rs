@@ -144,6 +144,7 @@ fn original_prefixes(config: &UNetConfig) -> Vec<(String, String)> {
         ("add_embedding.linear_1", "label_emb.0.0"),
         ("add_embedding.linear_2", "label_emb.0.2"),
         ("conv_in", "input_blocks.0.0"),
+        ("conv_norm_out", "out.0"),
         ("conv_out", "out.2"),
         ("mid_block.resnets.0.", "middle_block.0."),
         ("mid_block.attentions.0.", "middle_block.1."),
@@ -193,12 +194,28 @@ fn original_prefixes(config: &UNetConfig) -> Vec<(String, String)> {
 }
 
 /// Layers of a residual block: ours, theirs.
-const RESNET: [(&str, &str); 4] = [
+const RESNET: [(&str, &str); 6] = [
+    ("norm1", "in_layers.0"),
     ("conv1", "in_layers.2"),
     ("time_emb_proj", "emb_layers.1"),
+    ("norm2", "out_layers.0"),
     ("conv2", "out_layers.3"),
     ("conv_shortcut", "skip_connection"),
 ];
+
+/// The tensors of a diffusion network by the names that they have in the original layout.
+pub(in crate::native) fn by_original_name(
+    weights: &Weights,
+    config: &UNetConfig,
+) -> BTreeMap<String, String> {
+    let prefixes = original_prefixes(config);
+    let named = weights.iter().filter_map(|(ours, _)| {
+        let (module, last) = ours.rsplit_once('.')?;
+        let theirs = original_name(module, &prefixes)?;
+        Some((format!("{theirs}.{last}"), ours.to_owned()))
+    });
+    named.collect()
+}
 
 fn original_name(module: &str, prefixes: &[(String, String)]) -> Option<String> {
     let (theirs, rest) = prefixes

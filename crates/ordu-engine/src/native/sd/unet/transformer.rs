@@ -108,6 +108,39 @@ struct Attention {
     reads: Reads,
     out: Linear,
     heads: usize,
+    sharing: Option<Sharing>,
+}
+
+/// What a layer of a transparent picture tells itself after an attention, see [`crate::native::transparent`].
+#[derive(Clone, Debug)]
+struct Sharing {
+    norm: LayerNorm,
+    told: Linear,
+}
+
+impl Sharing {
+    const EPSILON: f32 = 1e-6;
+
+    /// With one frame, attention over frames gives back its values: what goes in, values and what comes
+    /// out are three layers one after the other.
+    fn new(scope: &Scope<'_>, width: usize) -> std::result::Result<Self, EngineError> {
+        let layer = |name: &str| Linear::new(&scope.sub(name), width, width);
+        let (enter, values, leave) = (
+            layer("temporal_i")?,
+            layer("temporal_v")?,
+            layer("temporal_o")?,
+        );
+        Ok(Self {
+            norm: LayerNorm::new(&scope.sub("temporal_n"), width)?.with_epsilon(Self::EPSILON),
+            told: Linear::chained(&[&enter, &values, &leave])?,
+        })
+    }
+
+    /// What is added to `onto`, for tokens and what an attention made of them.
+    fn forward(&self, tokens: &Tensor, made: &Tensor, onto: &Tensor) -> Result<Tensor> {
+        let normed = self.norm.forward(&add(tokens, made)?)?;
+        add(onto, &self.told.forward_onto(&normed, Some(made))?)
+    }
 }
 
 /// How queries, keys and values are made.
@@ -150,6 +183,11 @@ impl Attention {
             reads,
             out: Linear::new(&scope.sub("to_out").sub(0), channels, channels)?,
             heads,
+            sharing: if scope.has("temporal_o.weight") {
+                Some(Sharing::new(scope, channels)?)
+            } else {
+                None
+            },
         })
     }
 
@@ -171,7 +209,10 @@ impl Attention {
             }
         };
         let y = attention(&q, &k, &v, self.heads, None)?;
-        self.out.forward_onto(&y, Some(onto))
+        match &self.sharing {
+            None => self.out.forward_onto(&y, Some(onto)),
+            Some(sharing) => sharing.forward(x, &self.out.forward(&y)?, onto),
+        }
     }
 }
 

@@ -17,13 +17,13 @@ const ENOUGH: f64 = 0.9;
 
 /// How well shapes were cut out.
 #[derive(Clone, Debug, PartialEq)]
-pub struct CutOut {
+pub struct Backgrounds {
     /// For each picture what its alpha and its shape have in common of what they cover together, and what
     /// was asked for.
     pub shared: Vec<(f64, String)>,
 }
 
-impl CutOut {
+impl Backgrounds {
     /// The share of pictures that were cut out well.
     pub fn good(&self) -> f64 {
         let good = self.shared.iter().filter(|(shared, _)| *shared >= ENOUGH);
@@ -42,7 +42,7 @@ impl CutOut {
 /// # Errors
 ///
 /// Those of the engine.
-pub fn cut_out(engine: &NativeEngine, options: &GateOptions) -> Result<CutOut, EngineError> {
+pub fn backgrounds(engine: &NativeEngine, options: &GateOptions) -> Result<Backgrounds, EngineError> {
     let mut shared = Vec::new();
     for (number, scene) in held_out().into_iter().take(options.prompts).enumerate() {
         let side = SIDES[number % SIDES.len()];
@@ -63,7 +63,7 @@ pub fn cut_out(engine: &NativeEngine, options: &GateOptions) -> Result<CutOut, E
             }
         }
     }
-    Ok(CutOut { shared })
+    Ok(Backgrounds { shared })
 }
 
 fn without_background(picture: DynamicImage) -> ImageTask {
