@@ -154,6 +154,7 @@ struct Allowed {
     post_processing: bool,
     controlnet: bool,
     control_lines: bool,
+    qr_code: bool,
     sdxl_controlnet: bool,
     extended_controlnet: bool,
     lora: bool,
@@ -164,16 +165,20 @@ impl Allowed {
         let has = |feature| engine.features.contains(&feature);
         // A hint is a source image.
         let controls = config.allow_controlnet && config.allow_img2img;
-        let steers = has(Feature::ControlNet) || has(Feature::QrCode);
-        // Hordes ask those alone for transparent pictures who allow this. It promises QR codes with
-        // Stable Diffusion XL as well, to whom others are given.
-        let codes = controls && has(Feature::QrCode);
-        let cuts_out = has(Feature::Transparent) && !codes;
-        let heavy = controls && has(Feature::QrCodeXl) || cuts_out;
+        // Hordes ask those alone for transparent pictures who allow this. It promises QR codes of all
+        // models, too, to whom draws any.
+        let has_xl = || {
+            let mut models = engine.models.iter();
+            models.any(|model| model.baseline == Baseline::StableDiffusionXl)
+        };
+        let codes_of_xl = has(Feature::QrCodeXl);
+        let promises_more = config.allow_controlnet && has(Feature::QrCode) && !codes_of_xl && has_xl();
+        let heavy = codes_of_xl && controls || has(Feature::Transparent) && !promises_more;
         Self {
             post_processing: config.allow_post_processing && !engine.post_processors.is_empty(),
-            controlnet: controls && steers,
+            controlnet: controls && has(Feature::ControlNet),
             control_lines: controls && has(Feature::ControlLines),
+            qr_code: config.allow_controlnet,
             sdxl_controlnet: config.allow_sdxl_controlnet && heavy,
             extended_controlnet: controls
                 && has(Feature::ControlNet)
@@ -184,7 +189,8 @@ impl Allowed {
 
     fn feature(self, feature: Feature) -> bool {
         match feature {
-            Feature::ControlNet | Feature::ControlMap | Feature::QrCode => self.controlnet,
+            Feature::ControlNet | Feature::ControlMap => self.controlnet,
+            Feature::QrCode => self.qr_code,
             Feature::ControlLines => self.control_lines,
             Feature::QrCodeXl => self.sdxl_controlnet,
             Feature::Lora => self.lora,
@@ -413,6 +419,26 @@ mod tests {
         assert!(!extended(&engine));
     }
 
+    /// Who draws QR codes need not be steered by sources.
+    #[test]
+    fn qr_codes_are_offered_without_all_types_of_control() {
+        let mut engine = engine(&["one"]);
+        engine.features.insert(Feature::QrCode);
+        for allowed in [false, true] {
+            let config = Config {
+                allow_controlnet: allowed,
+                allow_img2img: false,
+                ..Config::default()
+            };
+            let offer = image_offer(&config, &engine, |_| true).unwrap();
+            let words = offer.capabilities.unwrap();
+            for word in ["qr_code", "extra_texts", "workflow"] {
+                assert_eq!(words.contains(&word.to_owned()), allowed, "{word}");
+            }
+            assert!(!offer.allow_controlnet && !words.contains(&"controlnet".to_owned()));
+        }
+    }
+
     /// Hordes give any of the classic types to whoever says `allow_controlnet`.
     #[test]
     fn lines_alone_are_a_word_that_only_some_hordes_know() {
@@ -445,6 +471,7 @@ mod tests {
         let offered = |features: &[Feature], allowed: bool| {
             let mut engine = engine(&["one"]);
             engine.features.extend(features.iter().copied());
+            engine.models.iter_mut().for_each(|model| model.baseline = Baseline::StableDiffusionXl);
             let config = Config {
                 allow_controlnet: true,
                 allow_sdxl_controlnet: allowed,

@@ -94,7 +94,8 @@ fn style(needs: &mut Needs, spec: &ImageSpec) {
         needs.ability("layer_diffuse");
     }
     if spec.workflow.is_some() {
-        needs.ability("controlnet");
+        // Agents that are known by name and draw these are also steered by all control types; one that
+        // declares what it can do need not be.
         needs.ability("qr_code");
     }
 }

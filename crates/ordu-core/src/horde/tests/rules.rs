@@ -258,6 +258,9 @@ fn qr_code() {
         &format!("{REGEN}:6:x"),
         "nothing bridge_version=1",
     );
+    let ours = "agent=Ordu_Worker:0.1.0:x controlnet=false capabilities=r2,karras";
+    pop("qr_code", ours, "nothing bridge_version=1");
+    pop("qr_code", &format!("{ours},qr_code"), "r1 j1 sd 150s");
     pop("qr_code", "sdxl_controlnet=false", "r1 j1 sd 150s");
     pop(
         "qr_code models=sdxl",
