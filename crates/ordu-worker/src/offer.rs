@@ -2,7 +2,7 @@
 
 use ordu_api::image::ImagePop;
 use ordu_api::text::TextPop;
-use ordu_engine::{Capabilities, ControlType, Feature, TextCapabilities};
+use ordu_engine::{Baseline, Capabilities, ControlType, Feature, TextCapabilities};
 
 use crate::Config;
 

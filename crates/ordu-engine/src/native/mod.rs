@@ -19,6 +19,7 @@ pub mod ops;
 mod pipeline;
 pub mod pixels;
 pub mod post;
+mod qr;
 mod registry;
 pub mod sampling;
 pub mod sd;
@@ -53,8 +54,8 @@ use crate::plan::pipeline::draws;
 use crate::plan::post::{PostProcessor, ordered};
 use crate::plan::prompt::with_embeddings;
 use crate::{
-    AlchemyEngine, Answer, Capabilities, Engine, EngineError, Feature, Held, Holdings, ImageTask,
-    Limits, Mode, Origin, Picture, Place, ProgressSink, Sampler, Source, Workflow,
+    AlchemyEngine, Answer, Baseline, Capabilities, Engine, EngineError, Feature, Held, Holdings,
+    ImageTask, Limits, Mode, Origin, Picture, Place, ProgressSink, Sampler, Source, Workflow,
 };
 
 /// How to open a [`NativeEngine`].
@@ -322,6 +323,17 @@ impl NativeEngine {
         covered.then_some(Feature::Transparent)
     }
 
+    /// With which of its models it draws pictures that scan.
+    fn draws_symbols(&self) -> Vec<Feature> {
+        let infos = self.registry.infos();
+        let known = infos.iter().filter_map(|info| {
+            let files = self.registry.get(&info.name).ok()?;
+            let is_xl = info.baseline == Baseline::StableDiffusionXl;
+            Some((is_xl, self.controls.draws_symbols(&files.unet.1)))
+        });
+        qr::features(&known.collect::<Vec<_>>())
+    }
+
     /// By what of a source its models can be steered.
     fn steers(&self) -> BTreeSet<ControlType> {
         let models = self.registry.all();
@@ -405,6 +417,7 @@ impl Engine for NativeEngine {
                 .chain(self.add_ons.features())
                 .chain(self.steers_by_lines())
                 .chain(self.cuts_out())
+                .chain(self.draws_symbols())
                 .collect(),
             controls: self.steers(),
             post_processors: self.post_processors(),
@@ -431,10 +444,14 @@ impl Engine for NativeEngine {
         let files = self.registry.get(&task.model)?;
         let held = self.model(&files, self.changed(&task, &files)?)?;
         let words = self.add_ons.words(&task, &held.model.text)?;
-        let steer = self.controls.steer(&mut task, &files, &self.compute)?;
         let turn = (!self.compute.device().is_cpu()).then(|| lock(&self.turn));
-        let asked = (&task, &words);
-        let mut pictures = pipeline::run(&held.model, asked, steer.as_ref(), progress)?;
+        let mut pictures = if let Some(Workflow::QrCode(spec)) = &task.workflow {
+            let network = self.controls.for_symbols(&files, &self.compute)?;
+            qr::run(&held.model, (&task, &words), (spec, &network), progress)?
+        } else {
+            let steer = self.controls.steer(&mut task, &files, &self.compute)?;
+            pipeline::run(&held.model, (&task, &words), steer.as_ref(), progress)?
+        };
         drop((held, turn));
         for picture in &mut pictures {
             let steps = (task.post.as_slice(), task.face_strength);
@@ -535,9 +552,9 @@ fn check(task: &ImageTask) -> Result<(), EngineError> {
 
 /// The first thing a task asks for that is not among [`FEATURES`].
 fn unknown_wish(task: &ImageTask) -> Option<&'static str> {
-    let has_workflow = task.workflow.is_some() && task.workflow != Some(Workflow::PostProcess);
+    let enlarges = task.workflow == Some(Workflow::CreativeUpscale);
     let wishes = [
-        (has_workflow, "workflows"),
+        (enlarges, "creative upscaling"),
         (matches!(task.mode, Mode::Remix(_)), "mixing of pictures"),
     ];
     wishes.into_iter().find(|wish| wish.0).map(|wish| wish.1)

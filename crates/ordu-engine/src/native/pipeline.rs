@@ -214,26 +214,27 @@ impl Passes {
 }
 
 /// What a run starts from, beside noise.
-struct Start {
+pub(super) struct Start {
     /// `[batch, c, h, w]` of the whole batch.
-    shape: [usize; 4],
+    pub(super) shape: [usize; 4],
     edges: Edges,
     /// Clean latents of the source, `[1, c, h, w]`.
-    known: Option<Tensor>,
+    pub(super) known: Option<Tensor>,
     /// `[1, 1, h, w]`; 1 is made anew.
     mask: Option<Tensor>,
     /// Further channels of inpainting networks, `[1, c + 1, h, w]`.
     beside: Option<Tensor>,
     strength: f64,
     /// What steers; the second pass goes on by itself.
-    steered: Option<Steered>,
+    pub(super) steered: Option<Steered>,
 }
 
 /// A control network, and what it made of the map.
-struct Steered {
-    network: Arc<ControlNet>,
-    seen: Tensor,
-    strength: f64,
+pub(super) struct Steered {
+    pub(super) network: Arc<ControlNet>,
+    pub(super) seen: Tensor,
+    pub(super) strength: f64,
+    pub(super) side: Side,
 }
 
 impl Steered {
@@ -242,12 +243,13 @@ impl Steered {
             seen: steer.network.see(&steer.map(size)?, edges)?,
             network: Arc::clone(&steer.network),
             strength: f64::from(steer.how.strength),
+            side: Side::Positive,
         })
     }
 }
 
 impl Start {
-    fn new(
+    pub(super) fn new(
         model: &StableDiffusion,
         task: &ImageTask,
         size: Size,
@@ -383,7 +385,7 @@ fn beside(
 }
 
 /// Noise to clean latents.
-fn denoise(
+pub(super) fn denoise(
     model: &StableDiffusion,
     (task, words): (&ImageTask, &Words),
     start: &Start,
@@ -446,7 +448,7 @@ fn begin(
     })
 }
 
-fn guide<'a>(
+pub(super) fn guide<'a>(
     model: &'a StableDiffusion,
     (task, words): (&ImageTask, &Words),
     start: &'a Start,
@@ -482,7 +484,7 @@ fn guide<'a>(
             network: &steered.network,
             seen: steered.seen.clone(),
             strength: steered.strength,
-            side: Side::Positive,
+            side: steered.side,
         }),
         edges: start.edges,
     })
@@ -490,16 +492,16 @@ fn guide<'a>(
 
 /// Who is told of the steps of a pass.
 #[derive(Clone, Copy)]
-struct Watch<'a> {
-    progress: &'a dyn ProgressSink,
+pub(super) struct Watch<'a> {
+    pub(super) progress: &'a dyn ProgressSink,
     /// Steps of passes before this one.
-    before: u32,
+    pub(super) before: u32,
     /// Steps of all passes.
-    of: u32,
+    pub(super) of: u32,
 }
 
 impl Watch<'_> {
-    fn report(
+    pub(super) fn report(
         self,
         model: &StableDiffusion,
         step: usize,

@@ -11,6 +11,8 @@ use qrcode::{Color, EcLevel, QrCode, Version};
 
 pub use raster::{Rasters, rasters};
 
+use crate::Baseline;
+
 /// What stands in a symbol whose text nobody gave.
 const DEFAULT_TEXT: &str = "https://haidra.net";
 
@@ -32,6 +34,39 @@ const GRID: u32 = 64;
 
 /// The modules on one side of a finder.
 const FINDER: u32 = 7;
+
+/// How strongly the background follows the symbol.
+pub const BACKGROUND_STRENGTH: f32 = 1.0;
+
+/// How strongly the finders do.
+pub const FINDER_STRENGTH: f32 = 6.0;
+
+/// How strongly the whole follows the symbol in the end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Finish {
+    /// As a rule.
+    Usual,
+    /// After a picture that did not scan.
+    Insistent,
+}
+
+impl Finish {
+    /// 1 is what a control network is trained with.
+    pub fn strength(self) -> f32 {
+        match self {
+            Self::Usual => 1.5,
+            Self::Insistent => 1.8,
+        }
+    }
+}
+
+/// The stem of files whose weights steer a family by a symbol.
+pub fn weights(baseline: Baseline) -> &'static str {
+    match baseline {
+        Baseline::StableDiffusionXl => "control_v1p_sdxl_qrcode_monster",
+        _ => "control_v1p_sd15_qrcode_monster_v2",
+    }
+}
 
 /// What a QR picture is to contain.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -153,6 +188,19 @@ impl Symbol {
     /// Its side with the border, in pixels.
     pub fn side(&self) -> u32 {
         self.module * (self.modules + 2 * self.border)
+    }
+
+    /// The same with modules of another side, for a picture scaled likewise. It starts on the grid of its
+    /// modules, less than one from its place.
+    #[must_use]
+    pub fn scaled(&self, module: u32) -> Self {
+        let place = |pixels: u32| pixels / self.module.max(1) * module;
+        Self {
+            x: place(self.x),
+            y: place(self.y),
+            module,
+            ..self.clone()
+        }
     }
 
     /// Whether the module at this place is dark; outside, none is.

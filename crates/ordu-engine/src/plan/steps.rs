@@ -16,6 +16,12 @@ pub fn qr_hand_over(steps: u32) -> u32 {
     if steps >= 20 { 11 } else { share(steps, 0.44) }
 }
 
+/// The step at which the finders of a QR picture start: they need not be found in noise alone.
+#[must_use]
+pub fn qr_finder_start(steps: u32) -> u32 {
+    qr_hand_over(steps).saturating_sub(1).min(1)
+}
+
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
@@ -37,6 +43,8 @@ mod tests {
         assert_eq!(cascade(1), (1, 1));
         for (steps, expected) in [(50, 11), (20, 11), (19, 8), (8, 4), (1, 1)] {
             assert_eq!(qr_hand_over(steps), expected, "{steps}");
+            let start = u32::from(expected > 1);
+            assert_eq!(qr_finder_start(steps), start, "{steps}");
         }
     }
 }

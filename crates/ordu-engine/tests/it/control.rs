@@ -70,7 +70,7 @@ fn xl_parity() {
     assert!(error.unwrap_err().to_string().contains("summary"));
 }
 
-fn xl_network(file: &std::path::Path) {
+pub(crate) fn xl_network(file: &std::path::Path) {
     let shapes: BTreeMap<String, Shapes> = json("control-xl.json");
     let grown = grown::part("control", &shapes["control"], str::to_owned);
     grown::write(&grown, file, &[]);

@@ -19,6 +19,7 @@ mod families;
 mod grown;
 mod hires;
 mod parity;
+mod qr;
 mod single_file;
 mod stories;
 mod tiny;

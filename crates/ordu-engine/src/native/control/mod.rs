@@ -30,10 +30,11 @@ use super::sd::files::ModelFiles;
 use super::sd::unet::ControlNet;
 use super::weights::{TensorFile, Weights, ldm};
 use crate::plan::control::{ControlType, is_difference};
-use crate::{Control, EngineError, ImageTask, Mode};
+use crate::plan::qr;
+use crate::{Baseline, Control, EngineError, ImageTask, Mode};
 
 /// Beside the folder of models, and below it.
-const FOLDER: &str = "controlnet";
+const FOLDERS: [&str; 2] = ["controlnet", "miscellaneous"];
 /// Names that exporters give to the one file of a folder.
 const IN_FOLDER: [&str; 2] = [
     "diffusion_pytorch_model.safetensors",
@@ -57,6 +58,8 @@ struct Known {
     weights: Weights,
     /// What its maps show.
     kinds: Vec<ControlType>,
+    /// Whether they are QR symbols.
+    symbols: bool,
     /// Whether its weights are a difference to those of the model it is used with.
     is_difference: bool,
 }
@@ -81,13 +84,15 @@ pub(super) struct Steer {
 }
 
 impl Controls {
-    /// The bundled one, and those in the folder of models, in `controlnet` below it, and beside it
-    /// where a store of models has its folders side by side. Reads headers, loads nothing.
+    /// The bundled ones, and those in the folder of models, in `controlnet` and `miscellaneous` below it,
+    /// and beside it where a store of models has its folders side by side. Reads headers, loads nothing.
     pub fn open(folder: Option<&Path>) -> Self {
         let mut controls = Self::default();
-        match bundled() {
-            Ok(known) => controls.networks.push(known),
-            Err(problem) => controls.problems.push(problem),
+        for bundled in [bundled_edge(), bundled_qr()] {
+            match bundled {
+                Ok(known) => controls.networks.push(known),
+                Err(problem) => controls.problems.push(problem),
+            }
         }
         for path in folder.map(candidates).unwrap_or_default() {
             match inspect(&path) {
@@ -109,6 +114,12 @@ impl Controls {
         let fitting = self.networks.iter().filter(|known| known.fits(model));
         let kinds = fitting.flat_map(|known| known.kinds.iter().copied());
         kinds.filter(|kind| detects(*kind)).collect()
+    }
+
+    /// Whether models of these numbers can draw pictures that scan.
+    pub fn draws_symbols(&self, model: &UNetConfig) -> bool {
+        let mut networks = self.networks.iter();
+        networks.any(|known| known.symbols && known.fits(model))
     }
 
     /// What lies in memory, and how large its file is.
@@ -141,7 +152,9 @@ impl Controls {
         if !how.image_is_control && !detects(how.kind) {
             return Err(no_detector(how.kind));
         }
-        let network = self.load(how.kind, model, compute)?;
+        let known = self.choose(how.kind, &model.unet.1);
+        let known = known.ok_or_else(|| none_fits(how.kind.name(), model))?;
+        let network = self.load(known, model, compute)?;
         let strength = crate::plan::hires::denoising_strength(task);
         let source = source.image.clone();
         if let Some(hires) = &mut task.hires {
@@ -155,19 +168,29 @@ impl Controls {
         }))
     }
 
-    fn load(
+    /// The control network that steers a model by QR symbols.
+    ///
+    /// # Errors
+    ///
+    /// [`EngineError::BadTask`] if none fits, or what is wrong with its file.
+    pub(super) fn for_symbols(
         &self,
-        kind: ControlType,
         model: &ModelFiles,
         compute: &Compute,
     ) -> Result<Arc<ControlNet>, EngineError> {
-        let known = self.choose(kind, &model.unet.1).ok_or_else(|| {
-            EngineError::bad_task(format!(
-                "no control network for `{}` fits {}",
-                kind.name(),
-                model.name
-            ))
-        })?;
+        // Files come behind what is bundled, and before it.
+        let mut networks = self.networks.iter().rev();
+        let known = networks.find(|known| known.symbols && known.fits(&model.unet.1));
+        let known = known.ok_or_else(|| none_fits("qr_code", model))?;
+        self.load(known, model, compute)
+    }
+
+    fn load(
+        &self,
+        known: &Known,
+        model: &ModelFiles,
+        compute: &Compute,
+    ) -> Result<Arc<ControlNet>, EngineError> {
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(held) = held.as_ref()
             && held.name == known.name
@@ -244,6 +267,11 @@ pub(super) fn map(kind: ControlType, picture: &RgbImage) -> Result<RgbImage, Eng
     detect(kind, picture).ok_or_else(|| no_detector(kind))
 }
 
+fn none_fits(what: &str, model: &ModelFiles) -> EngineError {
+    let name = &model.name;
+    EngineError::bad_task(format!("no control network for `{what}` fits {name}"))
+}
+
 fn no_detector(kind: ControlType) -> EngineError {
     EngineError::bad_task(format!(
         "the native engine cannot look at a picture for `{}`: send the map and say that it is one",
@@ -253,10 +281,11 @@ fn no_detector(kind: ControlType) -> EngineError {
 
 /// Files and folders that may hold a control network, in the order of their names.
 fn candidates(models: &Path) -> Vec<PathBuf> {
-    let mut folders = vec![models.to_owned(), models.join(FOLDER)];
-    if models.file_name().is_some_and(|name| name == "compvis") {
-        folders.extend(models.parent().map(|parent| parent.join(FOLDER)));
-    }
+    let beside = models.file_name().is_some_and(|name| name == "compvis");
+    let beside = models.parent().filter(|_| beside);
+    let roots = [Some(models), beside].into_iter().flatten();
+    let below = roots.flat_map(|root| FOLDERS.map(|folder| root.join(folder)));
+    let folders: Vec<PathBuf> = std::iter::once(models.to_owned()).chain(below).collect();
     let mut found = Vec::new();
     // A folder that is not there holds nothing; one that cannot be read is complained of elsewhere.
     for entry in folders.iter().filter_map(|folder| folder.read_dir().ok()) {
@@ -276,16 +305,33 @@ fn candidates(models: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// The control network for the bundled model.
-fn bundled() -> Result<Known, EngineError> {
-    const NAME: &str = "ordu-tiny-control-edge";
+/// The control network for the bundled model and lines.
+fn bundled_edge() -> Result<Known, EngineError> {
     let bytes = include_bytes!(
         "../../../models/ordu-tiny-control-edge/diffusion_pytorch_model.safetensors"
     );
     Ok(Known {
-        name: NAME.to_owned(),
-        weights: Weights::from_file(&TensorFile::bundled(NAME, bytes)?),
         kinds: vec![ControlType::Canny, ControlType::Scribble],
+        ..bundled("ordu-tiny-control-edge", bytes)?
+    })
+}
+
+/// The one for the bundled model and QR symbols.
+fn bundled_qr() -> Result<Known, EngineError> {
+    let bytes =
+        include_bytes!("../../../models/ordu-tiny-control-qr/diffusion_pytorch_model.safetensors");
+    Ok(Known {
+        symbols: true,
+        ..bundled("ordu-tiny-control-qr", bytes)?
+    })
+}
+
+fn bundled(name: &str, bytes: &'static [u8]) -> Result<Known, EngineError> {
+    Ok(Known {
+        name: name.to_owned(),
+        weights: Weights::from_file(&TensorFile::bundled(name, bytes)?),
+        kinds: Vec::new(),
+        symbols: false,
         is_difference: false,
     })
 }
@@ -310,7 +356,10 @@ fn inspect(path: &Path) -> Result<Option<Known>, EngineError> {
     let kinds: Vec<ControlType> = ControlType::all()
         .filter(|kind| kind.weights().iter().any(|stem| is_called(&name, stem)))
         .collect();
-    if kinds.is_empty() {
+    let families = [Baseline::StableDiffusion1, Baseline::StableDiffusionXl];
+    let stems = families.map(qr::weights);
+    let symbols = stems.iter().any(|stem| is_called(&name, stem));
+    if kinds.is_empty() && !symbols {
         let reason = "its name tells of no control type: call it like `control_v11p_sd15_canny`";
         return Err(EngineError::bad_model(name, reason));
     }
@@ -318,6 +367,7 @@ fn inspect(path: &Path) -> Result<Option<Known>, EngineError> {
         is_difference: is_difference(&name) || file.get("difference").is_some(),
         weights,
         kinds,
+        symbols,
         name,
     }))
 }

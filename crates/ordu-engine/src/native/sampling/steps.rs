@@ -15,7 +15,7 @@ use super::schedule::Level;
 use super::{dpm, lms, single, unipc};
 use crate::{EngineError, Sampler};
 
-/// Walks `z` `[batch, c, h, w]` from the first of `levels` to the last.
+/// Walks `z` `[batch, c, h, w]` from the first of `levels` to the last, which need not be clean.
 ///
 /// After each step `watch` gets its number, counted from 1, and the present guess of the clean
 /// latents; its error ends the walk.
@@ -42,13 +42,17 @@ pub fn sample(
         return Ok(z);
     };
     let x = || z.clone() / first.alpha;
-    match sampler {
+    let x = match sampler {
         Sampler::UniPc => unipc::walk(&z, levels, unipc::Kind::First, &mut run),
         Sampler::UniPcBh2 => unipc::walk(&z, levels, unipc::Kind::Second, &mut run),
         Sampler::Lms => lms::walk(x()?, levels, &mut run),
         Sampler::DpmFast => dpm::fast(x()?, levels, &mut run),
         Sampler::DpmAdaptive => dpm::adaptive(x()?, levels, &mut run),
         _ => single::walk(sampler, x()?, levels, &mut run),
+    }?;
+    match levels.last() {
+        Some(last) if last.sigma > 0.0 => Ok((x * last.alpha)?),
+        _ => Ok(x),
     }
 }
 

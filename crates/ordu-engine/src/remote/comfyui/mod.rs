@@ -32,8 +32,8 @@ use self::breaker::Breaker;
 use self::client::Api;
 pub use self::models::{ComfyModel, ModelFiles};
 use self::models::{Stocked, from_metadata, stocked, unlisted};
-use self::pipelines::Finish;
 use self::shelf::Shelf;
+use crate::plan::qr::Finish;
 use crate::plan::{pipeline, qr};
 use crate::{
     Capabilities, Engine, EngineError, Feature, Held, Holdings, ImageTask, Limits, Picture, Place,

@@ -16,7 +16,7 @@ mod qr;
 
 pub(super) use control::{annotator, weights as control_weights};
 pub(super) use post::{is_possible as can_post_process, knows_alpha};
-pub(super) use qr::{Finish, weights as qr_weights};
+pub(super) use qr::weights as qr_weights;
 
 use super::graph::{Graph, Image, Latent, Link, Mask, Model};
 use super::models::{ModelFiles, Stocked};
@@ -24,6 +24,7 @@ use super::nodes::{Parts, Prompts, Walk};
 use super::samplers;
 use super::shelf::Shelf;
 use crate::plan::pipeline::Pipeline;
+use crate::plan::qr::Finish;
 use crate::plan::{pipeline, prompt, source};
 use crate::{Baseline, EngineError, ImageTask, ModelInfo, Source};
 

@@ -5,44 +5,17 @@ use image::DynamicImage;
 use super::super::graph::{ControlNet, Image, Latent, Link};
 use super::super::nodes::{Parts, Prompts, Stretch, Walk};
 use super::{Draft, Drawn, missing};
+use crate::plan::qr::{BACKGROUND_STRENGTH, FINDER_STRENGTH};
 use crate::plan::{qr, steps};
 use crate::{Baseline, EngineError, QrSpec, Workflow};
 
-/// How strongly the background follows the symbol.
-const BACKGROUND_STRENGTH: f32 = 1.0;
-
-/// How strongly the finders do.
-const FINDER_STRENGTH: f32 = 6.0;
-
-/// How strongly the whole follows the symbol in the end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in super::super) enum Finish {
-    /// As a rule.
-    Usual,
-    /// After a picture that did not scan.
-    Insistent,
-}
-
-impl Finish {
-    fn strength(self) -> f32 {
-        match self {
-            Self::Usual => 1.5,
-            Self::Insistent => 1.8,
-        }
-    }
-}
-
-/// The stem of the weights that steer a family by a symbol.
-fn stem(baseline: Baseline) -> &'static str {
-    match baseline {
-        Baseline::StableDiffusionXl => "control_v1p_sdxl_qrcode_monster",
-        _ => "control_v1p_sd15_qrcode_monster_v2",
-    }
-}
-
 /// The weights that steer a family by a symbol, if they are there.
 pub(in super::super) fn weights(shelf: &super::Shelf, baseline: Baseline) -> Option<&str> {
-    shelf.file_of_stem("ControlNetLoader", "control_net_name", &[stem(baseline)])
+    shelf.file_of_stem(
+        "ControlNetLoader",
+        "control_net_name",
+        &[qr::weights(baseline)],
+    )
 }
 
 /// What is drawn the same way three times.
@@ -124,7 +97,8 @@ impl Draft<'_> {
             positive,
             ..prompts
         };
-        self.layer(setting, (prompts, FINDER_STRENGTH), raster, 1)
+        let start = steps::qr_finder_start(self.task.steps);
+        self.layer(setting, (prompts, FINDER_STRENGTH), raster, start)
     }
 
     /// One of the two pictures that are merged, with the noise that is left in it.
@@ -141,7 +115,7 @@ impl Draft<'_> {
         let latent = self.graph.repeat(latent, self.task.batch);
         let steered = self.graph.steer(prompts, setting.net, hint, strength);
         let stretch = Stretch {
-            start: start.min(setting.hand_over.saturating_sub(1)),
+            start,
             end: setting.hand_over,
             add_noise: true,
             keep_noise: true,
