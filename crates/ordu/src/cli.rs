@@ -14,6 +14,7 @@ mod admin;
 mod computing;
 mod legacy;
 mod models;
+mod qr;
 mod work;
 mod write;
 
@@ -22,6 +23,7 @@ pub(crate) use admin::*;
 pub(crate) use computing::*;
 pub(crate) use legacy::*;
 pub(crate) use models::*;
+pub(crate) use qr::Qr;
 pub(crate) use work::*;
 pub(crate) use write::*;
 
@@ -511,6 +513,9 @@ pub(crate) struct Imagine {
     /// not said.
     #[arg(long, value_name = "NUMBER", requires = "post")]
     pub(crate) face_strength: Option<f64>,
+
+    #[command(flatten)]
+    pub(crate) qr: Qr,
 
     /// Where to save, `.png`, `.webp` or `.jpg`; further pictures get a number.
     #[arg(long, short, value_name = "FILE")]

@@ -1,5 +1,7 @@
 //! `ordu imagine`: ask for pictures, watch, save.
 
+mod qr;
+
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -29,6 +31,7 @@ pub(crate) async fn run(args: Imagine) -> Result<Exit> {
     if let Some(out) = &args.out {
         picture::format_of(out)?;
     }
+    qr::check(&args.qr, args.size)?;
     let request = request(&args)?;
     let target = Target::named_or_started(&args.client, || {
         let hosting = host::Hosting {
@@ -171,13 +174,21 @@ async fn save_all(horde: &Horde, accepted: &AcceptedRequest, args: &Imagine) -> 
         if generation.censored {
             eprintln!("Note: the worker censored {}", path.display());
         }
+        let scans = qr::scans(generation);
+        if scans == Some(false) {
+            eprintln!("Note: the worker could not scan {}", path.display());
+        }
         if !args.client.json {
             println!("{}", path.display());
         }
-        saved.push(json!({
+        let mut told = json!({
             "path": path, "seed": generation.seed, "model": generation.model,
             "worker": generation.worker_name, "censored": generation.censored,
-        }));
+        });
+        if let Some(scans) = scans {
+            told["scans"] = scans.into();
+        }
+        saved.push(told);
     }
     if args.client.json {
         let kudos = status.progress.kudos;
@@ -245,6 +256,8 @@ fn params(args: &Imagine) -> ImageParams {
         return_control_map: args.map_only.then_some(true),
         post_processing: args.post.clone(),
         facefixer_strength: args.face_strength,
+        workflow: qr::workflow(&args.qr),
+        extra_texts: qr::texts(&args.qr),
         ..ImageParams::default()
     }
 }

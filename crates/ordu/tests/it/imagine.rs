@@ -159,6 +159,32 @@ fn a_picture_is_redrawn_from_another_one() {
     assert!(text(&refused.stderr).contains("ImageValidationFailed"));
 }
 
+/// From an address to a picture that somebody has tried to scan, with what is part of the program; and a
+/// text that is too long for the picture.
+#[test]
+fn a_picture_with_a_qr_code_says_whether_it_scans() {
+    let folder = tempfile::tempdir().unwrap();
+    let horde = Running::start(folder.path(), &["up"]);
+    let address = "https://example.org/abc";
+    let base = [
+        "imagine", PROMPT, "--horde", &horde.url, "--json", "--seed", "7",
+    ];
+    let asked = ["--qr", address, "--steps", "10", "--out", "a.png"];
+    let made = run_json(folder.path(), &[&base[..], &asked].concat());
+    assert!(made["pictures"][0]["scans"].is_boolean(), "{made}");
+    let picture = image::open(folder.path().join("a.png")).unwrap();
+    assert_eq!((picture.width(), picture.height()), (512, 512));
+    let long = "x".repeat(300);
+    let refused = run(folder.path(), &[&base[..], &["--qr", &long]].concat());
+    assert_eq!(refused.status.code(), Some(1));
+    let told = text(&refused.stderr);
+    assert!(
+        told.contains("300 bytes") && told.contains("512x512"),
+        "{told}"
+    );
+    assert_eq!(horde.terminate(), Some(0));
+}
+
 /// A white cross on black: its map, what it steers, and a second pass.
 #[test]
 fn a_drawing_steers_and_a_second_pass_refines() {
