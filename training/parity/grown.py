@@ -1,4 +1,4 @@
-"""Weights that are grown from the names of tensors: nothing but names and shapes has to be stored."""
+"""Weights that are grown from the names of tensors, as `tests/it/grown.rs` of `ordu-engine` grows them: nothing but names and shapes has to be stored."""
 
 import math
 

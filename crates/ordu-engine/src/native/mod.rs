@@ -8,6 +8,7 @@
 
 mod add_ons;
 mod budget;
+pub mod cascade;
 mod compute;
 pub mod control;
 pub mod cutout;
@@ -38,6 +39,8 @@ use serde_json::{Map, Value};
 
 use self::add_ons::{AddOns, LoraKey};
 pub use self::budget::{Budget, Budgets};
+use self::cascade::Cascades;
+use self::cascade::files::CascadeFiles;
 pub use self::compute::{Compute, DeviceChoice, Precision};
 use self::control::Controls;
 use self::pixels::Size;
@@ -99,6 +102,7 @@ pub struct NativeEngine {
     add_ons: AddOns,
     controls: Controls,
     kits: Kits,
+    cascades: Cascades,
     compute: Compute,
     /// Weights that may lie in memory, in bytes.
     memory: u64,
@@ -145,6 +149,9 @@ const FEATURES: [Feature; 5] = [
     Feature::HiresFix,
 ];
 
+/// Further ones, where there is a Stable Cascade.
+const CASCADE_FEATURES: [Feature; 2] = [Feature::CascadeTwoPass, Feature::Remix];
+
 /// Above these a CPU is busy for hours and memory for pixels runs out.
 const LIMITS: Limits = Limits {
     max_pixels: 2048 * 2048,
@@ -180,6 +187,7 @@ impl NativeEngine {
             add_ons: AddOns::new(&options.loras, &options.embeddings),
             controls,
             kits,
+            cascades: Cascades::default(),
             memory: options.memory.of(&compute),
             compute,
             loaded: Mutex::default(),
@@ -285,7 +293,7 @@ impl NativeEngine {
     /// Lets go of the least recently used models until this many bytes fit. Those in use stay until
     /// their task ends.
     fn make_room(&self, bytes: u64) {
-        let mut room = self.memory.saturating_sub(bytes);
+        let mut room = self.cascades.leaves(self.memory.saturating_sub(bytes));
         lock(&self.loaded).retain(|held| {
             let fits = held.bytes <= room;
             room = if fits { room - held.bytes } else { 0 };
@@ -341,6 +349,29 @@ impl NativeEngine {
             .iter()
             .map(|files| self.controls.kinds(&files.unet.1));
         kinds.flatten().collect()
+    }
+
+    /// Pictures of a Stable Cascade.
+    ///
+    /// # Errors
+    ///
+    /// As [`Engine::run`].
+    fn draw_cascade(
+        &self,
+        files: &CascadeFiles,
+        task: &ImageTask,
+        progress: &dyn ProgressSink,
+    ) -> Result<Vec<Picture>, EngineError> {
+        if !self.cascades.has(&files.name) {
+            self.make_room(files.bytes_loaded(&self.compute));
+        }
+        let turn = (!self.compute.device().is_cpu()).then(|| lock(&self.turn));
+        let mut pictures = self.cascades.run(files, task, &self.compute, progress)?;
+        drop(turn);
+        for picture in &mut pictures {
+            self.finish(&task.post, picture, progress)?;
+        }
+        Ok(pictures)
     }
 
     /// A source, or the map of it, with the steps of its task, which is all that is asked for: one that
@@ -408,8 +439,11 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Engine for NativeEngine {
     fn capabilities(&self) -> Capabilities {
+        let models = self.registry.infos();
+        let has_cascade = self.registry.has_cascade();
+        let cascades = CASCADE_FEATURES.into_iter().filter(|_| has_cascade);
         Capabilities {
-            models: self.registry.infos(),
+            models,
             samplers: Sampler::all().collect(),
             limits: LIMITS,
             features: FEATURES
@@ -418,6 +452,7 @@ impl Engine for NativeEngine {
                 .chain(self.steers_by_lines())
                 .chain(self.cuts_out())
                 .chain(self.draws_symbols())
+                .chain(cascades)
                 .collect(),
             controls: self.steers(),
             post_processors: self.post_processors(),
@@ -439,6 +474,13 @@ impl Engine for NativeEngine {
             && let Some(source) = task.source()
         {
             return Ok(vec![self.processed(source, &task, progress)?]);
+        }
+        if let Some(files) = self.registry.cascade(&task.model) {
+            return self.draw_cascade(&files, &task, progress);
+        }
+        if matches!(task.mode, Mode::Remix(_)) {
+            let reason = format!("`{}` cannot mix pictures, a Stable Cascade can", task.model);
+            return Err(EngineError::bad_task(reason));
         }
         (task.prompt, task.negative_prompt) = with_embeddings(&task);
         let files = self.registry.get(&task.model)?;
@@ -464,6 +506,7 @@ impl Engine for NativeEngine {
         lock(&self.loaded).clear();
         self.post.release();
         self.controls.release();
+        self.cascades.release();
         self.compute.trim();
     }
 
@@ -494,6 +537,7 @@ impl Engine for NativeEngine {
         models.extend(post);
         models.extend(self.readers.held());
         models.extend(control);
+        models.extend(self.cascades.held(&self.compute));
         Holdings { models }
     }
 }
@@ -544,18 +588,8 @@ fn check(task: &ImageTask) -> Result<(), EngineError> {
     if let Some(strength) = strengths.into_iter().find(|it| !it.is_finite()) {
         return bad(format!("a LoRA of strength {strength}"));
     }
-    match unknown_wish(task) {
-        Some(wish) => bad(format!("the native engine has no {wish}")),
-        None => Ok(()),
+    if task.workflow == Some(Workflow::CreativeUpscale) {
+        return bad("the native engine has no creative upscaling".to_owned());
     }
-}
-
-/// The first thing a task asks for that is not among [`FEATURES`].
-fn unknown_wish(task: &ImageTask) -> Option<&'static str> {
-    let enlarges = task.workflow == Some(Workflow::CreativeUpscale);
-    let wishes = [
-        (enlarges, "creative upscaling"),
-        (matches!(task.mode, Mode::Remix(_)), "mixing of pictures"),
-    ];
-    wishes.into_iter().find(|wish| wish.0).map(|wish| wish.1)
+    Ok(())
 }

@@ -548,7 +548,7 @@ fn preview(model: &StableDiffusion, clean: &Tensor) -> Result<Option<RgbImage>, 
 }
 
 /// Puts what the mask keeps back, pixel for pixel: the autoencoder alone would change it a little.
-fn finish(made: RgbImage, task: &ImageTask, asked: Size) -> RgbImage {
+pub(super) fn finish(made: RgbImage, task: &ImageTask, asked: Size) -> RgbImage {
     let Some(source) = source_of(&task.mode) else {
         return made;
     };

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::SystemTime;
 
+use super::cascade::files::{CascadeFiles, Halves};
 use super::sd::describe;
 use super::sd::files::ModelFiles;
 use crate::{EngineError, ModelInfo};
@@ -24,6 +25,7 @@ pub(super) struct Registry {
 #[derive(Debug, Default)]
 struct Known {
     files: Vec<Arc<ModelFiles>>,
+    cascades: Vec<Arc<CascadeFiles>>,
     infos: Vec<ModelInfo>,
     problems: Vec<EngineError>,
     /// What the folder looked like.
@@ -75,10 +77,26 @@ impl Registry {
         known.infos.clone()
     }
 
-    /// The files of all models.
+    /// The files of all models of Stable Diffusion.
     pub(super) fn all(&self) -> Vec<Arc<ModelFiles>> {
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
         known.files.clone()
+    }
+
+    /// The files of the Stable Cascade of a name.
+    pub(super) fn cascade(&self, name: &str) -> Option<Arc<CascadeFiles>> {
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        known
+            .cascades
+            .iter()
+            .find(|files| files.name == name)
+            .cloned()
+    }
+
+    /// Whether there is any Stable Cascade.
+    pub(super) fn has_cascade(&self) -> bool {
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        !known.cascades.is_empty()
     }
 
     /// Notes what is wrong with other files of the folder.
@@ -132,16 +150,39 @@ impl Known {
     fn of(seen: Vec<Seen>) -> Self {
         let mut known = Self::default();
         known.add(ModelFiles::bundled().map(Some));
+        let mut halves = Halves::default();
         for entry in &seen {
             let path = &entry.path;
-            known.add(if path.is_dir() {
-                ModelFiles::folder(path)
-            } else {
-                ModelFiles::file(path)
-            });
+            if path.is_dir() {
+                match CascadeFiles::folder(path).transpose() {
+                    Some(found) => known.add_cascade(found),
+                    None => known.add(ModelFiles::folder(path)),
+                }
+            } else if !halves.add(path).unwrap_or_default() {
+                // What cannot be read says so here.
+                known.add(ModelFiles::file(path));
+            }
+        }
+        for found in halves.models() {
+            known.add_cascade(found);
         }
         known.seen = seen;
         known
+    }
+
+    fn add_cascade(&mut self, found: Result<CascadeFiles, EngineError>) {
+        match found {
+            Ok(files) if self.is_new(&files.name) => {
+                self.infos.push(files.info());
+                self.cascades.push(Arc::new(files));
+            }
+            Ok(files) => self.problems.push(taken(files.name)),
+            Err(error) => self.problems.push(error),
+        }
+    }
+
+    fn is_new(&self, name: &str) -> bool {
+        self.infos.iter().all(|other| other.name != name)
     }
 
     fn add(&mut self, found: Result<Option<ModelFiles>, EngineError>) {
@@ -151,18 +192,17 @@ impl Known {
                 .transpose()
         });
         match described {
-            Ok(Some((info, files))) if self.infos.iter().all(|other| other.name != info.name) => {
+            Ok(Some((info, files))) if self.is_new(&info.name) => {
                 self.infos.push(info);
                 self.files.push(Arc::new(files));
             }
-            Ok(Some((info, _))) => {
-                self.problems.push(EngineError::bad_model(
-                    info.name,
-                    "another model has the same name",
-                ));
-            }
+            Ok(Some((info, _))) => self.problems.push(taken(info.name)),
             Ok(None) => {}
             Err(error) => self.problems.push(error),
         }
     }
+}
+
+fn taken(name: String) -> EngineError {
+    EngineError::bad_model(name, "another model has the same name")
 }

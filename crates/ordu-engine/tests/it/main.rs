@@ -10,6 +10,7 @@
 )]
 
 mod add_ons;
+mod cascade;
 mod comfyui;
 mod control;
 mod cutout;

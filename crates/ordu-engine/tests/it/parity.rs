@@ -36,6 +36,7 @@ fn parity_table() {
     crate::cutout::parity();
     crate::faces::parity();
     crate::transparent::parity();
+    crate::cascade::parity();
     print_table();
 }
 

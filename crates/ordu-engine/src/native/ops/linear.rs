@@ -81,6 +81,11 @@ impl Linear {
         })
     }
 
+    /// Of tensors that were made otherwise: `weight` is `[out, in]`, `bias` is `[out]`.
+    pub fn of(weight: Tensor, bias: Option<Tensor>) -> Self {
+        Self { weight, bias }
+    }
+
     /// Layers that read the same, as one: their results come one behind the other.
     ///
     /// # Errors

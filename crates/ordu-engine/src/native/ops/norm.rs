@@ -4,6 +4,7 @@ use candle_core::{CpuStorage, CustomOp3, D, DType, Layout, Result, Shape, Tensor
 use rayon::prelude::*;
 
 use crate::EngineError;
+use crate::native::Compute;
 #[cfg(feature = "cuda")]
 use crate::native::gpu;
 use crate::native::weights::Scope;
@@ -30,6 +31,19 @@ impl LayerNorm {
             weight: scope.take("weight", &[width])?.contiguous()?,
             bias: scope.take("bias", &[width])?.contiguous()?,
             epsilon: Self::EPSILON,
+        })
+    }
+
+    /// One that scales and shifts nothing, and takes no tensors.
+    ///
+    /// # Errors
+    ///
+    /// Those of the tensor library.
+    pub fn plain(compute: &Compute, width: usize, epsilon: f32) -> Result<Self> {
+        Ok(Self {
+            weight: Tensor::ones(width, compute.dtype(), compute.device())?,
+            bias: Tensor::zeros(width, compute.dtype(), compute.device())?,
+            epsilon,
         })
     }
 

@@ -156,7 +156,7 @@ impl Clip {
     ///
     /// Those of the tensor library.
     pub fn read(&self, embedded: &Tensor, reading: Reading) -> Result<Tensor> {
-        Ok(self.run(embedded, reading, false)?.0)
+        Ok(self.run(embedded, (reading, None), false)?.0)
     }
 
     /// The same, and the last layer normalised, of which [`Self::summarise`] reads one row.
@@ -165,13 +165,32 @@ impl Clip {
     ///
     /// Those of the tensor library.
     pub fn read_all(&self, embedded: &Tensor, reading: Reading) -> Result<(Tensor, Tensor)> {
-        self.run(embedded, reading, true)
+        self.run(embedded, (reading, None), true)
     }
 
-    fn run(&self, embedded: &Tensor, reading: Reading, to_end: bool) -> Result<(Tensor, Tensor)> {
+    /// The same, where nobody looks at tokens from the `seen`-th on: what fills a chunk.
+    ///
+    /// # Errors
+    ///
+    /// Those of the tensor library.
+    pub fn read_seen(
+        &self,
+        embedded: &Tensor,
+        reading: Reading,
+        seen: usize,
+    ) -> Result<(Tensor, Tensor)> {
+        self.run(embedded, (reading, Some(seen)), true)
+    }
+
+    fn run(
+        &self,
+        embedded: &Tensor,
+        (reading, seen): (Reading, Option<usize>),
+        to_end: bool,
+    ) -> Result<(Tensor, Tensor)> {
         let (_, tokens, _) = embedded.dims3()?;
         let mut x = embedded.broadcast_add(&self.positions.narrow(0, 0, tokens)?)?;
-        let mask = causal_mask(tokens, &self.compute)?;
+        let mask = causal_mask(tokens, seen.unwrap_or(tokens), &self.compute)?;
         let used = (self.layers.len() + 1)
             .saturating_sub(reading.layer.max(1))
             .max(1);
@@ -222,10 +241,18 @@ fn projection(root: &Scope<'_>, width: usize) -> std::result::Result<Option<Tens
     Ok(Some(taken.t()?.contiguous()?))
 }
 
-/// `[tokens, tokens]`: 0 for tokens up to one's own, minus infinity for those that follow.
-fn causal_mask(tokens: usize, compute: &Compute) -> Result<Tensor> {
+/// `[tokens, tokens]`: 0 for tokens up to one's own, minus infinity for those that follow and for those
+/// that nobody looks at.
+fn causal_mask(tokens: usize, seen: usize, compute: &Compute) -> Result<Tensor> {
+    let hidden = move |own: usize, other: usize| other > own || other >= seen.max(1);
     let row = |own: usize| {
-        (0..tokens).map(move |other| if other > own { f32::NEG_INFINITY } else { 0.0 })
+        (0..tokens).map(move |other| {
+            if hidden(own, other) {
+                f32::NEG_INFINITY
+            } else {
+                0.0
+            }
+        })
     };
     let mask: Vec<f32> = (0..tokens).flat_map(row).collect();
     Tensor::from_vec(mask, (tokens, tokens), compute.device())?.to_dtype(compute.dtype())

@@ -32,14 +32,14 @@ pub struct Chunk {
 
 impl Chunk {
     /// Whether any id has another weight than 1.
-    pub(super) fn is_weighted(&self) -> bool {
+    pub(in crate::native) fn is_weighted(&self) -> bool {
         self.weights
             .iter()
             .any(|weight| (weight - 1.0).abs() > f32::EPSILON)
     }
 
     /// Where an id is for the first time.
-    pub(super) fn place_of(&self, id: u32) -> Option<usize> {
+    pub(in crate::native) fn place_of(&self, id: u32) -> Option<usize> {
         self.ids.iter().position(|other| *other == id)
     }
 }
@@ -50,7 +50,11 @@ impl Chunk {
 /// # Errors
 ///
 /// Those of the tensor library.
-pub(super) fn weigh(words: &Tensor, nothing: &Tensor, chunks: &[Chunk]) -> Result<Tensor> {
+pub(in crate::native) fn weigh(
+    words: &Tensor,
+    nothing: &Tensor,
+    chunks: &[Chunk],
+) -> Result<Tensor> {
     let (count, context, _) = words.dims3()?;
     let weights: Vec<f32> = chunks
         .iter()
@@ -63,7 +67,7 @@ pub(super) fn weigh(words: &Tensor, nothing: &Tensor, chunks: &[Chunk]) -> Resul
         .broadcast_add(nothing)
 }
 
-pub(super) fn empty_chunk(marks: Marks, context: usize) -> Chunk {
+pub(in crate::native) fn empty_chunk(marks: Marks, context: usize) -> Chunk {
     close(Vec::new(), marks, context)
 }
 

@@ -55,7 +55,15 @@ impl Habit {
         normed: false,
     };
 
-    fn reading(self, clip_skip: usize) -> Reading {
+    /// Of Stable Cascade.
+    pub const CASCADE: Self = Self {
+        layer: 1,
+        cut: 0,
+        normed: false,
+    };
+
+    /// What is read at a clip skip.
+    pub fn reading(self, clip_skip: usize) -> Reading {
         Reading {
             layer: clip_skip.max(self.layer).saturating_sub(self.cut).max(1),
             normed: self.normed,

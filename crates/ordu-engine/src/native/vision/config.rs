@@ -5,6 +5,7 @@ use serde::Deserialize;
 
 use crate::EngineError;
 use crate::native::ops::Activation;
+use crate::native::weights::Weights;
 
 /// The widest layer and the deepest network that are built.
 const MAX_WIDTH: usize = 16_384;
@@ -15,14 +16,14 @@ const MAX_SIDE: usize = 2048;
 /// A tower that looks at pictures.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(default)]
-pub(super) struct TowerConfig {
-    pub(super) hidden_size: usize,
-    pub(super) intermediate_size: usize,
-    pub(super) num_hidden_layers: usize,
-    pub(super) num_attention_heads: usize,
-    pub(super) image_size: usize,
-    pub(super) patch_size: usize,
-    pub(super) hidden_act: Option<String>,
+pub(in crate::native) struct TowerConfig {
+    pub(in crate::native) hidden_size: usize,
+    pub(in crate::native) intermediate_size: usize,
+    pub(in crate::native) num_hidden_layers: usize,
+    pub(in crate::native) num_attention_heads: usize,
+    pub(in crate::native) image_size: usize,
+    pub(in crate::native) patch_size: usize,
+    pub(in crate::native) hidden_act: Option<String>,
 }
 
 impl Default for TowerConfig {
@@ -40,8 +41,40 @@ impl Default for TowerConfig {
 }
 
 impl TowerConfig {
+    /// The numbers of a tower of CLIP, from its tensors. Heads are 64 wide in all published ones.
+    ///
+    /// # Errors
+    ///
+    /// [`EngineError::BadModel`] if the tables or the first layer are missing.
+    pub(in crate::native) fn from_shapes(
+        weights: &Weights,
+        heads: Option<usize>,
+    ) -> Result<Self, EngineError> {
+        let side = |name: &str, place: usize| {
+            let full = format!("vision_model.{name}");
+            let missing =
+                || EngineError::bad_model("vision_config", format!("tensor `{full}` is missing"));
+            let side = weights.shape(&full).and_then(|shape| shape.get(place));
+            side.copied().ok_or_else(missing)
+        };
+        let hidden_size = side("embeddings.patch_embedding.weight", 0)?;
+        let patch_size = side("embeddings.patch_embedding.weight", 2)?;
+        let places = side("embeddings.position_embedding.weight", 0)?;
+        let layer =
+            |layer: &usize| side(&format!("encoder.layers.{layer}.mlp.fc1.weight"), 0).is_ok();
+        Ok(Self {
+            hidden_size,
+            intermediate_size: side("encoder.layers.0.mlp.fc1.weight", 0)?,
+            num_hidden_layers: (0..MAX_DEPTH).take_while(layer).count(),
+            num_attention_heads: heads.unwrap_or((hidden_size / 64).max(1)),
+            image_size: patch_size.saturating_mul(places.saturating_sub(1).isqrt()),
+            patch_size,
+            hidden_act: None,
+        })
+    }
+
     /// Refuses what cannot be built; the pointwise function otherwise.
-    pub(super) fn check(&self, usual: Activation) -> Result<Activation, EngineError> {
+    pub(in crate::native) fn check(&self, usual: Activation) -> Result<Activation, EngineError> {
         let sides = self.patch_size >= 1
             && (self.patch_size..=MAX_SIDE).contains(&self.image_size)
             && self.image_size.is_multiple_of(self.patch_size);
@@ -53,12 +86,12 @@ impl TowerConfig {
     }
 
     /// Patches of a picture.
-    pub(super) fn patches(&self) -> usize {
+    pub(in crate::native) fn patches(&self) -> usize {
         (self.image_size / self.patch_size).pow(2)
     }
 
     /// The side of a picture, as pictures count.
-    pub(super) fn side(&self) -> u32 {
+    pub(in crate::native) fn side(&self) -> u32 {
         u32::try_from(self.image_size).unwrap_or(u32::MAX)
     }
 }

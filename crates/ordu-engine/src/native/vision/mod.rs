@@ -22,6 +22,7 @@ mod interrogate;
 mod options;
 pub mod picture;
 mod safety;
+mod sight;
 mod tower;
 mod words;
 
@@ -35,6 +36,7 @@ pub use beam::Wish;
 pub use caption::Captioner;
 pub use clip::ClipReader;
 pub use safety::{SafetyChecker, Shown};
+pub use sight::Sight;
 
 use self::files::{Folder, Kind, Stamp};
 use self::interrogate::{Asked, Phrases};
