@@ -32,7 +32,7 @@ pub(crate) fn image_offer(
         return None;
     }
     let max_pixels = config.max_pixels().min(engine.limits.max_pixels);
-    let can = Allowed::of(config, engine);
+    let can = Allowed::of(config, engine, &models);
     Some(ImagePop {
         name: config.dreamer_name().to_owned(),
         priority_usernames: config.priority_usernames.clone(),
@@ -158,10 +158,16 @@ struct Allowed {
     sdxl_controlnet: bool,
     extended_controlnet: bool,
     lora: bool,
+    cascade: bool,
 }
 
 impl Allowed {
-    fn of(config: &Config, engine: &Capabilities) -> Self {
+    fn of(config: &Config, engine: &Capabilities, models: &[String]) -> Self {
+        let offered = engine
+            .models
+            .iter()
+            .filter(|model| models.contains(&model.name));
+        let mut families = offered.map(|model| model.baseline);
         let has = |feature| engine.features.contains(&feature);
         // A hint is a source image.
         let controls = config.allow_controlnet && config.allow_img2img;
@@ -184,6 +190,7 @@ impl Allowed {
                 && has(Feature::ControlNet)
                 && ControlType::all().all(|kind| engine.controls.contains(&kind)),
             lora: config.allow_lora && has(Feature::Lora),
+            cascade: families.any(|family| family == Baseline::StableCascade),
         }
     }
 
@@ -194,6 +201,8 @@ impl Allowed {
             Feature::ControlLines => self.control_lines,
             Feature::QrCodeXl => self.sdxl_controlnet,
             Feature::Lora => self.lora,
+            // The engine can do it with a model that may not be offered.
+            Feature::CascadeTwoPass | Feature::Remix => self.cascade,
             _ => true,
         }
     }
@@ -457,6 +466,22 @@ mod tests {
     }
 
     #[test]
+    fn what_only_a_cascade_can_do_is_offered_with_one() {
+        let mut engine = engine(&["one", "two"]);
+        engine.features.insert(Feature::Remix);
+        engine.models[1].baseline = Baseline::StableCascade;
+        for (named, expected) in [(vec![], true), (vec!["two"], true), (vec!["one"], false)] {
+            let config = Config {
+                models_to_load: list(&named),
+                ..Config::default()
+            };
+            let offer = image_offer(&config, &engine, |_| true).unwrap();
+            let words = offer.capabilities.unwrap();
+            assert_eq!(words.contains(&"extra_source_images".to_owned()), expected);
+        }
+    }
+
+    #[test]
     fn learned_words_need_no_switch_of_their_own() {
         let mut engine = engine(&["one"]);
         engine.features.insert(Feature::TextualInversion);
@@ -504,6 +529,7 @@ mod tests {
             Feature::Transparent,
         ];
         engine.features.extend(all);
+        engine.models[0].baseline = Baseline::StableCascade;
         engine.post_processors = [PostProcessor::CodeFormers].into();
         let switches = |config: &Config| {
             let offer = image_offer(config, &engine, |_| true).unwrap();

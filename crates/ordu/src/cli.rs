@@ -484,6 +484,10 @@ pub(crate) struct Imagine {
     #[arg(long, value_name = "NUMBER", requires = "init")]
     pub(crate) strength: Option<f64>,
 
+    /// Pictures to mix, six at most, by a Stable Cascade; how strongly each but the first counts.
+    #[arg(long, value_name = "FILE[=STRENGTH]", num_args = 1.., conflicts_with_all = ["init", "mask", "strength", "control"], value_parser = add_on::parse)]
+    pub(crate) remix: Vec<AddOn>,
+
     /// Draw small first, then refine at the size asked for.
     #[arg(long)]
     pub(crate) hires_fix: bool,

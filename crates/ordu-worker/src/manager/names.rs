@@ -54,18 +54,20 @@ pub fn comfy_models(
         .collect()
 }
 
-/// The stem of the one file of a model → the model.
+/// The stem of a model's file, of stage C's where it is a Stable Cascade → the model.
 pub fn names_of_files(
     reference: &Reference,
     custom: &[CustomModel],
     version: u64,
 ) -> BTreeMap<String, String> {
     let models = comfy_models(reference, custom, version).into_iter();
-    let one_file = models.filter_map(|model| match model.files {
-        ModelFiles::Checkpoint(file) => Some((stem(&file).to_owned(), model.name)),
-        _ => None,
+    let named = models.filter_map(|model| match model.files {
+        ModelFiles::Checkpoint(file) | ModelFiles::Cascade { stage_c: file, .. } => {
+            Some((stem(&file).to_owned(), model.name))
+        }
+        ModelFiles::Split { .. } => None,
     });
-    one_file.collect()
+    named.collect()
 }
 
 fn stem(file: &str) -> &str {
@@ -203,6 +205,7 @@ mod tests {
         let names = names_of_files(&reference(), &custom(), 13);
         assert_eq!(names["deliberate_v2"], "Deliberate");
         assert_eq!(names["mine_v3"], "Mine");
+        assert_eq!(names["c"], "Cascade");
         assert!(!names.contains_key("b") && !names.contains_key("new"));
     }
 

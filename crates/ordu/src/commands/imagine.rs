@@ -20,6 +20,7 @@ use serde_json::json;
 
 use super::host;
 use super::picture;
+use super::remix;
 use super::target::Target;
 use crate::cli::{AddOn, Imagine};
 use crate::exit::Exit;
@@ -38,6 +39,7 @@ pub(crate) async fn run(args: Imagine) -> Result<Exit> {
             computing: args.computing,
             ..host::Hosting::default()
         };
+        remix::needs_a_horde(&args.remix)?;
         Ok(host::start(&hosting)?.into())
     })
     .await?;
@@ -218,16 +220,19 @@ fn request(args: &Imagine) -> Result<ImageRequest> {
         Some(negative) => format!("{}###{negative}", args.prompt),
         None => args.prompt.clone(),
     };
+    let first = remix::first(&args.remix)?.or(args.init.as_deref());
     Ok(ImageRequest {
         prompt,
         params: params(args),
         models: args.model.clone(),
         style: args.style.clone(),
-        source_image: args.init.as_deref().map(read_base64).transpose()?,
+        source_image: first.map(read_base64).transpose()?,
+        extra_source_images: remix::further(&args.remix)?,
         source_mask: args.mask.as_deref().map(read_base64).transpose()?,
-        source_processing: match args.mask {
-            Some(_) => SourceProcessing::Inpainting,
-            None => SourceProcessing::Img2Img,
+        source_processing: match (&args.mask, args.remix.as_slice()) {
+            (_, [_, ..]) => SourceProcessing::Remix,
+            (Some(_), _) => SourceProcessing::Inpainting,
+            _ => SourceProcessing::Img2Img,
         },
         ..ImageRequest::default()
     })
@@ -280,7 +285,7 @@ fn ti(add_on: &AddOn) -> TextualInversion {
     }
 }
 
-fn read_base64(path: &Path) -> Result<String> {
+pub(super) fn read_base64(path: &Path) -> Result<String> {
     let bytes = std::fs::read(path).with_context(|| format!("cannot read `{}`", path.display()))?;
     Ok(STANDARD.encode(bytes))
 }

@@ -13,6 +13,7 @@ pub(crate) mod write;
 mod data;
 mod engines;
 mod picture;
+mod remix;
 mod signals;
 mod supply;
 mod target;

@@ -267,3 +267,27 @@ fn a_background_is_taken_away() {
     assert_eq!(refused.status.code(), Some(2));
     assert_eq!(horde.terminate(), Some(0));
 }
+
+/// The bundled model cannot; what is wrong with the pictures is told first.
+#[test]
+fn pictures_to_mix_need_a_horde_that_can() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["a.png", "b.png"] {
+        RgbImage::new(8, 8).save(folder.path().join(name)).unwrap();
+    }
+    let said = |pictures: &[&str]| {
+        let base = ["imagine", "x", "--data", "data", "--remix"];
+        let output = run(folder.path(), &[&base[..], pictures].concat());
+        assert!(!output.status.success());
+        text(&output.stderr)
+    };
+    for (pictures, part) in [
+        (&["a.png", "b.png=0.5"][..], "that has a Stable Cascade"),
+        (&["a.png=0.5", "b.png"], "always counts 1"),
+        (&["a.png", "absent.png"], "`absent.png`"),
+        (&["a.png"; 7], "at most, not 7"),
+    ] {
+        let said = said(pictures);
+        assert!(said.contains(part), "{said}");
+    }
+}
