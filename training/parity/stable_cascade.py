@@ -35,11 +35,10 @@ PROMPTS = ["w3 w7 w12", "w20"]
 
 
 def grow(module, part):
-    """Grows all numbers of a module; variances are kept away from zero."""
+    """Grows all numbers of a module."""
     for name, tensor in list(module.named_parameters()) + list(module.named_buffers()):
         if tensor.is_floating_point():
-            value = grown(f"{part}/{name}", tensor.shape)
-            tensor.data = value.abs() + 0.5 if name.endswith("running_var") else value
+            tensor.data = grown(f"{part}/{name}", tensor.shape)
     return module.eval()
 
 

@@ -81,14 +81,14 @@ async function styles() {
     place.replaceChildren(make("h3", {}, "Styles"),
       table("Your styles", [
         ["Name", (style) => style.name], ["Kind", (style) => style.type], ["Id", (style) => make("code", {}, style.id)],
-        ["", (style) => actForGood("Remove", () => remove(`/styles/${style.type}/${style.id}`).then(show))],
+        ["Action", (style) => actForGood("Remove", () => remove(`/styles/${style.type}/${style.id}`).then(show))],
       ], user.styles || []),
       make("details", {}, make("summary", {}, "New style for pictures"),
         formFor([
           field("Name", "name", { required: true }),
           field("What it is good for", "info", { minlength: 10 }),
           field("Prompt, with {p} and {np}", "prompt", { value: "{p}###{np}" }),
-          field("Model", "models", { "data-as": "one" }),
+          field("Model", "models", { "data-as": "one", required: true }),
           field("Steps", "params.steps", { type: "number", min: 1, max: 500 }),
           field("Guidance", "params.cfg_scale", { type: "number", min: 0, max: 100, step: 0.5 }),
         ], "Make", (body) => post("/styles/image", body).then(show))));

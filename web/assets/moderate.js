@@ -2,6 +2,7 @@
 
 import { get } from "./api.js";
 import { make } from "./form.js";
+import { kept } from "./key.js";
 import { act, actForGood, facts, field, formFor, number, post, put, remove, say, table } from "./parts.js";
 
 const place = (name) => {
@@ -94,7 +95,7 @@ function filters() {
       ["Kind", (filter) => String(filter.filter_type)], ["Expression", (filter) => make("code", {}, filter.regex)],
       ["What for", (filter) => filter.description], ["Becomes", (filter) => filter.replacement],
       ["By", (filter) => filter.user],
-      ["", (filter) => actForGood("Remove", () => remove(`/filters/${filter.id}`).then(show))],
+      ["Action", (filter) => actForGood("Remove", () => remove(`/filters/${filter.id}`).then(show))],
     ], all));
   };
   at.append(
@@ -118,7 +119,7 @@ function addresses() {
     const all = await get(`/operations/ipaddr${address && `/${encodeURIComponent(address)}`}`);
     list.replaceChildren(table(`${all.length} shut out`, [
       ["Address", (one) => make("code", {}, one.ipaddr)], ["Hours left", (one) => String(Math.ceil(one.seconds / 3600))],
-      ["", (one) => act("Let in", () => remove("/operations/ipaddr", { ipaddr: one.ipaddr }).then(() => show(address)))],
+      ["Action", (one) => act("Let in", () => remove("/operations/ipaddr", { ipaddr: one.ipaddr }).then(() => show(address)))],
     ], all));
   };
   at.append(
@@ -141,7 +142,9 @@ function modes() {
     at.replaceChildren(make("p", { class: "actions" }, ...Object.entries(labels).map(([path, label]) =>
       act(`${label}: ${now[path] ? "on" : "off"}`, () => put("/status/modes", { [path]: !now[path] }).then(show)))));
   };
-  show().catch((error) => say(error.message));
+  const begin = () => { if (kept()) show().catch((error) => say(error.message)); };
+  addEventListener("key", begin);
+  begin();
 }
 
 function audit() {

@@ -178,7 +178,8 @@ impl Allowed {
             models.any(|model| model.baseline == Baseline::StableDiffusionXl)
         };
         let codes_of_xl = has(Feature::QrCodeXl);
-        let promises_more = config.allow_controlnet && has(Feature::QrCode) && !codes_of_xl && has_xl();
+        let promises_more =
+            config.allow_controlnet && has(Feature::QrCode) && !codes_of_xl && has_xl();
         let heavy = codes_of_xl && controls || has(Feature::Transparent) && !promises_more;
         Self {
             post_processing: config.allow_post_processing && !engine.post_processors.is_empty(),
@@ -496,7 +497,10 @@ mod tests {
         let offered = |features: &[Feature], allowed: bool| {
             let mut engine = engine(&["one"]);
             engine.features.extend(features.iter().copied());
-            engine.models.iter_mut().for_each(|model| model.baseline = Baseline::StableDiffusionXl);
+            engine
+                .models
+                .iter_mut()
+                .for_each(|model| model.baseline = Baseline::StableDiffusionXl);
             let config = Config {
                 allow_controlnet: true,
                 allow_sdxl_controlnet: allowed,
@@ -583,6 +587,7 @@ mod tests {
             allow_img2img: false,
             ..generous
         };
-        assert_eq!(switches(&without_sources).0, [true, false, false, true]);
+        // Transparent pictures need no source.
+        assert_eq!(switches(&without_sources).0, [true, false, true, true]);
     }
 }

@@ -42,7 +42,10 @@ impl Backgrounds {
 /// # Errors
 ///
 /// Those of the engine.
-pub fn backgrounds(engine: &NativeEngine, options: &GateOptions) -> Result<Backgrounds, EngineError> {
+pub fn backgrounds(
+    engine: &NativeEngine,
+    options: &GateOptions,
+) -> Result<Backgrounds, EngineError> {
     let mut shared = Vec::new();
     for (number, scene) in held_out().into_iter().take(options.prompts).enumerate() {
         let side = SIDES[number % SIDES.len()];

@@ -369,7 +369,8 @@ impl NativeEngine {
         let mut pictures = self.cascades.run(files, task, &self.compute, progress)?;
         drop(turn);
         for picture in &mut pictures {
-            self.finish(&task.post, picture, progress)?;
+            let steps = (task.post.as_slice(), task.face_strength);
+            self.finish(steps, picture, progress)?;
         }
         Ok(pictures)
     }

@@ -49,7 +49,7 @@ impl Follower {
             attempt: None,
         };
         // Of who hangs up meanwhile nobody takes the follower, and it cancels.
-        let asking = Self::accept(Arc::clone(app), caller.key.clone(), asked);
+        let asking = Box::pin(Self::accept(Arc::clone(app), caller.key.clone(), asked));
         app.complete(async move { Ok(asking.await) }).await?
     }
 

@@ -49,7 +49,7 @@ async fn a_series_says_what_was_made_and_how_busy_it_was() {
             .pop_alchemy(&alchemy_pop("sage", &["caption"]))
             .await
             .unwrap();
-        let form = answered(&forms.forms.as_ref().unwrap()[0].id, "caption", "a dot");
+        let form = answered(forms.forms.as_ref().unwrap()[0].id, "caption", "a dot");
         worker.submit_alchemy(&form).await.unwrap();
         worker.async_image(&request()).await.unwrap();
 
