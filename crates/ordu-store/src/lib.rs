@@ -46,6 +46,9 @@ mod pool;
 mod task;
 mod writer;
 
+#[cfg(feature = "chaos")]
+mod planted;
+
 #[cfg(feature = "testing")]
 pub mod testing;
 

@@ -131,6 +131,12 @@ impl Writer {
     /// Queues a write; waits while the lane is full.
     pub(crate) async fn send(&self, write: Write) -> Result<Pending> {
         let (answer, pending) = oneshot::channel();
+        #[cfg(feature = "chaos")]
+        if crate::planted::loses() {
+            // The caller waits on the other end.
+            let _ = answer.send(Ok(true));
+            return Ok(Pending(pending));
+        }
         let lane = self.lane(&write).ok_or(Error::Closed)?;
         let waiting = Waiting { write, answer };
         lane.send(waiting).await.map_err(|_| Error::Closed)?;

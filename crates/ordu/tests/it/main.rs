@@ -9,12 +9,12 @@ mod tidy;
 
 mod admin;
 mod alchemy;
+mod chaos;
 mod commands;
 mod engine_host;
 mod figures;
 mod horde;
 mod imagine;
-mod killed;
 mod models;
 mod story;
 mod supply;

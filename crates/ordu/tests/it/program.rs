@@ -45,19 +45,12 @@ impl Running {
     pub(crate) fn start(folder: &Path, arguments: &[&str]) -> Self {
         let mut command = ordu(folder);
         command.args(arguments);
-        Self::start_command(command)
+        Self::start_command(command, "127.0.0.1:0")
     }
 
-    /// Starts a server that mints users for tests and limits nobody.
-    pub(crate) fn start_for_tests(folder: &Path) -> Self {
-        let mut command = ordu(folder);
-        command.args(["serve", "--no-rate-limits"]);
-        command.env("ORDU_TEST_APIKEYS", "1");
-        Self::start_command(command)
-    }
-
-    fn start_command(mut command: Command) -> Self {
-        command.args(["--listen", "127.0.0.1:0", "--data", "data"]);
+    /// Starts a server at an address and waits for the line that says it is ready.
+    pub(crate) fn start_command(mut command: Command, listen: &str) -> Self {
+        command.args(["--listen", listen, "--data", "data"]);
         let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let ready = lines

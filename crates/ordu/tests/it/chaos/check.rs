@@ -1,0 +1,105 @@
+//! What was acknowledged against what is there.
+
+use ordu_api::{ApiKey, ReturnCode};
+use ordu_client::Horde;
+use ordu_core::{Kudos, Timestamp};
+use ordu_store::{DatabaseUrl, JobState, Options, Store};
+
+use super::load::{ASKED, FORTUNE, People};
+use super::record::Record;
+
+/// Late enough for every clock that jumped.
+const LATER: Timestamp = Timestamp(1_900_000_000_000);
+
+/// Every request that was accepted is known and complete, to every node.
+pub(crate) async fn requests(urls: &[String], record: &mut Record) {
+    for url in urls {
+        let horde = Horde::new(url, ApiKey::anonymous(), "tests:1:here").unwrap();
+        for id in record.requests.keys() {
+            let pictures = match horde.check(*id).await {
+                Ok(progress) => Some(progress),
+                // A text, then.
+                Err(error) if error.is(ReturnCode::RequestNotFound) => None,
+                Err(error) => {
+                    record.breaches.push(format!("request {id}: {error}"));
+                    continue;
+                }
+            };
+            let (progress, asked) = match pictures {
+                Some(progress) => (progress, ASKED),
+                None => match horde.text_status(*id).await {
+                    Ok(status) => (status.progress, 1),
+                    Err(error) => {
+                        record.breaches.push(format!("request {id}: {error}"));
+                        continue;
+                    }
+                },
+            };
+            let all = progress.waiting + progress.processing + progress.finished;
+            if all != asked && !progress.faulted {
+                let told = format!("request {id} should have {asked} jobs: {progress:?}");
+                record.breaches.push(told);
+            }
+        }
+    }
+}
+
+async fn open(url: &str) -> Store {
+    let url: DatabaseUrl = url.parse().unwrap();
+    Store::open(&url, &Options::default(), LATER).await.unwrap()
+}
+
+/// Every job that was given away is stored; every result that was accepted is there, with its reward.
+pub(crate) async fn rows(url: &str, record: &mut Record) {
+    let store = open(url).await;
+    for id in record.jobs.keys() {
+        let Some(job) = store.find_job(*id).await.unwrap() else {
+            record.breaches.push(format!("job {id} is lost"));
+            continue;
+        };
+        let Some(delivered) = record.rewards.get(id) else {
+            continue;
+        };
+        if job.state != JobState::Done || job.kudos != Some(Kudos::round(delivered.reward)) {
+            let told = format!("job {id} was rewarded with {}: {job:?}", delivered.reward);
+            record.breaches.push(told);
+        }
+        let result = job.result.unwrap_or_default();
+        if delivered
+            .text
+            .as_ref()
+            .is_some_and(|text| !result.contains(text))
+        {
+            record
+                .breaches
+                .push(format!("job {id} lost its text: {result}"));
+        }
+    }
+    let sum = store.ledger_sum().await.unwrap();
+    if sum != Kudos::ZERO {
+        record.breaches.push(format!("the ledger sums to {sum:?}"));
+    }
+    store.close().await;
+}
+
+/// When nobody writes any more: balances are what the ledger says, and gifts arrived once.
+pub(crate) async fn books(url: &str, people: &People, record: &mut Record) {
+    let store = open(url).await;
+    while store.fold(1000, LATER).await.unwrap().lines > 0 {}
+    let wrong = store.audit().await.unwrap();
+    if !wrong.is_empty() {
+        record
+            .breaches
+            .push(format!("the books are wrong: {wrong:?}"));
+    }
+    let has = store.balance(people.receiver_id).await.unwrap();
+    let has = has.spendable - Kudos::from_milli(FORTUNE * 1000);
+    let gifts = |count: usize| Kudos::from_milli(i64::try_from(count).unwrap() * 1000);
+    if has < gifts(record.gifts) || has > gifts(record.gifts + record.doubtful_gifts) {
+        record.breaches.push(format!(
+            "{} gifts were acknowledged, {} more are doubtful, {has:?} arrived",
+            record.gifts, record.doubtful_gifts
+        ));
+    }
+    store.close().await;
+}

@@ -1,0 +1,360 @@
+//! People who ask, work and give kudos away, and do not mind when the horde is away for a while.
+
+use std::time::Duration;
+
+use ordu_api::image::{ImagePop, ImageRequest, ImageSubmit, SubmitState, UPLOADED};
+use ordu_api::text::{TextPop, TextRequest, TextSubmit};
+use ordu_api::user::TestUser;
+use ordu_api::{ApiKey, JobId};
+use ordu_client::{Error, Horde};
+use reqwest::StatusCode;
+use reqwest::header::RETRY_AFTER;
+use serde_json::json;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::record::{Heard, Record};
+
+/// Results of each request for pictures.
+pub(crate) const ASKED: u32 = 2;
+
+/// What a person begins with.
+pub(crate) const FORTUNE: i64 = 1_000_000;
+
+/// Before somebody who was not served comes again.
+const PATIENCE: Duration = Duration::from_millis(10);
+
+/// How long a worker tries to hand a result back.
+const TRIES: usize = 40;
+
+/// The accounts of those who take part.
+#[derive(Debug, Clone)]
+pub(crate) struct People {
+    asker: ApiKey,
+    owner: ApiKey,
+    giver: ApiKey,
+    receiver: String,
+    pub(crate) receiver_id: ordu_api::UserId,
+}
+
+impl People {
+    pub(crate) async fn mint(urls: &[String]) -> Self {
+        rustls::crypto::ring::default_provider()
+            .install_default()
+            .ok();
+        let mint = async |name: &str| -> TestUser {
+            let body = json!({ "username": name, "oauth_id": name, "kudos": FORTUNE,
+                "moderator": false, "trusted": true });
+            let address = format!("{}/api/v2/dev/test-user", urls[0]);
+            let answer = reqwest::Client::new().post(address).json(&body).send();
+            answer.await.unwrap().json().await.unwrap()
+        };
+        let receiver = mint("receiver").await;
+        let horde = Horde::new(&urls[0], receiver.api_key, "tests:1:here").unwrap();
+        let receiver = horde.find_user().await.unwrap();
+        Self {
+            asker: mint("asker").await.api_key,
+            owner: mint("owner").await.api_key,
+            giver: mint("giver").await.api_key,
+            receiver: receiver.username,
+            receiver_id: receiver.id,
+        }
+    }
+}
+
+/// What became of a gift.
+pub(crate) enum Given {
+    Thanks,
+    /// Nobody knows whether it came through before something broke.
+    Silence(String),
+    Refused(String),
+    /// An answer that must not be.
+    Breach(String),
+}
+
+impl People {
+    /// Gives one kudos away.
+    pub(crate) async fn give(&self, client: &reqwest::Client, url: &str) -> Given {
+        let call = client
+            .post(format!("{url}/api/v2/kudos/transfer"))
+            .header("apikey", self.giver.reveal())
+            .json(&json!({ "username": self.receiver, "amount": 1 }));
+        let answer = match call.send().await {
+            Ok(answer) => answer,
+            Err(error) => return Given::Silence(error.to_string()),
+        };
+        let status = answer.status();
+        if status.is_success() {
+            return Given::Thanks;
+        }
+        let comes_again = answer.headers().contains_key(RETRY_AFTER);
+        let said = format!(
+            "{status} to a gift: {}",
+            answer.text().await.unwrap_or_default()
+        );
+        match status {
+            StatusCode::SERVICE_UNAVAILABLE if comes_again => Given::Silence(said),
+            _ if status.is_server_error() => Given::Breach(said),
+            _ => Given::Refused(said),
+        }
+    }
+}
+
+/// Everybody at work.
+pub(crate) struct Load {
+    urls: Vec<String>,
+    people: People,
+    say: UnboundedSender<Heard>,
+    heard: UnboundedReceiver<Heard>,
+    others: JoinSet<()>,
+    workers: JoinSet<()>,
+    end: CancellationToken,
+}
+
+impl Load {
+    pub(crate) fn start(urls: &[String], people: &People) -> Self {
+        let (say, heard) = unbounded_channel();
+        let mut load = Self {
+            urls: urls.to_vec(),
+            people: people.clone(),
+            say,
+            heard,
+            others: JoinSet::new(),
+            workers: JoinSet::new(),
+            end: CancellationToken::new(),
+        };
+        for number in 0..3 {
+            // The anonymous account may have more waiting than others.
+            let key = if number == 0 {
+                people.asker.clone()
+            } else {
+                ApiKey::anonymous()
+            };
+            let side = load.side(number, &key);
+            load.others.spawn(load.until_the_end(ask_pictures(side)));
+            let side = load.side(number, &key);
+            load.others.spawn(load.until_the_end(ask_texts(side)));
+        }
+        let side = load.side(0, &people.giver);
+        load.others
+            .spawn(load.until_the_end(give(side, people.clone())));
+        load.hire();
+        load
+    }
+
+    /// Replaces the workers: those at work vanish with their jobs.
+    pub(crate) fn hire(&mut self) {
+        self.workers.abort_all();
+        for number in 0..3 {
+            let side = self.side(number, &self.people.owner);
+            let name = format!("painter {number}");
+            self.workers.spawn(self.until_the_end(paint(side, name)));
+            let side = self.side(number, &self.people.owner);
+            let name = format!("writer {number}");
+            self.workers.spawn(self.until_the_end(write(side, name)));
+        }
+    }
+
+    /// Lets everybody finish the call that they are in, and writes down what they heard.
+    pub(crate) async fn end(mut self, record: &mut Record) {
+        self.end.cancel();
+        while self.others.join_next().await.is_some() {}
+        while self.workers.join_next().await.is_some() {}
+        record.take(&mut self.heard);
+    }
+
+    fn side(&self, number: usize, key: &ApiKey) -> Side {
+        let url = &self.urls[number % self.urls.len()];
+        Side {
+            horde: Horde::new(url, key.clone(), "tests:1:here").unwrap(),
+            url: url.clone(),
+            say: self.say.clone(),
+        }
+    }
+
+    fn until_the_end(
+        &self,
+        work: impl Future<Output = ()> + Send + 'static,
+    ) -> impl Future<Output = ()> + Send + 'static {
+        let end = self.end.clone();
+        async move {
+            end.run_until_cancelled(work).await;
+        }
+    }
+}
+
+/// Where somebody stands.
+struct Side {
+    horde: Horde,
+    url: String,
+    say: UnboundedSender<Heard>,
+}
+
+impl Side {
+    fn say(&self, heard: Heard) {
+        self.say.send(heard).unwrap();
+    }
+
+    /// Waits after an answer that was none; tells what must not be answered.
+    async fn endure(&self, error: &Error) {
+        if let Some(what) = breach(error) {
+            self.say(Heard::Breach(what));
+        }
+        tokio::time::sleep(PATIENCE).await;
+    }
+}
+
+/// A horde in trouble may be silent, or answer 503 and when to come again. Nothing else.
+fn breach(error: &Error) -> Option<String> {
+    match error {
+        Error::Unavailable {
+            source: None,
+            retry_after: None,
+            reason,
+        } => Some(format!("an answer of 5xx without Retry-After: {reason}")),
+        Error::Malformed { reason } => Some(format!("an answer that cannot be read: {reason}")),
+        _ => None,
+    }
+}
+
+async fn ask_pictures(side: Side) {
+    let mut request = ImageRequest {
+        prompt: "a red circle".to_owned(),
+        models: vec!["ordu-tiny".to_owned()],
+        ..ImageRequest::default()
+    };
+    request.params.n = Some(ASKED);
+    loop {
+        match side.horde.async_image(&request).await {
+            Ok(accepted) => side.say(Heard::Request(accepted.id)),
+            Err(error) => side.endure(&error).await,
+        }
+    }
+}
+
+async fn ask_texts(side: Side) {
+    let request = TextRequest {
+        prompt: "Once upon a time".to_owned(),
+        models: vec!["ordu/tiny-text".to_owned()],
+        ..TextRequest::default()
+    };
+    loop {
+        match side.horde.async_text(&request).await {
+            Ok(accepted) => side.say(Heard::Request(accepted.id)),
+            Err(error) => side.endure(&error).await,
+        }
+    }
+}
+
+async fn paint(side: Side, name: String) {
+    let pop = ImagePop {
+        name,
+        models: vec!["ordu-tiny".to_owned()],
+        bridge_agent: "AI Horde Worker reGen:14.0.0:https://example.org".to_owned(),
+        amount: 2,
+        ..ImagePop::default()
+    };
+    loop {
+        let job = match side.horde.pop_image(&pop).await {
+            Ok(job) => job,
+            Err(error) => {
+                side.endure(&error).await;
+                continue;
+            }
+        };
+        for id in &job.ids {
+            side.say(Heard::Job(*id));
+        }
+        for id in job.ids {
+            let submit = ImageSubmit {
+                id: id.to_string(),
+                generation: UPLOADED.to_owned(),
+                state: SubmitState::Ok,
+                seed: 1,
+                gen_metadata: Vec::new(),
+            };
+            hand_back(&side, id, Made::Picture(submit)).await;
+        }
+    }
+}
+
+async fn write(side: Side, name: String) {
+    let pop = TextPop {
+        name,
+        models: vec!["ordu/tiny-text".to_owned()],
+        bridge_agent: "KoboldCppEmbedWorker:2:https://example.org".to_owned(),
+        max_length: 512,
+        max_context_length: 2048,
+        ..TextPop::default()
+    };
+    loop {
+        let job = match side.horde.pop_text(&pop).await {
+            Ok(job) => job,
+            Err(error) => {
+                side.endure(&error).await;
+                continue;
+            }
+        };
+        let Some(id) = job.id else {
+            tokio::time::sleep(PATIENCE).await;
+            continue;
+        };
+        side.say(Heard::Job(id));
+        let submit = TextSubmit {
+            id: id.to_string(),
+            generation: format!("there was the job {id}"),
+            state: SubmitState::Ok,
+            seed: 1,
+            gen_metadata: Vec::new(),
+        };
+        hand_back(&side, id, Made::Text(submit)).await;
+    }
+}
+
+/// What a worker made.
+enum Made {
+    Picture(ImageSubmit),
+    Text(TextSubmit),
+}
+
+/// Hands a result back until the horde says what became of it.
+async fn hand_back(side: &Side, id: JobId, made: Made) {
+    for _ in 0..TRIES {
+        let answer = match &made {
+            Made::Picture(submit) => side.horde.submit_image(submit).await,
+            Made::Text(submit) => side.horde.submit_text(submit).await,
+        };
+        match answer {
+            Ok(settled) => {
+                let text = match made {
+                    Made::Picture(_) => None,
+                    Made::Text(submit) => Some(submit.generation),
+                };
+                return side.say(Heard::Reward(id, text, settled.reward));
+            }
+            // It arrived, but the answer was lost; or it took too long.
+            Err(Error::Refused(_)) => return,
+            Err(error) => side.endure(&error).await,
+        }
+    }
+}
+
+/// Gives one kudos at a time.
+async fn give(side: Side, people: People) {
+    let client = reqwest::Client::new();
+    loop {
+        match people.give(&client, &side.url).await {
+            Given::Thanks => {
+                side.say(Heard::Gift { acknowledged: true });
+                continue;
+            }
+            Given::Silence(_) => side.say(Heard::Gift {
+                acknowledged: false,
+            }),
+            Given::Refused(_) => (),
+            Given::Breach(what) => side.say(Heard::Breach(what)),
+        }
+        tokio::time::sleep(PATIENCE).await;
+    }
+}
