@@ -9,6 +9,7 @@ mod tidy;
 
 mod admin;
 mod alchemy;
+mod bench;
 mod commands;
 mod engine_host;
 mod figures;
