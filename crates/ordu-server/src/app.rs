@@ -26,6 +26,7 @@ use crate::history::Histories;
 use crate::identity::Identity;
 use crate::limits::Limits;
 use crate::messages::Messages;
+use crate::metrics::Metrics;
 use crate::openapi::Descriptions;
 use crate::passkeys::Passkeys;
 use crate::pictures::Pictures;
@@ -92,6 +93,7 @@ pub(crate) struct App {
     pub(crate) last_count: LastCount,
     pub(crate) histories: Histories,
     pub(crate) descriptions: Descriptions,
+    pub(crate) metrics: Metrics,
 }
 
 /// The live horde with the dice it is played with.
@@ -147,7 +149,7 @@ impl App {
         T: Send + 'static,
         F: Future<Output = ApiResult<T>> + Send + 'static,
     {
-        match self.tracker.spawn(work).await {
+        match self.tracker.spawn(ordu_store::counted_along(work)).await {
             Ok(result) => result,
             Err(error) => Err(ApiError::Internal(error.to_string())),
         }

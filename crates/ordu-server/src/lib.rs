@@ -35,6 +35,7 @@ mod history;
 mod identity;
 mod limits;
 mod messages;
+mod metrics;
 mod modes;
 mod onboarding;
 pub mod openapi;

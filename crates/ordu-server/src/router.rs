@@ -93,6 +93,7 @@ fn pages() -> Routes {
         .merge(openai())
         .route("/healthz", get(health::live))
         .route("/readyz", get(health::ready))
+        .route("/metrics", get(health::metrics))
 }
 
 /// The gateway for OpenAI's clients.

@@ -28,6 +28,7 @@ use crate::history::Histories;
 use crate::identity::Identity;
 use crate::limits::Limits;
 use crate::messages::Messages;
+use crate::metrics::Metrics;
 use crate::openapi::Descriptions;
 use crate::passkeys::Passkeys;
 use crate::pictures::Pictures;
@@ -241,6 +242,7 @@ async fn open(config: Config, address: SocketAddr, url: &str) -> Result<App, Sta
         last_count: LastCount::default(),
         histories: Histories::default(),
         descriptions: Descriptions::default(),
+        metrics: Metrics::new(router::paths()),
         config,
         clock,
         secret,
@@ -307,9 +309,10 @@ async fn restore(app: &App) -> Result<(), StartError> {
         registry: &app.registry,
     };
     let mut restored = 0_usize;
-    for request in &requests {
-        if rebuilder.restore(&mut app.live().horde, request) {
-            restore_promises(app, request);
+    // Each row makes room for what becomes of the next one.
+    for request in requests {
+        if rebuilder.restore(&mut app.live().horde, &request) {
+            restore_promises(app, &request);
             restored += 1;
         }
     }

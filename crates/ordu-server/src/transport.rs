@@ -23,6 +23,7 @@ use crate::body::Paced;
 use crate::error::ApiError;
 use crate::gateway;
 use crate::limits::{Call, Gauge, TooMany};
+use crate::metrics::Answered;
 
 const METHODS: HeaderValue = HeaderValue::from_static("POST, GET, OPTIONS, PUT, DELETE, PATCH");
 const HEADERS: HeaderValue = HeaderValue::from_static(
@@ -58,6 +59,10 @@ pub(crate) async fn wrap(State(app): State<Arc<App>>, request: Request, next: Ne
         path = request.uri().path(),
     );
     let path = request.uri().path().to_owned();
+    let (method, route) = (
+        request.method().clone(),
+        request.extensions().get::<MatchedPath>().cloned(),
+    );
     let is_gateway = gateway::holds(&path);
     let allowed = if is_gateway {
         all_asked(request.headers())
@@ -67,12 +72,17 @@ pub(crate) async fn wrap(State(app): State<Arc<App>>, request: Request, next: Ne
     let _active = app.count_active();
     let started = tokio::time::Instant::now();
     let request = request.map(|body| Paced::wrap(body, app.config.patience));
-    let response = answer(&app, request, next).instrument(span.clone()).await;
+    let (response, trips) =
+        ordu_store::counted(answer(&app, request, next).instrument(span.clone())).await;
     let mut response = in_form(response, id).await;
     if is_gateway {
         response = gateway::refusal::in_their_form(response).await;
     }
-    let duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+    let elapsed = started.elapsed();
+    let route = route.as_ref().map(MatchedPath::as_str);
+    let answered = Answered::new(&method, response.status(), elapsed, trips);
+    app.metrics.note(route, answered);
+    let duration_ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
     if response.status().is_server_error() && is_of_workers(&path) {
         app.live().horde.note_trouble(app.clock.now());
     }

@@ -1,7 +1,33 @@
 //! What the store did so far, for metrics and for the test that counts round trips.
 
+use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+
+tokio::task_local! {
+    /// The round trips of the work that is being counted just now.
+    static COUNTED: Arc<AtomicU64>;
+}
+
+/// Does `work` and says how many round trips to the database it waited for. A write that shares a
+/// commit with others is one.
+pub async fn counted<T>(work: impl Future<Output = T>) -> (T, u64) {
+    let trips = Arc::new(AtomicU64::new(0));
+    let done = COUNTED.scope(Arc::clone(&trips), work).await;
+    (done, trips.load(Ordering::Relaxed))
+}
+
+/// Has `work` counted where the caller is counted, also in a task of its own.
+pub fn counted_along<T>(work: impl Future<Output = T>) -> impl Future<Output = T> {
+    let trips = COUNTED.try_with(Arc::clone).unwrap_or_default();
+    COUNTED.scope(trips, work)
+}
+
+/// One more round trip of whoever is counted here, if somebody is.
+pub(crate) fn note_trip() {
+    // Most of what happens by itself is not counted.
+    let _ = COUNTED.try_with(|trips| trips.fetch_add(1, Ordering::Relaxed));
+}
 
 /// Sums since the store was opened.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -29,6 +55,7 @@ pub(crate) struct Trips(AtomicU64);
 impl Trips {
     pub(crate) fn count(&self) {
         self.0.fetch_add(1, Ordering::Relaxed);
+        note_trip();
     }
 }
 

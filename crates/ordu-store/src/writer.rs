@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
-use crate::counters::Tally;
+use crate::counters::{Tally, note_trip};
 use crate::error::{Error, Result};
 use crate::pool::{Connection, Dialect, Pool, Value, args};
 
@@ -140,6 +140,7 @@ impl Writer {
         let lane = self.lane(&write).ok_or(Error::Closed)?;
         let waiting = Waiting { write, answer };
         lane.send(waiting).await.map_err(|_| Error::Closed)?;
+        note_trip();
         Ok(Pending(pending))
     }
 
@@ -187,6 +188,9 @@ struct Lane {
 /// Writes of one kind that can share a statement, each with where its answer goes.
 type Batch = Vec<Waiting>;
 
+/// The answer to each write of a batch.
+type Answers = Vec<Result<bool>>;
+
 impl Lane {
     async fn run(self, mut receiver: mpsc::Receiver<Waiting>, mut closing: watch::Receiver<bool>) {
         let mut bite = Vec::with_capacity(BITE);
@@ -219,30 +223,21 @@ impl Lane {
 
     /// SQLite: all batches in one transaction.
     async fn write_together(&self, batches: Vec<Batch>) {
-        let mut results: Vec<Vec<Result<bool>>> = Vec::with_capacity(batches.len());
-        let done = match self.pool.begin().await {
-            Ok(mut connection) => {
-                let mut done = Ok(());
-                for batch in &batches {
-                    match self.batch_in_savepoint(&mut connection, batch).await {
-                        Ok(answers) => results.push(answers),
-                        Err(error) => {
-                            done = Err(error);
-                            break;
-                        }
-                    }
-                }
-                connection.end(done).await
-            }
-            Err(error) => Err(error),
+        let done = match self.in_one_go(&batches).await {
+            // Somebody's write is bad: whose, only savepoints tell.
+            Err(error) if !is_away(&error) => self.in_savepoints(&batches).await,
+            done => done,
         };
-        if let Err(error) = done {
-            tracing::warn!(error = %error, "a group of writes failed");
-            for waiting in batches.into_iter().flatten() {
-                self.answer(waiting, Err(error.clone()));
+        let results = match done {
+            Ok(results) => results,
+            Err(error) => {
+                tracing::warn!(error = %error, "a group of writes failed");
+                for waiting in batches.into_iter().flatten() {
+                    self.answer(waiting, Err(error.clone()));
+                }
+                return;
             }
-            return;
-        }
+        };
         self.tally.committed(batches.iter().map(Vec::len).sum());
         for (batch, answers) in batches.into_iter().zip(results) {
             for (waiting, answer) in batch.into_iter().zip(answers) {
@@ -251,19 +246,46 @@ impl Lane {
         }
     }
 
+    /// With as few statements as can be, each of which wakes another thread: all or nothing.
+    async fn in_one_go(&self, batches: &[Batch]) -> Result<Vec<Answers>> {
+        let mut connection = self.pool.begin().await?;
+        let written = async {
+            let mut results = Vec::with_capacity(batches.len());
+            for batch in batches {
+                let writes: Vec<&Write> = batch.iter().map(|waiting| &waiting.write).collect();
+                let won = run_steps(&mut connection, &writes).await?;
+                results.push(answers(&writes, &won));
+            }
+            Ok(results)
+        };
+        let written = written.await;
+        connection.end(written).await
+    }
+
+    /// Each batch in a savepoint of its own, so that a bad write spoils none of the others.
+    async fn in_savepoints(&self, batches: &[Batch]) -> Result<Vec<Answers>> {
+        let mut connection = self.pool.begin().await?;
+        let written = async {
+            let mut results = Vec::with_capacity(batches.len());
+            for batch in batches {
+                results.push(self.batch_in_savepoint(&mut connection, batch).await?);
+            }
+            Ok(results)
+        };
+        let written = written.await;
+        connection.end(written).await
+    }
+
     /// Fails only when the whole transaction must be given up.
     async fn batch_in_savepoint(
         &self,
         connection: &mut Connection,
         batch: &[Waiting],
-    ) -> Result<Vec<Result<bool>>> {
+    ) -> Result<Answers> {
         let writes: Vec<&Write> = batch.iter().map(|waiting| &waiting.write).collect();
         let together = in_savepoint(connection, &writes).await?;
         if let Ok(won) = together {
-            return Ok(writes
-                .iter()
-                .map(|write| Ok(won.contains(&write.token)))
-                .collect());
+            return Ok(answers(&writes, &won));
         }
         self.tally.split();
         let mut answers = Vec::with_capacity(writes.len());
@@ -277,11 +299,8 @@ impl Lane {
     /// PostgreSQL: a batch is one statement and its own transaction.
     async fn write_apart(&self, batch: Batch) {
         let writes: Vec<&Write> = batch.iter().map(|waiting| &waiting.write).collect();
-        let answers: Vec<Result<bool>> = match self.statement(&writes).await {
-            Ok(won) => writes
-                .iter()
-                .map(|write| Ok(won.contains(&write.token)))
-                .collect(),
+        let answers: Answers = match self.statement(&writes).await {
+            Ok(won) => answers(&writes, &won),
             Err(error) if is_away(&error) => writes.iter().map(|_| Err(error.clone())).collect(),
             Err(_) => {
                 self.tally.split();
@@ -320,6 +339,12 @@ impl Lane {
         // A caller that went away does not need the answer.
         let _ = waiting.answer.send(answer);
     }
+}
+
+/// Which of the writes took place.
+fn answers(writes: &[&Write], won: &BTreeSet<Uuid>) -> Answers {
+    let took_place = |write: &&Write| Ok(won.contains(&write.token));
+    writes.iter().map(took_place).collect()
 }
 
 /// Sorts a bite into batches: one kind each, no key twice.

@@ -4,12 +4,16 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{Query, State};
-use axum::http::StatusCode;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
 use ordu_api::status::Heartbeat;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use crate::address::Client;
 use crate::app::{App, MAX_CONNECTIONS};
+use crate::fetch::is_public;
+use crate::{metrics, transport};
 
 /// `GET /healthz`: the process answers.
 pub(crate) async fn live() -> &'static str {
@@ -31,6 +35,16 @@ pub(crate) async fn ready(State(app): State<Arc<App>>) -> (StatusCode, Json<Valu
         status,
         Json(json!({ "database": database, "blobs": blobs, "draining": draining })),
     )
+}
+
+/// `GET /metrics`: numbers for Prometheus. They are the operator's: whoever comes from the internet
+/// finds nothing here.
+pub(crate) async fn metrics(State(app): State<Arc<App>>, client: Client) -> Response {
+    if is_public(client.ip) {
+        return transport::not_found().await.into_response();
+    }
+    let text = [(header::CONTENT_TYPE, metrics::CONTENT_TYPE)];
+    (text, app.show_metrics()).into_response()
 }
 
 /// `GET /api/v2/status/heartbeat`: facts of this node only, nothing shared is waited for.

@@ -248,8 +248,17 @@ async fn new_worker(
         match this.store.insert_worker(&row).await {
             Ok(()) => this.registry.put(known),
             Err(ordu_store::Error::Taken) => {
-                let message = "Another worker has just taken this name: choose another one";
-                return Err(ApiError::refused(ReturnCode::WrongCredentials, message));
+                // Another thread of the same worker may have come at the same moment.
+                let found = this.store.find_worker_by_name(&row.name).await?;
+                let same = |found: &ordu_store::Worker| {
+                    (found.owner, found.kind) == (row.owner, row.kind)
+                };
+                let Some(found) = found.filter(same) else {
+                    let message = "Another worker has just taken this name: choose another one";
+                    return Err(ApiError::refused(ReturnCode::WrongCredentials, message));
+                };
+                this.registry.put(Known::from_stored(&found));
+                return Ok(found.id);
             }
             Err(error) => return Err(error.into()),
         }
@@ -265,10 +274,10 @@ impl App {
     async fn look(self: &Arc<Self>, visit: Visit) -> ApiResult<Popped> {
         let (tell, told) = oneshot::channel();
         let this = Arc::clone(self);
-        self.tracker.spawn(async move {
+        self.tracker.spawn(ordu_store::counted_along(async move {
             // What nobody hears is dropped, now or when the channel is.
             drop(tell.send(this.take(visit).await));
-        });
+        }));
         match told.await {
             Ok(found) => found,
             Err(_) => Err(ApiError::Internal("a pop was not completed".to_owned())),

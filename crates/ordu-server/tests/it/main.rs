@@ -31,6 +31,7 @@ mod horde_page;
 mod hostile;
 mod import;
 mod limits;
+mod metrics;
 mod models;
 mod modes;
 mod office;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use ordu_api::ReturnCode;
 use ordu_api::image::{ImageRequest, SubmitState};
 use ordu_server::Config;
 
@@ -186,4 +187,35 @@ async fn a_cancelled_request_gives_nothing_more_away() {
     }
     assert!(worker.pop_image(&pop("w")).await.unwrap().id.is_none());
     assert!(horde.anonymous().check(id).await.unwrap().done);
+}
+
+#[tokio::test]
+async fn threads_of_a_new_worker_may_come_at_the_same_moment() {
+    on_each_database(async |database| {
+        let horde = TestHorde::start_with(|config| Config {
+            database: database.to_owned(),
+            ..config
+        })
+        .await;
+        let (owner, other) = (
+            horde.user("owner", 0.0).await,
+            horde.user("other", 0.0).await,
+        );
+        for round in 0..5 {
+            let name = format!("many threads {round}");
+            let mut pops = tokio::task::JoinSet::new();
+            for _ in 0..8 {
+                let (worker, offer) = (horde.client(&owner.api_key), pop(&name));
+                pops.spawn(async move { worker.pop_image(&offer).await.map(|job| job.id) });
+            }
+            for popped in pops.join_all().await {
+                assert_eq!(popped.unwrap(), None);
+            }
+            let stranger = horde.client(&other.api_key).pop_image(&pop(&name)).await;
+            assert!(stranger.unwrap_err().is(ReturnCode::WrongCredentials));
+        }
+        let workers = horde.get("/workers").await.body;
+        assert_eq!(workers.as_array().unwrap().len(), 5);
+    })
+    .await;
 }

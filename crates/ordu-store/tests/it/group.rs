@@ -123,9 +123,21 @@ async fn life(store: &Store) -> [u64; 3] {
 }
 
 async fn a_hot_write_is_one_round_trip(database: &Database) {
-    let store = database.open().await;
-    let trips = life(&store).await;
+    let store = Arc::new(database.open().await);
+    let (trips, waited) = ordu_store::counted(life(&store)).await;
     assert_eq!(store.counters().commits, 3);
+    assert_eq!(waited, 3, "shared or not, each is one for who waits");
+    let ((), read) = ordu_store::counted(async {
+        let mut tasks = JoinSet::new();
+        let apart = Arc::clone(&store);
+        tasks.spawn(ordu_store::counted_along(async move {
+            apart.ping().await.unwrap()
+        }));
+        tasks.join_all().await;
+        store.ping().await.unwrap();
+    })
+    .await;
+    assert_eq!(read, 2, "also in a task of its own");
     if database.is_postgres() {
         assert_eq!(trips, [1, 1, 1]);
     }

@@ -44,6 +44,7 @@ mod load;
 mod message;
 mod posting;
 mod registration;
+mod rehearsal;
 mod request;
 mod schema;
 mod setting;

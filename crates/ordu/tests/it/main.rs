@@ -10,6 +10,7 @@ mod tidy;
 mod admin;
 mod alchemy;
 mod chaos;
+mod bench;
 mod commands;
 mod engine_host;
 mod figures;

@@ -1,0 +1,302 @@
+//! One scenario from its preparation to its figures.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use anyhow::{Context as _, Result, bail};
+use ordu_api::ApiKey;
+use ordu_core::Timestamp;
+use ordu_server::Secret;
+use ordu_store::testing::Schema;
+use tempfile::TempDir;
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+
+use super::delay::Delay;
+use super::drive::{Course, Drivers};
+use super::process::{Process, Usage};
+use super::recorder::Recorder;
+use super::report::{PhaseReport, Report, ScenarioReport, ServerReport};
+use super::scenario::{Case, Drive, Phase, Place, Scenario};
+use super::scrape::Scrape;
+use super::stage::{self, People, scaled};
+use super::wire::{Wire, authority};
+use crate::cli::Load;
+use crate::commands::data::DataFolder;
+
+/// How long everybody runs before it counts.
+const WARM_UP: Duration = Duration::from_secs(1);
+/// How far away a far database is, there and back.
+const FAR: Duration = Duration::from_millis(25);
+
+/// What is measured.
+#[derive(Debug)]
+pub(crate) enum Subject {
+    /// The server of a program, started for each case.
+    Program(PathBuf),
+    /// A server that runs already.
+    Running { url: String, key: ApiKey },
+}
+
+/// What is measured, and how.
+#[derive(Debug)]
+pub(crate) struct Bench {
+    pub(crate) subject: Subject,
+    pub(crate) load: Load,
+}
+
+/// A server with everything it needs, until it is dropped.
+#[derive(Debug)]
+struct Staged {
+    data: TempDir,
+    database: String,
+    schema: Option<Schema>,
+    people: People,
+    /// The way to a far database.
+    _delay: Option<Delay>,
+}
+
+impl Bench {
+    /// A report without scenarios yet.
+    pub(crate) async fn report(&self) -> Result<Report> {
+        let program = match &self.subject {
+            Subject::Program(path) => {
+                let name = path.file_name().unwrap_or_default();
+                format!("{} {}", name.to_string_lossy(), env!("CARGO_PKG_VERSION"))
+            }
+            Subject::Running { url, key } => {
+                let horde = ordu_client::Horde::new(url, key.clone(), "ordu-bench:1:here")?;
+                horde
+                    .performance()
+                    .await
+                    .with_context(|| format!("`{url}` does not answer"))?;
+                url.clone()
+            }
+        };
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        Ok(Report {
+            program,
+            database: self.database_name().to_owned(),
+            processors: u32::try_from(processors).unwrap_or(u32::MAX),
+            scale: self.load.scale,
+            scenarios: Vec::new(),
+        })
+    }
+
+    fn database_name(&self) -> &'static str {
+        match (&self.subject, &self.load.postgres) {
+            (Subject::Running { .. }, _) => "its own database",
+            (_, Some(_)) => "PostgreSQL",
+            (_, None) => "SQLite",
+        }
+    }
+
+    /// Measures a scenario.
+    pub(crate) async fn scenario(&self, scenario: &'static Scenario) -> Result<ScenarioReport> {
+        let mut report = ScenarioReport {
+            name: scenario.name.to_owned(),
+            phases: Vec::new(),
+            verdicts: Vec::new(),
+        };
+        for case in scenario.cases {
+            let phases = match &self.subject {
+                Subject::Running { url, key } => self.running(case, url, key).await,
+                Subject::Program(binary) => self.started(case, binary).await,
+            };
+            let place = || format!("cannot measure `{}`, {}", scenario.name, case.name);
+            report.phases.extend(phases.with_context(place)?);
+        }
+        report.judge(scenario);
+        Ok(report)
+    }
+
+    async fn running(&self, case: &Case, url: &str, key: &ApiKey) -> Result<Vec<PhaseReport>> {
+        if case.stage.waiting + case.stage.finished > 0 || case.place != Place::Usual {
+            bail!(
+                "what it prepares can only be prepared for a server of its own: leave `--horde` out"
+            );
+        }
+        let people = People::one(key);
+        let authority = authority(url)?;
+        let mut reports = Vec::new();
+        for phase in case.phases {
+            let meter = Meter {
+                authority: &authority,
+                process: None,
+            };
+            reports.push(self.phase((case, phase), &people, &meter).await?);
+        }
+        Ok(reports)
+    }
+
+    async fn started(&self, case: &Case, binary: &std::path::Path) -> Result<Vec<PhaseReport>> {
+        let staged = self.stage(case).await?;
+        let measured = self.measure(case, binary, &staged).await;
+        if let Some(schema) = staged.schema {
+            schema.drop_schema().await?;
+        }
+        measured
+    }
+
+    async fn measure(
+        &self,
+        case: &Case,
+        binary: &std::path::Path,
+        staged: &Staged,
+    ) -> Result<Vec<PhaseReport>> {
+        let start = || Process::start(binary, staged.data.path(), &staged.database);
+        let mut process = start().await?;
+        let mut reports = Vec::new();
+        for (number, phase) in case.phases.iter().enumerate() {
+            if number > 0 && matches!(phase.drive, Drive::Rest) {
+                drop(process);
+                process = start().await?;
+            }
+            let authority = authority(&process.url)?;
+            let meter = Meter {
+                authority: &authority,
+                process: Some(&process),
+            };
+            reports.push(self.phase((case, phase), &staged.people, &meter).await?);
+        }
+        Ok(reports)
+    }
+
+    async fn stage(&self, case: &Case) -> Result<Staged> {
+        let data = match &self.load.folder {
+            Some(folder) => TempDir::with_prefix_in("ordu-bench-", folder),
+            None => TempDir::with_prefix("ordu-bench-"),
+        };
+        let data = data.context("cannot make a folder for the data")?;
+        let folder = DataFolder::open(data.path())?;
+        let secret: Secret = folder.secret()?;
+        let (near, schema) = match (case.place, &self.load.postgres) {
+            (Place::Usual, None) => (folder.database_url(), None),
+            (_, Some(url)) => {
+                let schema = Schema::create(url).await?;
+                (schema.url(), Some(schema))
+            }
+            (_, None) => bail!("it needs a PostgreSQL database: give one with `--postgres URL`"),
+        };
+        let scale = self.load.scale;
+        let people = stage::prepare(&near, &secret, case.stage, scale, now()).await?;
+        let delay = match case.place {
+            Place::Far => Some(Delay::begin(&near, FAR).await?),
+            Place::Usual | Place::Near => None,
+        };
+        Ok(Staged {
+            data,
+            database: delay.as_ref().map_or(near, |delay| delay.url.clone()),
+            schema,
+            people,
+            _delay: delay,
+        })
+    }
+
+    async fn phase(
+        &self,
+        (case, phase): (&Case, &Phase),
+        people: &People,
+        meter: &Meter<'_>,
+    ) -> Result<PhaseReport> {
+        let course = Arc::new(Course {
+            authority: meter.authority.to_owned(),
+            people: people.clone(),
+            recorder: Recorder::default(),
+            over: CancellationToken::new(),
+            scale: self.load.scale,
+        });
+        let mut report = PhaseReport {
+            case: case.name.to_owned(),
+            name: phase.name.to_owned(),
+            ..PhaseReport::default()
+        };
+        if let Some(process) = meter.process {
+            let waiting = scaled(case.stage.waiting, self.load.scale);
+            let mut note = |name: &str, value: f64| report.figures.insert(name.to_owned(), value);
+            note("waiting", f64::from(waiting));
+            note("ready_seconds", process.ready_seconds);
+            note("start_mib", meter.usage().resident_mib);
+        }
+        course.introduce(phase.drive).await;
+        let drivers = Drivers::start(&course, phase.drive);
+        sleep(WARM_UP).await;
+        let before = meter.read().await;
+        course.recorder.begin();
+        let begun = Instant::now();
+        sleep(Duration::from_secs(self.seconds(phase))).await;
+        let record = course.recorder.end();
+        let seconds = begun.elapsed().as_secs_f64();
+        let after = meter.read().await;
+        drivers.stop(&course).await;
+        report.take(&record, seconds);
+        meter.compare(&before, &after, &mut report);
+        Ok(report)
+    }
+
+    fn seconds(&self, phase: &Phase) -> u64 {
+        u64::from(self.load.seconds.unwrap_or(phase.seconds))
+    }
+}
+
+/// Reads what a server took and did.
+struct Meter<'a> {
+    authority: &'a str,
+    process: Option<&'a Process>,
+}
+
+struct Reading {
+    scrape: Option<Scrape>,
+    server: Option<Usage>,
+    generator: Option<Usage>,
+    at: Instant,
+}
+
+impl Meter<'_> {
+    fn usage(&self) -> Usage {
+        let usage = self.process.and_then(Process::usage);
+        usage.unwrap_or_default()
+    }
+
+    async fn read(&self) -> Reading {
+        Reading {
+            scrape: Scrape::ask(&mut Wire::new(self.authority)).await,
+            server: self.process.and_then(Process::usage),
+            generator: Usage::of("self"),
+            at: Instant::now(),
+        }
+    }
+
+    fn compare(&self, before: &Reading, after: &Reading, report: &mut PhaseReport) {
+        let seconds = (after.at - before.at).as_secs_f64();
+        let between = |a: Option<Usage>, b: Option<Usage>| {
+            let (a, b) = (a.unwrap_or_default(), b.unwrap_or_default());
+            b.cpu_seconds - a.cpu_seconds
+        };
+        report.generator_percent = between(before.generator, after.generator) / seconds * 100.0;
+        let scrapes = before.scrape.as_ref().zip(after.scrape.as_ref());
+        let scrape = scrapes.map(|(before, after)| after.since(before));
+        let scrape = scrape.unwrap_or_default();
+        report.inside = scrape.inside();
+        if let Some(usage) = after.server {
+            let cpu_seconds = between(before.server, after.server);
+            report.server = Some(ServerReport {
+                cpu_seconds,
+                cpu_percent: cpu_seconds / seconds * 100.0,
+                resident_mib: usage.resident_mib,
+                peak_mib: usage.peak_mib,
+                commits: scrape.plain("ordu_store_commits_total"),
+                writes: scrape.plain("ordu_store_writes_total"),
+                round_trips: scrape.plain("ordu_store_round_trips_total"),
+            });
+        }
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the clock of the load generator")]
+fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    let ms = since.unwrap_or_default().as_millis();
+    Timestamp(i64::try_from(ms).unwrap_or(i64::MAX))
+}

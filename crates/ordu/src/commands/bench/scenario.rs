@@ -1,0 +1,654 @@
+//! What can be measured, as data: what is prepared, which load is put on, what it must come to.
+//!
+//! # Source
+//! `platform.md` § 6 (budgets), `users.md` § 5 (the load of the public AI Horde).
+
+use std::fmt;
+
+use super::report::{PhaseReport, ScenarioReport};
+
+/// One scenario: servers that are started one after the other, and what is held against the figures.
+#[derive(Debug)]
+pub(crate) struct Scenario {
+    pub(crate) name: &'static str,
+    pub(crate) about: &'static str,
+    pub(crate) cases: &'static [Case],
+    pub(crate) budgets: &'static [Budget],
+    /// Whether it is part of a run that names none.
+    pub(crate) usual: bool,
+}
+
+/// One server with what it finds at its start.
+#[derive(Debug)]
+pub(crate) struct Case {
+    pub(crate) name: &'static str,
+    pub(crate) place: Place,
+    pub(crate) stage: Stage,
+    pub(crate) phases: &'static [Phase],
+}
+
+/// Which database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// SQLite, or PostgreSQL if one is given.
+    Usual,
+    /// PostgreSQL.
+    Near,
+    /// PostgreSQL, 25 ms away there and back.
+    Far,
+}
+
+/// What is in the database before the server starts.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Stage {
+    /// Requests for pictures that wait.
+    pub(crate) waiting: u32,
+    pub(crate) wanted: Wanted,
+    /// Requests that were served, with their jobs and ledger entries.
+    pub(crate) finished: u32,
+}
+
+/// Whom waiting requests wait for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wanted {
+    /// Nobody that is there: 200 models in 8 sizes.
+    Nobody,
+    /// The workers of the scenario.
+    Us,
+}
+
+/// One kind of load for some time.
+#[derive(Debug)]
+pub(crate) struct Phase {
+    pub(crate) name: &'static str,
+    pub(crate) drive: Drive,
+    pub(crate) seconds: u32,
+}
+
+/// A kind of load.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Drive {
+    /// Nothing: how it starts is all.
+    Rest,
+    /// Texts, from async to status, as many as go.
+    Lifecycle {
+        clients: u32,
+        workers: u32,
+        account: Account,
+    },
+    /// `heartbeat` and `check` of a waiting request, in turns.
+    Beats { connections: u32 },
+    /// `check` of waiting requests.
+    Checks { connections: u32 },
+    /// Pops that find nothing, as `workers` different workers.
+    IdlePops { connections: u32, workers: u32 },
+    /// A new request, a pop of what waits longest, its submit.
+    Churn { connections: u32 },
+    /// Arrivals at fixed rates, whatever the answers do.
+    Mixed(Rates),
+    /// Workers that wait for jobs, `Prefer: wait=60`, and nothing to do.
+    Patient { workers: u32 },
+    /// Jobs one by one: how soon the client knows.
+    News(Channel),
+}
+
+/// Who asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Account {
+    /// Each client with an account of its own, as far as there are so many.
+    Own,
+    /// All as the anonymous account.
+    Shared,
+}
+
+/// How a client learns that its request is done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Channel {
+    /// By a stream of events.
+    Events,
+    /// By asking once a second.
+    Polling,
+}
+
+/// Arrivals a second.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Rates {
+    pub(crate) asks: f64,
+    pub(crate) pops: f64,
+    pub(crate) looks: f64,
+    pub(crate) reads: f64,
+    /// How many different workers pop.
+    pub(crate) workers: u32,
+}
+
+/// What a figure must come to.
+#[derive(Debug)]
+pub(crate) struct Budget {
+    pub(crate) what: &'static str,
+    pub(crate) bound: Bound,
+    /// `None` if what it is computed from was not measured.
+    pub(crate) measure: fn(&ScenarioReport) -> Option<f64>,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Bound {
+    AtMost(f64),
+    AtLeast(f64),
+}
+
+impl Bound {
+    pub(crate) fn holds(self, value: f64) -> bool {
+        match self {
+            Self::AtMost(most) => value <= most,
+            Self::AtLeast(least) => value >= least,
+        }
+    }
+}
+
+impl fmt::Display for Bound {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::AtMost(most) => write!(f, "≤ {most}"),
+            Self::AtLeast(least) => write!(f, "≥ {least}"),
+        }
+    }
+}
+
+const EMPTY: Stage = Stage {
+    waiting: 0,
+    wanted: Wanted::Nobody,
+    finished: 0,
+};
+
+const fn waiting(waiting: u32) -> Stage {
+    Stage { waiting, ..EMPTY }
+}
+
+const fn wanted(waiting: u32) -> Stage {
+    Stage {
+        waiting,
+        wanted: Wanted::Us,
+        ..EMPTY
+    }
+}
+
+const THIRTY_TWO: Drive = Drive::Lifecycle {
+    clients: 32,
+    workers: 32,
+    account: Account::Own,
+};
+
+/// One thing of each client is at the database at a time: 256 in all.
+const MANY: Drive = Drive::Lifecycle {
+    clients: 256,
+    workers: 256,
+    account: Account::Own,
+};
+
+const SHARED: Drive = Drive::Lifecycle {
+    clients: 32,
+    workers: 32,
+    account: Account::Shared,
+};
+
+const fn usual(name: &'static str, stage: Stage, phases: &'static [Phase]) -> Case {
+    Case {
+        name,
+        place: Place::Usual,
+        stage,
+        phases,
+    }
+}
+
+const fn phase(name: &'static str, drive: Drive, seconds: u32) -> Phase {
+    Phase {
+        name,
+        drive,
+        seconds,
+    }
+}
+
+const LOOKING: &[Phase] = &[
+    phase(
+        "idle pop",
+        Drive::IdlePops {
+            connections: 4,
+            workers: 4,
+        },
+        6,
+    ),
+    phase("check", Drive::Checks { connections: 4 }, 6),
+];
+
+const MATCHING: &[Phase] = &[phase("match", Drive::Churn { connections: 4 }, 8)];
+
+const BUSY_HOUR: Rates = Rates {
+    asks: 15.0,
+    pops: 200.0,
+    looks: 350.0,
+    reads: 60.0,
+    workers: 300,
+};
+
+const SUSTAINED: Rates = Rates {
+    asks: 5.0,
+    pops: 80.0,
+    looks: 120.0,
+    reads: 20.0,
+    workers: 150,
+};
+
+const INCIDENT: Rates = Rates {
+    asks: 60.0,
+    pops: 500.0,
+    looks: 2_000.0,
+    reads: 200.0,
+    workers: 300,
+};
+
+/// The most sizes and names in one place: everything there is.
+pub(crate) const SCENARIOS: &[Scenario] = &[
+    Scenario {
+        name: "lifecycle",
+        about: "Texts from async to status, 32 clients and 32 workers, zero work",
+        cases: &[usual("32+32", EMPTY, &[phase("lifecycle", THIRTY_TWO, 15)])],
+        budgets: &[
+            Budget {
+                what: "lifecycles a second",
+                bound: Bound::AtLeast(1_500.0),
+                measure: |report| report.phase("lifecycle")?.lifecycles_per_second,
+            },
+            Budget {
+                what: "p99 of the slowest endpoint, ms",
+                bound: Bound::AtMost(60.0),
+                measure: |report| slowest_p99(report.phase("lifecycle")?),
+            },
+            NO_ERRORS,
+        ],
+        usual: true,
+    },
+    Scenario {
+        name: "check",
+        about: "check of a waiting request against the heartbeat, in turns",
+        cases: &[usual(
+            "one waits",
+            waiting(100),
+            &[phase("turns", Drive::Beats { connections: 32 }, 12)],
+        )],
+        budgets: &[
+            Budget {
+                what: "checks per heartbeat",
+                bound: Bound::AtLeast(0.8),
+                measure: |report| {
+                    let phase = report.phase("turns")?;
+                    Some(phase.rate("check")? / phase.rate("heartbeat")?)
+                },
+            },
+            NO_ERRORS,
+        ],
+        usual: true,
+    },
+    Scenario {
+        name: "queue",
+        about: "idle pops and checks while 100, 10,000, 100,000 requests wait that no worker here can serve",
+        cases: &[
+            usual("100", waiting(100), LOOKING),
+            usual("10000", waiting(10_000), LOOKING),
+            usual("100000", waiting(100_000), LOOKING),
+        ],
+        budgets: &[
+            Budget {
+                what: "idle pop inside the server, 100 waiting, p50 ms",
+                bound: Bound::AtMost(0.3),
+                measure: |report| report.of("100", "idle pop")?.inside_p50(IMAGE_POP),
+            },
+            Budget {
+                what: "idle pop inside the server, 10,000 waiting, p50 ms",
+                bound: Bound::AtMost(1.0),
+                measure: |report| report.of("10000", "idle pop")?.inside_p50(IMAGE_POP),
+            },
+            Budget {
+                what: "idle pop inside the server, 100,000 waiting, p50 ms",
+                bound: Bound::AtMost(3.0),
+                measure: |report| report.of("100000", "idle pop")?.inside_p50(IMAGE_POP),
+            },
+            Budget {
+                what: "check inside the server, 100,000 waiting to 100, means",
+                bound: Bound::AtMost(2.0),
+                measure: |report| {
+                    let mean = |case| report.of(case, "check")?.inside_mean(CHECK);
+                    Some(mean("100000")? / mean("100")?)
+                },
+            },
+            Budget {
+                what: "memory per waiting request beside its prompt, bytes",
+                bound: Bound::AtMost(1_536.0),
+                measure: bytes_per_waiting,
+            },
+            NO_ERRORS,
+        ],
+        usual: true,
+    },
+    Scenario {
+        name: "match",
+        about: "a pop that finds something, 100 and 100,000 waiting",
+        cases: &[
+            usual("100", wanted(100), MATCHING),
+            usual("100000", wanted(100_000), MATCHING),
+        ],
+        budgets: &[
+            Budget {
+                what: "a pop inside the server, 100,000 waiting to 100, means",
+                bound: Bound::AtMost(2.0),
+                measure: |report| {
+                    let mean = |case| report.of(case, "match")?.inside_mean(IMAGE_POP);
+                    Some(mean("100000")? / mean("100")?)
+                },
+            },
+            NO_ERRORS,
+        ],
+        usual: true,
+    },
+    Scenario {
+        name: "memory",
+        about: "10,000 waiting requests and 1,000 workers",
+        cases: &[usual(
+            "10000+1000",
+            waiting(10_000),
+            &[phase(
+                "idle pop",
+                Drive::IdlePops {
+                    connections: 32,
+                    workers: 1_000,
+                },
+                10,
+            )],
+        )],
+        budgets: &[
+            Budget {
+                what: "resident memory at its peak, MiB",
+                bound: Bound::AtMost(150.0),
+                measure: |report| Some(report.phase("idle pop")?.server.as_ref()?.peak_mib),
+            },
+            NO_ERRORS,
+        ],
+        usual: true,
+    },
+    Scenario {
+        name: "start",
+        about: "start on a database of 1,000,000 finished and 10,000 waiting requests, three times",
+        cases: &[usual(
+            "1000000+10000",
+            Stage {
+                waiting: 10_000,
+                wanted: Wanted::Nobody,
+                finished: 1_000_000,
+            },
+            &[
+                phase("first", Drive::Rest, 1),
+                phase("after a kill", Drive::Rest, 1),
+                phase("after another", Drive::Rest, 1),
+            ],
+        )],
+        budgets: &[Budget {
+            what: "the slowest start, s",
+            bound: Bound::AtMost(2.0),
+            measure: |report| {
+                let starts = report.phases.iter();
+                let starts = starts.filter_map(|phase| phase.figure("ready_seconds"));
+                starts.max_by(f64::total_cmp)
+            },
+        }],
+        usual: true,
+    },
+    Scenario {
+        name: "anonymous",
+        about: "all clients as the anonymous account, against an account for each",
+        cases: &[
+            usual("own", EMPTY, &[phase("own accounts", THIRTY_TWO, 10)]),
+            usual("shared", EMPTY, &[phase("one account", SHARED, 10)]),
+        ],
+        budgets: &[
+            Budget {
+                what: "lifecycles, one account to own ones",
+                bound: Bound::AtLeast(0.9),
+                measure: |report| {
+                    let rate = |name| report.phase(name)?.lifecycles_per_second;
+                    Some(rate("one account")? / rate("own accounts")?)
+                },
+            },
+            NO_ERRORS,
+        ],
+        usual: true,
+    },
+    Scenario {
+        name: "far",
+        about: "a database 25 ms away, against the same near; needs --postgres",
+        cases: &[
+            Case {
+                name: "near",
+                place: Place::Near,
+                stage: EMPTY,
+                phases: &[phase("near", MANY, 15)],
+            },
+            Case {
+                name: "far",
+                place: Place::Far,
+                stage: EMPTY,
+                phases: &[phase("far", MANY, 15)],
+            },
+        ],
+        budgets: &[
+            Budget {
+                what: "p50 of async, far, ms",
+                bound: Bound::AtMost(60.0),
+                measure: |report| report.phase("far")?.p50("text async"),
+            },
+            Budget {
+                what: "p50 of pop, far, ms",
+                bound: Bound::AtMost(60.0),
+                measure: |report| report.phase("far")?.p50("text pop"),
+            },
+            Budget {
+                what: "p50 of submit, far, ms",
+                bound: Bound::AtMost(60.0),
+                measure: |report| report.phase("far")?.p50("text submit"),
+            },
+            Budget {
+                what: "lifecycles, far to near",
+                bound: Bound::AtLeast(0.9),
+                measure: |report| {
+                    let rate = |name| report.phase(name)?.lifecycles_per_second;
+                    Some(rate("far")? / rate("near")?)
+                },
+            },
+            NO_ERRORS,
+        ],
+        usual: false,
+    },
+    Scenario {
+        name: "idle",
+        about: "200 workers with nothing to do that wait for jobs",
+        cases: &[usual(
+            "200",
+            EMPTY,
+            &[phase("idle", Drive::Patient { workers: 200 }, 130)],
+        )],
+        budgets: &[
+            Budget {
+                what: "requests a second in all",
+                bound: Bound::AtMost(5.0),
+                measure: |report| {
+                    let rate = report.phase("idle")?.rate("image pop, idle");
+                    Some(rate.unwrap_or_default())
+                },
+            },
+            NO_ERRORS,
+        ],
+        usual: false,
+    },
+    Scenario {
+        name: "news",
+        about: "how soon a client knows of a result, by events and by asking once a second",
+        cases: &[usual(
+            "one by one",
+            EMPTY,
+            &[
+                phase("events", Drive::News(Channel::Events), 15),
+                phase("polling", Drive::News(Channel::Polling), 30),
+            ],
+        )],
+        budgets: &[
+            Budget {
+                what: "from submit to the client's event, p50 ms",
+                bound: Bound::AtMost(20.0),
+                measure: |report| report.phase("events")?.p50("submit to news"),
+            },
+            NO_ERRORS,
+        ],
+        usual: true,
+    },
+    Scenario {
+        name: "horde",
+        about: "the public AI Horde in its busy hour: 15 async, 15 submits, 200 pops, 350 checks, 60 reads a second; 3,000 waiting, 300 workers",
+        cases: &[usual(
+            "busy hour",
+            waiting(3_000),
+            &[phase("busy hour", Drive::Mixed(BUSY_HOUR), 600)],
+        )],
+        budgets: &[
+            Budget {
+                what: "CPU of one core, %",
+                bound: Bound::AtMost(25.0),
+                measure: |report| Some(report.phase("busy hour")?.server.as_ref()?.cpu_percent),
+            },
+            Budget {
+                what: "p99 of pop, ms",
+                bound: Bound::AtMost(50.0),
+                measure: |report| {
+                    let phase = report.phase("busy hour")?;
+                    let kinds = ["image pop", "image pop, idle", "text pop", "text pop, idle"];
+                    worst(phase, &kinds)
+                },
+            },
+            Budget {
+                what: "p99 of check, ms",
+                bound: Bound::AtMost(10.0),
+                measure: |report| worst(report.phase("busy hour")?, &["check"]),
+            },
+            Budget {
+                what: "p99 of submit, ms",
+                bound: Bound::AtMost(50.0),
+                measure: |report| {
+                    worst(report.phase("busy hour")?, &["image submit", "text submit"])
+                },
+            },
+            Budget {
+                what: "resident memory at its peak, MiB",
+                bound: Bound::AtMost(256.0),
+                measure: |report| Some(report.phase("busy hour")?.server.as_ref()?.peak_mib),
+            },
+            NO_ERRORS,
+        ],
+        usual: false,
+    },
+    Scenario {
+        name: "sustained",
+        about: "the public AI Horde on an average day: 5 async, 80 pops, 120 checks, 20 reads a second; 230 waiting, 150 workers",
+        cases: &[usual(
+            "average",
+            waiting(230),
+            &[phase("average", Drive::Mixed(SUSTAINED), 120)],
+        )],
+        budgets: &[NO_ERRORS],
+        usual: false,
+    },
+    Scenario {
+        name: "incident",
+        about: "an incident at the public AI Horde: 60 async, 500 pops, 2,000 checks, 200 reads a second; 3,000 waiting, 300 workers",
+        cases: &[usual(
+            "incident",
+            waiting(3_000),
+            &[phase("incident", Drive::Mixed(INCIDENT), 60)],
+        )],
+        budgets: &[NO_ERRORS],
+        usual: false,
+    },
+];
+
+/// The routes whose inside is looked at.
+const IMAGE_POP: &str = "POST /api/v2/generate/pop";
+const CHECK: &str = "GET /api/v2/generate/check/{id}";
+
+const NO_ERRORS: Budget = Budget {
+    what: "errors",
+    bound: Bound::AtMost(0.0),
+    measure: |report| {
+        let counts = report.phases.iter().map(PhaseReport::errors);
+        Some(super::report::float(counts.sum()))
+    },
+};
+
+/// How long the prompt of a waiting request is, in bytes.
+pub(crate) const PROMPT_BYTES: u32 = 200;
+
+fn slowest_p99(phase: &PhaseReport) -> Option<f64> {
+    let endpoints = phase.endpoints.values();
+    endpoints
+        .map(|endpoint| endpoint.p99_ms)
+        .max_by(f64::total_cmp)
+}
+
+fn worst(phase: &PhaseReport, endpoints: &[&str]) -> Option<f64> {
+    let found = endpoints
+        .iter()
+        .filter_map(|name| phase.endpoints.get(*name));
+    found.map(|endpoint| endpoint.p99_ms).max_by(f64::total_cmp)
+}
+
+/// By how much more memory a server takes at its start that finds more waiting.
+fn bytes_per_waiting(report: &ScenarioReport) -> Option<f64> {
+    let at = |case: &str| {
+        let phase = report.of(case, "idle pop")?;
+        Some((phase.figure("waiting")?, phase.figure("start_mib")?))
+    };
+    let ((few, small), (many, large)) = (at("100")?, at("100000")?);
+    let bytes = (large - small) * 1024.0 * 1024.0 / (many - few);
+    Some(bytes - f64::from(PROMPT_BYTES))
+}
+
+/// The scenario of this name.
+pub(crate) fn find(name: &str) -> Option<&'static Scenario> {
+    SCENARIOS.iter().find(|scenario| scenario.name == name)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_cases_do_something() {
+        let names: BTreeSet<_> = SCENARIOS.iter().map(|scenario| scenario.name).collect();
+        assert_eq!(names.len(), SCENARIOS.len());
+        for scenario in SCENARIOS {
+            assert!(find(scenario.name).is_some());
+            let mut seen = BTreeSet::new();
+            for case in scenario.cases {
+                for phase in case.phases {
+                    assert!(phase.seconds > 0, "{}", scenario.name);
+                    assert!(seen.insert((case.name, phase.name)), "{}", scenario.name);
+                }
+            }
+            assert!(!seen.is_empty() && !scenario.budgets.is_empty());
+        }
+    }
+
+    #[test]
+    fn bounds_hold_at_the_border() {
+        assert!(Bound::AtMost(2.0).holds(2.0) && !Bound::AtMost(2.0).holds(2.1));
+        assert!(Bound::AtLeast(2.0).holds(2.0) && !Bound::AtLeast(2.0).holds(1.9));
+        assert!(!Bound::AtMost(2.0).holds(f64::NAN));
+    }
+}
