@@ -57,6 +57,7 @@ const NOT_THE_PROTOCOL: &[&str] = &[
     "/blobs/{name}",
     "/healthz",
     "/readyz",
+    "/healthz/seen",
 ];
 
 /// `PUT /workers/messages` says that `messages` is no worker: it only keeps the path free.
