@@ -9,7 +9,9 @@ mod tidy;
 
 mod admin;
 mod alchemy;
+mod bot;
 mod commands;
+mod doctor;
 mod engine_host;
 mod figures;
 mod horde;
@@ -21,4 +23,6 @@ mod supply;
 mod worker;
 mod write;
 
+mod fediverse;
 mod program;
+mod relay;
