@@ -11,6 +11,7 @@ mod admin;
 mod alchemy;
 mod bot;
 mod commands;
+mod contrib;
 mod doctor;
 mod engine_host;
 mod figures;
