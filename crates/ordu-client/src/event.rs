@@ -6,11 +6,11 @@ use std::time::Duration;
 use ordu_api::RequestId;
 use ordu_api::event::{Event, Heard, JobProgress};
 use ordu_api::image::Progress;
-use reqwest::{Response, StatusCode};
+use reqwest::{RequestBuilder, Response, StatusCode};
 use serde_json::Value;
 use tokio::time::timeout;
 
-use crate::sse::Decoder;
+use crate::sse::{Decoder, Frame};
 use crate::transport::{CALL_TIMEOUT, answer, read, send, succeeded};
 use crate::{Error, Horde, Pace};
 
@@ -62,27 +62,37 @@ impl Extensions {
     }
 }
 
-/// Events of one request, as they come.
+/// A stream of server-sent events, of a horde or of whoever else speaks so.
 #[derive(Debug)]
-pub struct Events {
+pub struct Frames {
     response: Response,
     decoder: Decoder,
-    last: Option<String>,
 }
 
-impl Events {
-    /// The next event; `None` when the stream is over. Events of unknown kinds are left out.
+impl Frames {
+    /// Opens a stream. `None` if there is nothing to tell.
     ///
     /// # Errors
-    /// Transport errors, also when nothing comes for a minute; [`Error::Malformed`].
-    pub async fn next(&mut self) -> Result<Option<Event>, Error> {
+    /// By the status of the answer; transport errors.
+    pub async fn open(call: RequestBuilder) -> Result<Option<Self>, Error> {
+        let sent = timeout(CALL_TIMEOUT, send(call.timeout(NEVER))).await;
+        let response = sent.map_err(|_| broken("no answer in time"))??;
+        let response = succeeded(response).await?;
+        let is_there = response.status() != StatusCode::NO_CONTENT;
+        Ok(is_there.then(|| Self {
+            response,
+            decoder: Decoder::default(),
+        }))
+    }
+
+    /// The next event; `None` when the stream is over. Dropping the future loses nothing.
+    ///
+    /// # Errors
+    /// Transport errors, also when nothing comes for a minute.
+    pub async fn next(&mut self) -> Result<Option<Frame>, Error> {
         loop {
-            while let Some(frame) = self.decoder.next() {
-                let event = Event::read(&frame.name, &frame.data).map_err(Error::malformed)?;
-                self.last = frame.id;
-                if event.is_some() {
-                    return Ok(event);
-                }
+            if let Some(frame) = self.decoder.next() {
+                return Ok(Some(frame));
             }
             if self.decoder.pending() > MAX_EVENT_BYTES {
                 return Err(Error::TooLarge {
@@ -96,6 +106,30 @@ impl Events {
                 None => return Ok(None),
             }
         }
+    }
+}
+
+/// Events of one request, as they come.
+#[derive(Debug)]
+pub struct Events {
+    frames: Frames,
+    last: Option<String>,
+}
+
+impl Events {
+    /// The next event; `None` when the stream is over. Events of unknown kinds are left out.
+    ///
+    /// # Errors
+    /// Transport errors, also when nothing comes for a minute; [`Error::Malformed`].
+    pub async fn next(&mut self) -> Result<Option<Event>, Error> {
+        while let Some(frame) = self.frames.next().await? {
+            let event = Event::read(&frame.name, &frame.data).map_err(Error::malformed)?;
+            self.last = frame.id;
+            if event.is_some() {
+                return Ok(event);
+            }
+        }
+        Ok(None)
     }
 
     /// The id of the last event, to go on after it: see [`Horde::events`].
@@ -125,20 +159,13 @@ impl Horde {
     /// [`Error::Refused`] with `RequestNotFound`, or from a horde that does not know it.
     pub async fn events(&self, id: RequestId, last: Option<&str>) -> Result<Option<Events>, Error> {
         let call = self.get(&["generate", "events", &id.to_string()]);
-        let call = call.timeout(NEVER);
         let call = match last {
             Some(last) => call.header("Last-Event-ID", last),
             None => call,
         };
-        let sent = timeout(CALL_TIMEOUT, send(call)).await;
-        let response = sent.map_err(|_| broken("no answer in time"))??;
-        let response = succeeded(response).await?;
-        if response.status() == StatusCode::NO_CONTENT {
-            return Ok(None);
-        }
-        Ok(Some(Events {
-            response,
-            decoder: Decoder::default(),
+        let frames = Frames::open(call).await?;
+        Ok(frames.map(|frames| Events {
+            frames,
             last: last.map(str::to_owned),
         }))
     }
@@ -200,7 +227,7 @@ impl Horde {
     }
 }
 
-fn broken(reason: &str) -> Error {
+pub(crate) fn broken(reason: &str) -> Error {
     Error::Unavailable {
         reason: reason.to_owned(),
         retry_after: None,

@@ -5,12 +5,13 @@
 
 /// One event.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Frame {
+pub struct Frame {
     /// The last id that was said, by this event or one before it.
-    pub(crate) id: Option<String>,
+    pub id: Option<String>,
     /// What it is called; empty if it has no name.
-    pub(crate) name: String,
-    pub(crate) data: String,
+    pub name: String,
+    /// What it says.
+    pub data: String,
 }
 
 /// Makes events of bytes.

@@ -245,6 +245,11 @@ impl Blobs {
         Ok(found.bytes().await?)
     }
 
+    /// Forgets a picture, if it is there.
+    pub(crate) async fn remove(&self, name: &str) -> Result<(), BlobError> {
+        self.delete(vec![self.location(name)]).await.map(|_| ())
+    }
+
     /// Keeps the same under another name as well.
     pub(crate) async fn copy(&self, from: &str, to: &str) -> Result<(), BlobError> {
         let (from, to) = (self.location(from), self.location(to));

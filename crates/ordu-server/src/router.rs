@@ -11,10 +11,11 @@ use ordu_api::text::TextParams;
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::app::App;
+use crate::checkup::SEEN_PATH;
 use crate::routes::{
     account, alchemy, audit, blob, collection, description, document, event, example, filter,
     gateway, health, horde_page, image, kudos, kudos_history, message, model, operation, page,
-    pulse, rating, register, service, shared_key, sign_in, stats, status, style, team, text,
+    pulse, rating, register, seen, service, shared_key, sign_in, stats, status, style, team, text,
     transfer, user, user_edit, user_list, webhook, worker, worker_edit,
 };
 use crate::transport;
@@ -94,6 +95,7 @@ fn pages() -> Routes {
         .route("/healthz", get(health::live))
         .route("/readyz", get(health::ready))
         .route("/metrics", get(health::metrics))
+        .route(SEEN_PATH, get(seen::seen))
 }
 
 /// The gateway for OpenAI's clients.

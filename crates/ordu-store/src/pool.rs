@@ -271,6 +271,33 @@ impl Pool {
         )))
     }
 
+    /// Opens a database that is there, with one connection, and changes nothing about it.
+    pub(crate) async fn visit(url: &DatabaseUrl) -> Result<Self> {
+        let databases = match url.dialect {
+            Dialect::Sqlite => visit_sqlite(url).await?,
+            Dialect::Postgres => {
+                let one = Options {
+                    connections: 1,
+                    ..Options::default()
+                };
+                open_postgres(url, &one).await?
+            }
+        };
+        let trips = Arc::default();
+        Ok(Self { databases, trips })
+    }
+
+    /// The newest migration that the database has; 0 if it has none.
+    pub(crate) async fn schema(&self) -> Result<i64> {
+        let applied: Result<Option<(i64,)>> = self.one(NEWEST_APPLIED, args![]).await;
+        match applied {
+            Ok(applied) => Ok(applied.map_or(0, |(version,)| version)),
+            // There is no such table.
+            Err(Error::Unexpected(_)) => Ok(0),
+            Err(error) => Err(error),
+        }
+    }
+
     /// An empty database in memory with the schema as of the migration `version`.
     pub(crate) async fn open_reference(version: i64) -> Result<Self> {
         let url = DatabaseUrl {
@@ -518,6 +545,28 @@ async fn open_sqlite(url: &DatabaseUrl, options: &Options) -> Result<Databases> 
         writer,
         reader,
         anchor,
+    })
+}
+
+/// A file that is there, as it is.
+async fn visit_sqlite(url: &DatabaseUrl) -> Result<Databases> {
+    let connect = SqliteConnectOptions::from_str(&url.url)
+        .map_err(|_| Error::Invalid("not an address of an SQLite database".to_owned()))?
+        .create_if_missing(false)
+        .busy_timeout(BUSY_TIMEOUT)
+        .synchronous(SqliteSynchronous::Full);
+    if url.is_memory() || !connect.get_filename().exists() {
+        return Err(Error::NotFound);
+    }
+    let pool = SqlitePoolOptions::new()
+        .max_connections(1)
+        .acquire_timeout(ACQUIRE_TIMEOUT)
+        .connect_with(connect)
+        .await?;
+    Ok(Databases::Sqlite {
+        writer: pool.clone(),
+        reader: pool,
+        anchor: None,
     })
 }
 

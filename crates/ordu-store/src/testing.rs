@@ -70,3 +70,15 @@ impl Schema {
         Ok(())
     }
 }
+
+/// Runs statements in an SQLite file that no store has open.
+///
+/// # Errors
+/// The file cannot be opened, or does not take them.
+pub async fn run_in_file(file: &std::path::Path, sql: &str) -> Result<()> {
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(file);
+    let mut connection = sqlx::SqliteConnection::connect_with(&options).await?;
+    let sql = sqlx::AssertSqlSafe(sql.to_owned());
+    sqlx::raw_sql(sql).execute(&mut connection).await?;
+    Ok(connection.close().await?)
+}

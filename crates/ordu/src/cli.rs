@@ -12,8 +12,11 @@ use ordu_server::{ModelSource, PageSource, S3Secret};
 mod add_on;
 mod admin;
 mod bench;
+mod bot;
 mod computing;
+mod doctor;
 mod legacy;
+mod manual;
 mod models;
 mod qr;
 mod work;
@@ -22,8 +25,11 @@ mod write;
 pub(crate) use add_on::AddOn;
 pub(crate) use admin::*;
 pub(crate) use bench::*;
+pub(crate) use bot::*;
 pub(crate) use computing::*;
+pub(crate) use doctor::*;
 pub(crate) use legacy::*;
+pub(crate) use manual::*;
 pub(crate) use models::*;
 pub(crate) use qr::Qr;
 pub(crate) use work::*;
@@ -40,8 +46,8 @@ pub(crate) struct Cli {
     #[arg(long, global = true, env = "ORDU_CONFIG", value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
 
-    /// What to log, such as `info` or `ordu_server=debug`. Without it, a worker tells what becomes of its
-    /// jobs, and everything else tells what is wrong only.
+    /// What to log, such as `info` or `ordu_server=debug`. Without it, workers and bots tell what becomes of
+    /// their jobs, and everything else tells what is wrong only.
     #[arg(long, global = true, env = "ORDU_LOG", value_name = "FILTER")]
     pub(crate) log: Option<String>,
 
@@ -63,12 +69,20 @@ pub(crate) enum Command {
     Write(Write),
     /// Show the load of a horde, its models and its workers.
     Status(Status),
+    /// Answer people elsewhere with what the horde makes.
+    Bot(Bot),
+    /// Look for what goes wrong in practice, and say how to mend it.
+    Doctor(Box<Doctor>),
     /// Administer the horde of a data folder.
     Admin(Admin),
     /// Measure how fast a server is.
     Bench(Bench),
     /// Show settings.
     Config(Config),
+    /// Print what lets a shell complete this program's commands and options.
+    Completions(Completions),
+    /// Write the manual pages of all commands into a folder.
+    Man(Man),
     /// What `work` and `up` run the built-in engine in; not for people.
     #[command(hide = true)]
     EngineHost(EngineHost),
@@ -355,6 +369,7 @@ impl Cli {
     pub(crate) fn log(&self) -> &str {
         let usual = match self.command {
             Command::Work(_) => "warn,ordu=info,ordu_worker=info",
+            Command::Bot(_) => "warn,ordu=info",
             _ => "warn",
         };
         self.log.as_deref().unwrap_or(usual)
@@ -544,7 +559,8 @@ pub(crate) struct Size {
     pub(crate) height: u32,
 }
 
-fn parse_size(text: &str) -> Result<Size, String> {
+/// Reads a size as people write it.
+pub(crate) fn parse_size(text: &str) -> Result<Size, String> {
     let wrong = || format!("`{text}` is not a size: write it as 512x512");
     let (width, height) = text.split_once('x').ok_or_else(wrong)?;
     let side = |side: &str| -> Result<u32, String> {
@@ -563,30 +579,11 @@ fn parse_size(text: &str) -> Result<Size, String> {
 pub(crate) struct Status {
     #[command(flatten)]
     pub(crate) client: Client,
-}
 
-#[derive(Debug, Args)]
-pub(crate) struct Config {
-    #[command(subcommand)]
-    pub(crate) what: ConfigCommand,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum ConfigCommand {
-    /// Print every option with its environment variable and default, as a TOML file.
-    Print,
-    /// Check the settings of a worker, its `bridgeData.yaml`: tells everything that is wrong.
-    Check {
-        /// The file.
-        #[arg(value_name = "FILE")]
-        file: PathBuf,
-    },
-    /// Print the settings of a worker as variables of the environment, for `ordu work -e`.
-    ToEnv {
-        /// The file.
-        #[arg(value_name = "FILE")]
-        file: PathBuf,
-    },
+    /// Go on showing it as it changes, until `q` or Ctrl-C. With `--json`, or where there is no terminal
+    /// to draw on, a line for each change.
+    #[arg(long)]
+    pub(crate) watch: bool,
 }
 
 #[cfg(test)]

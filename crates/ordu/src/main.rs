@@ -21,6 +21,7 @@ use tracing_subscriber::EnvFilter;
 use crate::cli::{Cli, Command, ConfigCommand};
 use crate::exit::Exit;
 use crate::logs::Logs;
+use crate::settings::Listing;
 
 fn main() -> ExitCode {
     let cli = match settings::parse(std::env::args_os().collect()) {
@@ -47,28 +48,33 @@ fn start(cli: Cli) -> anyhow::Result<Exit> {
         .install_default()
         .ok();
     let runtime = tokio::runtime::Runtime::new().context("cannot start the runtime")?;
-    runtime.block_on(run(cli.command, &logs))
+    runtime.block_on(run(cli, &logs))
 }
 
-async fn run(command: Command, logs: &Logs) -> anyhow::Result<Exit> {
-    match command {
+async fn run(cli: Cli, logs: &Logs) -> anyhow::Result<Exit> {
+    match cli.command {
         Command::Up(args) => commands::up::run(args).await,
         Command::Serve(args) => commands::serve::run(args).await,
         Command::Work(args) => Box::pin(commands::work::run(args, logs)).await,
         Command::Imagine(args) => commands::imagine::run(args).await,
         Command::Write(args) => commands::write::run(args).await,
         Command::Status(args) => commands::status::run(args).await,
+        Command::Bot(args) => Box::pin(commands::bot::run(args)).await,
+        Command::Doctor(args) => Box::pin(commands::doctor::run(*args, logs)).await,
         Command::Admin(args) => Box::pin(commands::admin::run(args)).await,
         Command::Bench(args) => Box::pin(commands::bench::run(args)).await,
         Command::EngineHost(args) => commands::host::run(args),
         Command::Config(args) => match args.what {
-            ConfigCommand::Print => {
-                print!("{}", settings::print());
+            ConfigCommand::Print { json } => {
+                let listing = Listing::read(cli.config.as_deref())?;
+                print!("{}", if json { listing.json() } else { listing.toml() });
                 Ok(Exit::Done)
             }
             ConfigCommand::Check { file } => commands::models::check(&file),
             ConfigCommand::ToEnv { file } => commands::models::to_env(&file),
         },
+        Command::Completions(args) => Ok(commands::manual::completions(&args)),
+        Command::Man(args) => commands::manual::pages(&args),
     }
 }
 

@@ -4,6 +4,8 @@
 //! is one parser, one set of messages, and no second place that knows the options. The environment
 //! names of existing AI Horde deployments count as defaults too, above the file.
 
+mod listing;
+
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
@@ -11,6 +13,8 @@ use anyhow::{Context as _, Result, bail};
 use clap::{Arg, CommandFactory as _, FromArgMatches as _};
 
 use crate::cli::Cli;
+
+pub(crate) use listing::Listing;
 
 /// Environment names of existing deployments → the option they set.
 ///
@@ -151,16 +155,23 @@ fn plain_text(value: &toml::Value) -> Option<String> {
 
 /// What an existing deployment's environment says about an option.
 fn alias(option: &str) -> Option<String> {
+    alias_named(option).map(|(_, value)| value)
+}
+
+/// The same, with the name of the variable.
+fn alias_named(option: &str) -> Option<(&'static str, String)> {
     if option == "blobs" {
-        return r2_bucket(&environment("R2_TRANSIENT_ACCOUNT")?);
+        let name = "R2_TRANSIENT_ACCOUNT";
+        return Some((name, r2_bucket(&environment(name)?)?));
     }
     let mut names = ALIASES.iter().filter(|(_, target)| *target == option);
-    let value = names.find_map(|(name, _)| environment(name))?;
+    let (name, value) = names.find_map(|(name, _)| Some((*name, environment(name)?)))?;
     // Lists are JSON arrays there and separated by commas here.
-    match serde_json::from_str::<Vec<String>>(&value) {
-        Ok(items) => Some(items.join(",")),
-        Err(_) => Some(value),
-    }
+    let value = match serde_json::from_str::<Vec<String>>(&value) {
+        Ok(items) => items.join(","),
+        Err(_) => value,
+    };
+    Some((name, value))
 }
 
 /// The address of an existing deployment's bucket. Sources go into the same bucket as results.
@@ -190,41 +201,6 @@ pub(crate) fn worker_environment() -> ordu_worker::bridge_data::Environment {
             Some((name.into_string().ok()?, value.into_string().ok()?))
         }),
     )
-}
-
-/// Every option that a file can set, with its variable and default, as a TOML file.
-pub(crate) fn print() -> String {
-    let mut lines = Vec::new();
-    collect(&Cli::command(), &mut lines);
-    lines.sort();
-    lines.dedup();
-    lines.concat()
-}
-
-fn collect(command: &clap::Command, lines: &mut Vec<String>) {
-    for argument in command.get_arguments() {
-        let Some(variable) = argument.get_env() else {
-            continue;
-        };
-        let help = argument
-            .get_help()
-            .map(ToString::to_string)
-            .unwrap_or_default();
-        let default = argument
-            .get_default_values()
-            .iter()
-            .map(|value| value.to_string_lossy())
-            .collect::<Vec<_>>()
-            .join(",");
-        let name = argument.get_id();
-        lines.push(format!(
-            "# {help} ({})\n#{name} = \"{default}\"\n\n",
-            variable.display()
-        ));
-    }
-    command
-        .get_subcommands()
-        .for_each(|sub| collect(sub, lines));
 }
 
 #[cfg(test)]
@@ -268,10 +244,5 @@ mod tests {
         for (alias, option) in ALIASES {
             assert!(known.iter().any(|name| name == option), "{alias}: {option}");
         }
-    }
-
-    #[test]
-    fn every_option_of_a_server_can_be_printed() {
-        assert!(print().contains("#listen = \"127.0.0.1:7001\""));
     }
 }

@@ -39,6 +39,7 @@ pub(crate) mod model;
 pub(crate) mod operation;
 pub(crate) mod page;
 pub(crate) mod register;
+pub(crate) mod seen;
 pub(crate) mod service;
 pub(crate) mod sign_in;
 pub(crate) mod transfer;

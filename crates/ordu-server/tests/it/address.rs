@@ -1,7 +1,8 @@
 //! Where requests come from.
 
 use ordu_api::{ApiKey, RequestId};
-use ordu_server::Config;
+use ordu_core::Millis;
+use ordu_server::{Config, Secret, Seen, seen_link};
 use ordu_store::UserChange;
 
 use crate::support::{Answer, TestHorde, request};
@@ -42,6 +43,39 @@ async fn a_forwarded_address_counts_only_behind_a_trusted_proxy() {
         ("X-Forwarded-For", "192.0.2.7"),
     ];
     assert_eq!(address(&horde, &twice).await, "192.0.2.7");
+}
+
+#[tokio::test]
+async fn who_has_the_secret_is_told_what_the_server_sees() {
+    let local = "127.0.0.1".parse().unwrap();
+    let horde = TestHorde::start_with(|config| Config {
+        trusted_proxies: vec![local],
+        ..config
+    })
+    .await;
+    let now = horde.clock.now();
+    let link = seen_link(horde.server.secret(), &horde.url, now);
+    let asked = horde.http.get(&link).header("X-Forwarded-For", "192.0.2.7");
+    let seen: Seen = asked.send().await.unwrap().json().await.unwrap();
+    assert_eq!((seen.peer, seen.trusted), (local, true));
+    assert_eq!(seen.client.to_string(), "192.0.2.7");
+    assert_eq!(seen.forwarded_for.as_deref(), Some("192.0.2.7"));
+    let forged = link.replace("signature=", "signature=A");
+    let strangers = seen_link(&Secret::new("other"), &horde.url, now);
+    let old = seen_link(
+        horde.server.secret(),
+        &horde.url,
+        now - Millis::from_minutes(6),
+    );
+    for wrong in [
+        forged,
+        strangers,
+        old,
+        format!("{}/healthz/seen", horde.url),
+    ] {
+        let answer = horde.http.get(&wrong).send().await.unwrap();
+        assert_eq!(answer.status(), 403, "{wrong}");
+    }
 }
 
 #[tokio::test]

@@ -43,6 +43,7 @@ mod ledger;
 mod load;
 mod message;
 mod posting;
+mod probe;
 mod registration;
 mod rehearsal;
 mod request;

@@ -10,7 +10,7 @@ use ordu_server::Secret;
 use serde_json::{Map, Value};
 
 /// The files with secrets.
-const SECRET_FILES: &[&str] = &[DataFolder::SECRET, "admin.key"];
+pub(crate) const SECRET_FILES: &[&str] = &[DataFolder::SECRET, "admin.key"];
 
 /// A folder that holds everything of one horde.
 #[derive(Debug, Clone)]

@@ -2,8 +2,11 @@
 
 pub(crate) mod admin;
 pub(crate) mod bench;
+pub(crate) mod bot;
+pub(crate) mod doctor;
 pub(crate) mod host;
 pub(crate) mod imagine;
+pub(crate) mod manual;
 pub(crate) mod models;
 pub(crate) mod serve;
 pub(crate) mod status;
@@ -13,8 +16,10 @@ pub(crate) mod write;
 
 mod data;
 mod engines;
+mod page;
 mod picture;
 mod remix;
 mod signals;
 mod supply;
 mod target;
+mod terminal;

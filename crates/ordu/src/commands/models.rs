@@ -45,6 +45,16 @@ pub(crate) async fn run(task: StockTask, args: &Work) -> Result<Exit> {
     Ok(exit)
 }
 
+/// The files of the store that are here, compared with their checksums: rows with `name`, `file` and
+/// `state`.
+pub(crate) async fn examine(args: &Work) -> Result<Value> {
+    let data = read_bridge_data(args)?;
+    let shelf = Shelf::open(args, &data).await?;
+    let wanted = shelf.wanted(StockTask::Verify, args, &data).await?;
+    let (report, _) = shelf.verify(&wanted).await?;
+    Ok(report)
+}
+
 /// The settings of an existing worker, or those of an empty file; the environment counts in both. What
 /// its owner should know is told.
 pub(crate) fn bridge_data(args: &Work) -> Result<BridgeData> {

@@ -105,7 +105,8 @@ pub(crate) fn config(
     })
 }
 
-fn blobs(options: &Options, data: &DataFolder) -> Result<BlobPlace> {
+/// Where the pictures lie.
+pub(crate) fn blobs(options: &Options, data: &DataFolder) -> Result<BlobPlace> {
     let Some(url) = &options.blobs else {
         return Ok(BlobPlace::Folder(data.blobs()));
     };

@@ -1,5 +1,8 @@
 //! `ordu status`: the load of a horde, its models and its workers.
 
+mod board;
+mod watch;
+
 use anyhow::{Context as _, Result};
 use ordu_api::status::{ModelStatus, Performance};
 use ordu_api::worker::{WorkKind, WorkerView};
@@ -11,6 +14,9 @@ use crate::exit::Exit;
 
 pub(crate) async fn run(args: Status) -> Result<Exit> {
     let horde = Target::named(&args.client)?.horde;
+    if args.watch {
+        return watch::run(&horde, args.client.json).await;
+    }
     let unreachable = || format!("the horde at {} does not answer", horde.base_url());
     let performance = horde.performance().await.with_context(unreachable)?;
     let models = horde

@@ -11,9 +11,9 @@ mod reload;
 mod screen;
 mod speeds;
 mod steward;
-mod terminal;
 
 use std::convert::Infallible;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, bail};
@@ -21,7 +21,9 @@ use ordu_api::ApiKey;
 use ordu_api::worker::WorkKind;
 use ordu_engine::{Budget, DeviceChoice, HostTiming};
 use ordu_worker::bridge_data::{Amount, Backend, BridgeData, ConfigFile, Role, Settings};
-use ordu_worker::{Config, Controls, Engines, Level, Phase, RunError, Shutdown, Status, run_with};
+use ordu_worker::{
+    Config, Controls, Engines, Level, Phase, RunError, Shutdown, Status, Trial, run_with, try_out,
+};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -31,13 +33,13 @@ use self::listen::Listener;
 use self::reload::Follower;
 use self::speeds::SpeedFile;
 use self::steward::{Maintenance, Steward};
-use self::terminal::Terminal;
 use super::data::DataFolder;
 use super::engines::{self, Staff};
 use super::host::Hosting;
 use super::signals::Signals;
 use super::supply::Supply;
 use super::target::DEFAULT_HORDE;
+use super::terminal::Terminal;
 use crate::cli::{EngineChoice, Makes, Work};
 use crate::exit::Exit;
 use crate::logs::Logs;
@@ -62,32 +64,16 @@ pub(crate) async fn run(mut args: Work, logs: &Logs) -> Result<Exit> {
     if let Some(task) = args.stock.models {
         return super::models::run(task, &args).await;
     }
-    let data = if args.stock.has_settings() {
-        Some(super::models::bridge_data(&args)?)
-    } else {
-        None
-    };
-    let mut config = match &data {
-        Some(data) => {
-            adopt(&mut args, data)?;
-            super::models::config_of(&args, data).await?
-        }
-        None => config(&args)?,
-    };
-    let draws = Terminal::is_there() && !args.plain && !args.is_alone();
-    let supply = Supply::open(&args)?;
-    let hosting = Hosting {
-        models: supply.models_dir(&args)?,
-        add_ons: supply.add_on_folders(),
-        text_model: args.text_model.clone(),
-        computing: args.computing,
-        timing: data.as_ref().map(timing).unwrap_or_default(),
-        errors: draws.then(|| logs.clone()),
-    };
-    let mut staff = engines::for_work(&args, &hosting)?;
-    config.devices = staff.devices;
+    let Prepared {
+        args,
+        data,
+        config,
+        supply,
+        mut staff,
+        draws,
+        ..
+    } = prepare(args, logs).await?;
     let speeds = supply.folder().map(SpeedFile::new);
-    config.speeds = speeds.as_ref().map(SpeedFile::read).unwrap_or_default();
     if args.is_alone() {
         return alone(&args, config, (supply, staff), speeds).await;
     }
@@ -116,6 +102,85 @@ pub(crate) async fn run(mut args: Work, logs: &Logs) -> Result<Exit> {
         file.keep(learned);
     }
     ended
+}
+
+/// A worker with everything that it works with.
+struct Prepared {
+    args: Work,
+    data: Option<BridgeData>,
+    config: Config,
+    supply: Supply,
+    staff: Staff,
+    /// The folder that the built-in engine looks into.
+    models_dir: Option<PathBuf>,
+    /// Whether it draws what it does.
+    draws: bool,
+}
+
+/// Reads all settings and starts the engines, whose complaints go to `logs` if a screen is drawn.
+async fn prepare(mut args: Work, logs: &Logs) -> Result<Prepared> {
+    let data = if args.stock.has_settings() {
+        Some(super::models::bridge_data(&args)?)
+    } else {
+        None
+    };
+    let mut config = match &data {
+        Some(data) => {
+            adopt(&mut args, data)?;
+            super::models::config_of(&args, data).await?
+        }
+        None => config(&args)?,
+    };
+    let draws = Terminal::is_there() && !args.plain && !args.is_alone();
+    let supply = Supply::open(&args)?;
+    let hosting = Hosting {
+        models: supply.models_dir(&args)?,
+        add_ons: supply.add_on_folders(),
+        text_model: args.text_model.clone(),
+        computing: args.computing,
+        timing: data.as_ref().map(timing).unwrap_or_default(),
+        errors: draws.then(|| logs.clone()),
+    };
+    let staff = engines::for_work(&args, &hosting)?;
+    config.devices = staff.devices;
+    let speeds = supply.folder().map(SpeedFile::new);
+    config.speeds = speeds.as_ref().map(SpeedFile::read).unwrap_or_default();
+    Ok(Prepared {
+        args,
+        data,
+        config,
+        supply,
+        staff,
+        models_dir: hosting.models,
+        draws,
+    })
+}
+
+/// What came out of trying a worker out.
+pub(crate) struct Examined {
+    pub(crate) args: Work,
+    pub(crate) config: Config,
+    pub(crate) models_dir: Option<PathBuf>,
+    pub(crate) trials: Vec<Trial>,
+}
+
+/// Tries a worker out as `--check` does.
+pub(crate) async fn examine(mut args: Work, logs: &Logs) -> Result<Examined> {
+    args.check = true;
+    adopt_legacy(&mut args);
+    let mut prepared = prepare(args, logs).await?;
+    let (config, staff) = (&prepared.config, &mut prepared.staff);
+    config
+        .check(&staff.engines.kinds())
+        .context("the worker cannot start")?;
+    prepared.supply.name(config, staff).await?;
+    let trials = try_out(config, &staff.engines).await;
+    Ok(Examined {
+        args: prepared.args,
+        config: prepared.config,
+        models_dir: prepared.models_dir,
+        trials,
+    })
 }
 
 /// What needs no horde: trying out, measuring, one job.

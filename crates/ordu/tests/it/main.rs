@@ -9,9 +9,12 @@ mod tidy;
 
 mod admin;
 mod alchemy;
-mod chaos;
 mod bench;
+mod bot;
+mod chaos;
 mod commands;
+mod contrib;
+mod doctor;
 mod engine_host;
 mod figures;
 mod horde;
@@ -22,4 +25,6 @@ mod supply;
 mod worker;
 mod write;
 
+mod fediverse;
 mod program;
+mod relay;

@@ -284,3 +284,40 @@ fn two_processes_that_share_a_store_fetch_each_file_once() {
     }
     assert_eq!(service.fetched.load(Ordering::SeqCst), 3);
 }
+
+#[test]
+fn the_doctor_compares_files_with_their_checksums() {
+    let folder = tempfile::tempdir().unwrap();
+    let service = Service::start();
+    asked(folder.path(), &service, "fetch", &["One"]);
+    let api = format!("{}/api", service.url);
+    let level = || {
+        let arguments = [
+            "doctor",
+            "work",
+            "--json",
+            "--cache-home",
+            "store",
+            "--reference-url",
+            &api,
+        ];
+        // There is no horde either; that is told beside.
+        let others = ["--horde", "http://127.0.0.1:1", "--api-key", "a-key"];
+        let output = run(folder.path(), &[&arguments[..], &others].concat());
+        let told = text(&output.stdout);
+        let report: Value = serde_json::from_str(&told).unwrap();
+        let findings = report["findings"].as_array().unwrap();
+        let mut found = findings.iter().filter(|it| it["check"] == "checksums");
+        found.next().expect(&told)["level"]
+            .as_str()
+            .unwrap()
+            .to_owned()
+    };
+    assert_eq!(level(), "fine");
+    std::fs::write(
+        folder.path().join("store/compvis/one.safetensors"),
+        "spoilt",
+    )
+    .unwrap();
+    assert_eq!(level(), "wrong");
+}

@@ -58,6 +58,7 @@ const NOT_THE_PROTOCOL: &[&str] = &[
     "/healthz",
     "/readyz",
     "/metrics",
+    "/healthz/seen",
 ];
 
 /// `PUT /workers/messages` says that `messages` is no worker: it only keeps the path free.

@@ -15,7 +15,7 @@ use super::memory::Memory;
 use super::screen::{self, View};
 use super::steward::{Maintenance, Steward};
 use super::tell_level;
-use super::terminal::Terminal;
+use crate::commands::terminal::Terminal;
 use crate::logs::Logs;
 
 /// How often a screen may change.

@@ -1,33 +1,11 @@
 //! What whoever runs a worker sees: rows of text made of its status. Pure.
 
-use std::time::Duration;
-
 use ordu_api::worker::WorkKind;
 use ordu_worker::{JobStatus, Phase, Stage, Status};
 use tokio::time::Instant;
-use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
 use super::memory::Memory;
-use crate::logs::plain;
-
-/// One row.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Row {
-    pub(crate) look: Look,
-    pub(crate) text: String,
-}
-
-/// How a row looks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Look {
-    Plain,
-    /// The first row.
-    Head,
-    /// Above a part.
-    Title,
-    Faint,
-    Alarm,
-}
+use crate::commands::page::{Look, Page, Row, cell, span};
 
 /// Everything that is shown.
 #[derive(Debug)]
@@ -48,10 +26,7 @@ const LOG_ROWS: usize = 3;
 
 /// The rows of a screen so many columns wide and rows high.
 pub(crate) fn draw(view: &View<'_>, columns: usize, rows: usize) -> Vec<Row> {
-    let mut page = Page {
-        columns,
-        rows: Vec::new(),
-    };
+    let mut page = Page::new(columns);
     head(&mut page, view);
     engines(&mut page, view);
     let rest = troubles(view);
@@ -67,51 +42,8 @@ pub(crate) fn draw(view: &View<'_>, columns: usize, rows: usize) -> Vec<Row> {
     for line in view.log.iter().skip(first) {
         page.put(Look::Plain, line);
     }
-    page.rows.truncate(rows.saturating_sub(1));
-    while page.rows.len() + 1 < rows {
-        page.put(Look::Plain, "");
-    }
     let keys = "q finish and quit   m maintenance on/off   p pause on/off";
-    page.put(Look::Faint, view.notice.unwrap_or(keys));
-    page.rows
-}
-
-struct Page {
-    columns: usize,
-    rows: Vec<Row>,
-}
-
-impl Page {
-    fn put(&mut self, look: Look, text: &str) {
-        let text = fitted(&plain(text).replace('\n', " "), self.columns);
-        self.rows.push(Row { look, text });
-    }
-}
-
-/// What fits in so many columns.
-fn fitted(text: &str, columns: usize) -> String {
-    if text.width() <= columns {
-        return text.to_owned();
-    }
-    let mut fitted = String::new();
-    let mut taken = 0;
-    for character in text.chars() {
-        taken += character.width().unwrap_or_default();
-        if taken >= columns {
-            break;
-        }
-        fitted.push(character);
-    }
-    fitted.push('…');
-    fitted
-}
-
-/// The same, filled with spaces.
-fn cell(text: &str, columns: usize) -> String {
-    let mut cell = fitted(text, columns);
-    let missing = columns.saturating_sub(cell.width());
-    cell.extend(std::iter::repeat_n(' ', missing));
-    cell
+    page.finish(rows, view.notice.unwrap_or(keys))
 }
 
 fn head(page: &mut Page, view: &View<'_>) {
@@ -274,15 +206,6 @@ fn counts<'a>(counts: impl Iterator<Item = (&'a str, u64)>) -> String {
         "none yet".to_owned()
     } else {
         all.join(", ")
-    }
-}
-
-fn span(time: Duration) -> String {
-    let seconds = time.as_secs();
-    match seconds {
-        0..60 => format!("{seconds} s"),
-        60..3600 => format!("{} min {:02} s", seconds / 60, seconds % 60),
-        _ => format!("{} h {:02} min", seconds / 3600, seconds / 60 % 60),
     }
 }
 

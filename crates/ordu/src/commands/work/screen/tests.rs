@@ -1,9 +1,11 @@
 //! Screens as they are drawn.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use ordu_api::worker::WorkerMessage;
 use ordu_worker::{Account, EngineStatus};
+use unicode_width::UnicodeWidthStr as _;
 
 use super::*;
 
@@ -169,10 +171,4 @@ fn a_worker_that_has_just_started_says_so() {
      line 9
     .q finish and quit   m maintenance on/off   p pause on/off
     "##);
-}
-
-#[test]
-fn wide_letters_take_two_columns() {
-    assert_eq!(fitted("模型模型", 5), "模型…");
-    assert_eq!(cell("模", 4), "模  ");
 }

@@ -10,7 +10,7 @@ use rustix::termios::{
 };
 use tokio::sync::mpsc;
 
-use super::screen::{Look, Row};
+use super::page::{Look, Row};
 
 /// A page of its own, no cursor.
 const ENTER: &str = "\x1b[?1049h\x1b[?25l\x1b[2J";
