@@ -1,27 +1,15 @@
 //! What a horde has beyond the protocol, and what it tells while it happens.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use ordu_api::RequestId;
 use ordu_api::event::{Event, Heard, JobProgress};
 use ordu_api::image::Progress;
-use reqwest::{Response, StatusCode};
 use serde_json::Value;
-use tokio::time::timeout;
 
-use crate::sse::Decoder;
-use crate::transport::{CALL_TIMEOUT, answer, read, send, succeeded};
+use crate::frames::{Frames, broken};
+use crate::transport::{answer, read, send, succeeded};
 use crate::{Error, Horde, Pace};
-
-/// The largest event that is read.
-const MAX_EVENT_BYTES: usize = 8 << 20;
-
-/// A stream on which nothing comes for so long is broken: hordes show more often that they are alive.
-const SILENCE: Duration = Duration::from_mins(1);
-
-/// A stream never ends by time alone.
-const NEVER: Duration = Duration::from_hours(24 * 365);
 
 /// The largest answer to a report that is looked at.
 const MAX_HEARD_BYTES: usize = 4 << 10;
@@ -65,8 +53,7 @@ impl Extensions {
 /// Events of one request, as they come.
 #[derive(Debug)]
 pub struct Events {
-    response: Response,
-    decoder: Decoder,
+    frames: Frames,
     last: Option<String>,
 }
 
@@ -76,26 +63,14 @@ impl Events {
     /// # Errors
     /// Transport errors, also when nothing comes for a minute; [`Error::Malformed`].
     pub async fn next(&mut self) -> Result<Option<Event>, Error> {
-        loop {
-            while let Some(frame) = self.decoder.next() {
-                let event = Event::read(&frame.name, &frame.data).map_err(Error::malformed)?;
-                self.last = frame.id;
-                if event.is_some() {
-                    return Ok(event);
-                }
-            }
-            if self.decoder.pending() > MAX_EVENT_BYTES {
-                return Err(Error::TooLarge {
-                    limit: MAX_EVENT_BYTES,
-                });
-            }
-            let chunk = timeout(SILENCE, self.response.chunk()).await;
-            let chunk = chunk.map_err(|_| broken("nothing comes any more"))?;
-            match chunk.map_err(Error::transport)? {
-                Some(chunk) => self.decoder.push(&chunk),
-                None => return Ok(None),
+        while let Some(frame) = self.frames.next().await? {
+            let event = Event::read(&frame.name, &frame.data).map_err(Error::malformed)?;
+            self.last = frame.id;
+            if event.is_some() {
+                return Ok(event);
             }
         }
+        Ok(None)
     }
 
     /// The id of the last event, to go on after it: see [`Horde::events`].
@@ -125,20 +100,13 @@ impl Horde {
     /// [`Error::Refused`] with `RequestNotFound`, or from a horde that does not know it.
     pub async fn events(&self, id: RequestId, last: Option<&str>) -> Result<Option<Events>, Error> {
         let call = self.get(&["generate", "events", &id.to_string()]);
-        let call = call.timeout(NEVER);
         let call = match last {
             Some(last) => call.header("Last-Event-ID", last),
             None => call,
         };
-        let sent = timeout(CALL_TIMEOUT, send(call)).await;
-        let response = sent.map_err(|_| broken("no answer in time"))??;
-        let response = succeeded(response).await?;
-        if response.status() == StatusCode::NO_CONTENT {
-            return Ok(None);
-        }
-        Ok(Some(Events {
-            response,
-            decoder: Decoder::default(),
+        let opened = Frames::open(call).await?;
+        Ok(opened.map(|frames| Events {
+            frames,
             last: last.map(str::to_owned),
         }))
     }
@@ -197,14 +165,6 @@ impl Horde {
         let body = read(succeeded(send(call).await?).await?, MAX_HEARD_BYTES).await?;
         // Whatever it says: it was taken.
         Ok(serde_json::from_slice(&body).unwrap_or_default())
-    }
-}
-
-fn broken(reason: &str) -> Error {
-    Error::Unavailable {
-        reason: reason.to_owned(),
-        retry_after: None,
-        source: None,
     }
 }
 

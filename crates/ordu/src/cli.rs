@@ -559,6 +559,9 @@ fn parse_size(text: &str) -> Result<Size, String> {
 pub(crate) struct Status {
     #[command(flatten)]
     pub(crate) client: Client,
+    /// Tell of this request only: what keeps workers from it, and what would help.
+    #[arg(long, value_name = "ID")]
+    pub(crate) request: Option<ordu_api::RequestId>,
 }
 
 #[derive(Debug, Args)]

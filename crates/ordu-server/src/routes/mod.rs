@@ -42,3 +42,4 @@ pub(crate) mod register;
 pub(crate) mod service;
 pub(crate) mod sign_in;
 pub(crate) mod transfer;
+pub(crate) mod trust_audit;

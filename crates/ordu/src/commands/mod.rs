@@ -12,6 +12,7 @@ pub(crate) mod write;
 
 mod data;
 mod engines;
+mod explanation;
 mod picture;
 mod remix;
 mod signals;
