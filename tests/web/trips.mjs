@@ -201,6 +201,25 @@ Object.assign(trips, {
     await page.locator("#gallery .card figure img").nth(1).waitFor();
   }),
 
+  "a price says what it is made of, a model what it needs, and a request why it waits": () => visit("/", async (page) => {
+    await fill(page, "nobody paints this");
+    await page.getByLabel("Model").selectOption("ordu-tiny");
+    await page.locator("#needs", { hasText: "stable diffusion 1" }).waitFor();
+    await page.getByText("LoRAs and words").click();
+    await page.getByRole("button", { name: "Add a LoRA" }).click();
+    await page.getByLabel("LoRA 1").fill("12345");
+    await page.locator("#price", { hasText: /^\d.* kudos$/ }).waitFor();
+    await page.getByText("What the price is made of").click();
+    await page.locator("#breakdown dt", { hasText: "LoRAs: 1" }).waitFor();
+    assert.deepEqual(await axe(page), []);
+    await page.getByRole("button", { name: "Paint" }).click();
+    // The worker of `up` fetches no LoRAs.
+    await page.locator("#gallery .note", { hasText: "no LoRAs: 1 worker" }).waitFor();
+    await shot(page, "explained");
+    await page.getByRole("button", { name: "Cancel" }).click();
+    await page.locator("#gallery .card", { hasText: "Cancelled" }).waitFor();
+  }),
+
   "what is wrong is said beside the field": () => visit("/", async (page) => {
     await fill(page);
     await page.evaluate(() => { document.getElementById("create").noValidate = true; });

@@ -2,6 +2,7 @@
 
 import { call, get, patient } from "./api.js";
 import { make, onSubmit, read } from "./form.js";
+import { noPrice, showPrice } from "./price.js";
 
 const form = document.getElementById("alchemy");
 const works = document.getElementById("works");
@@ -43,14 +44,34 @@ async function follow(id, card, state, forms) {
   }
 }
 
-onSubmit(form, async () => {
+/** The body of the form, and the names of what is to be done. */
+async function request() {
   const { link, forms = [], ...body } = await read(form);
   body.source_image ||= link;
   body.forms = forms.map((name) => ({ name }));
+  return { body, forms };
+}
+
+onSubmit(form, async () => {
+  const { body, forms } = await request();
   const { id } = await call("POST", "/interrogate/async", body);
   const state = make("p", { role: "status" }, "Waiting");
   const places = new Map(forms.map((name) => [name, make("section", { "aria-label": name }, make("h2", {}, name), make("p", {}, "waiting"))]));
   const card = make("article", { class: "card", "aria-label": "Work on a picture" }, state, ...places.values());
   works.prepend(card);
   follow(id, card, state, places).catch((error) => { state.textContent = error.message; });
+});
+
+let pending = 0;
+form.addEventListener("change", () => {
+  clearTimeout(pending);
+  pending = setTimeout(async () => {
+    const { body, forms } = await request();
+    if (!body.source_image || !forms.length) return;
+    try {
+      showPrice(await call("POST", "/interrogate/async", { ...body, dry_run: true }));
+    } catch (error) {
+      noPrice(error.message);
+    }
+  }, 700);
 });

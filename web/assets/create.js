@@ -2,12 +2,15 @@
 
 import { call, follow, get } from "./api.js";
 import { complain, growRows, make, onSubmit, read } from "./form.js";
+import { noPrice, showPrice } from "./price.js";
 
 const form = document.getElementById("create");
 const gallery = document.getElementById("gallery");
-const price = document.getElementById("price");
 const KEPT = "ordu.pictures";
 const MOST_KEPT = 20;
+
+/** A request that waits for longer is asked about, as often. */
+const IMPATIENT = 20_000;
 
 /** The smallest picture. */
 const DOT = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR4nGNgYGBgAAAABQABpfZFQAAAAABJRU5ErkJggg==";
@@ -62,12 +65,14 @@ class Card {
     this.bar = make("progress", { max: 1, "aria-label": "Progress" });
     this.preview = make("img", { class: "preview", alt: "Unfinished picture", hidden: true });
     this.pictures = make("div", { class: "gallery" });
+    this.reason = make("p", { class: "note", hidden: true });
     this.cancel = make("button", { type: "button", class: "quiet", onclick: () => this.giveUp() }, "Cancel");
     const prompt = (body.prompt || "").split("###")[0];
     this.element = make("article", { class: "card", "aria-label": prompt },
-      make("h3", {}, prompt), this.state, this.bar, this.preview, this.pictures, this.cancel);
+      make("h3", {}, prompt), this.state, this.reason, this.bar, this.preview, this.pictures, this.cancel);
     this.shown = new Set();
     this.jobs = new Map();
+    this.waiting = setInterval(() => this.explain(), IMPATIENT);
   }
 
   follow() {
@@ -78,6 +83,7 @@ class Card {
   heard(name, data) {
     const told = { queued: this.queued, progress: this.progress, generation: this.show };
     if (told[name]) told[name].call(this, data);
+    if (name !== "queued") this.begun();
     if (name === "assigned") this.say(`A worker begins, with ${data.model || "its model"}`);
     if (name === "done") this.over(this.shown.size ? "Done" : "Cancelled");
     if (name === "faulted") this.over("The horde gave up on this request");
@@ -93,6 +99,23 @@ class Card {
     this.say(now.is_possible === false
       ? "No worker that is here can do this: it waits until one comes"
       : `Waiting${place}${wait}`);
+    if (now.is_possible === false && this.reason.hidden) this.explain();
+  }
+
+  /** Says what keeps workers away. */
+  async explain() {
+    try {
+      const { explanation } = await get(`/generate/check/${this.id}?explain=true`);
+      if (!explanation || this.isBegun) return;
+      this.reason.textContent = explanation.message;
+      this.reason.hidden = false;
+    } catch { /* another time */ }
+  }
+
+  begun() {
+    this.isBegun = true;
+    clearInterval(this.waiting);
+    this.reason.hidden = true;
   }
 
   progress({ id, step, of, preview }) {
@@ -147,6 +170,7 @@ class Card {
   }
 
   over(text) {
+    this.begun();
     this.say(text);
     this.bar.remove();
     this.preview.remove();
@@ -186,10 +210,10 @@ async function ask() {
     if (body.source_image) body.source_image = DOT;
     if (body.source_mask) body.source_mask = DOT;
     for (const extra of body.extra_source_images ?? []) extra.image = DOT;
-    const { kudos } = await call("POST", "/generate/async", { ...body, dry_run: true });
-    if (mine === latest) price.textContent = `${Number(kudos).toLocaleString()} kudos`;
+    const answer = await call("POST", "/generate/async", { ...body, dry_run: true });
+    if (mine === latest) showPrice(answer);
   } catch (error) {
-    if (mine === latest) price.textContent = error.message;
+    if (mine === latest) noPrice(error.message);
   }
 }
 form.addEventListener("input", () => {
@@ -208,7 +232,36 @@ async function models() {
   } catch { /* the list stays as it is */ }
 }
 
+/** The values that a model wants, as `[what, value]`. */
+const wishes = ({ requirements: wants = {} }) => [
+  ["clip skip", wants.clip_skip],
+  ["steps from", wants.min_steps],
+  ["steps up to", wants.max_steps],
+  ["guidance", wants.cfg_scale],
+  ["guidance from", wants.min_cfg_scale],
+  ["guidance up to", wants.max_cfg_scale],
+  ["sampler", wants.samplers?.join(" or ")],
+  ["schedule", wants.schedulers?.join(" or ")],
+].filter(([, value]) => value != null && value !== "");
+
+/** Says what the chosen model needs. */
+async function needs() {
+  const name = form.querySelector("#model").value;
+  const place = document.getElementById("needs");
+  place.textContent = "";
+  if (!name) return;
+  try {
+    const known = await get(`/reference/models/${encodeURIComponent(name)}`);
+    if (form.querySelector("#model").value !== name) return;
+    const facts = [known.baseline.replaceAll("_", " "), ...wishes(known).map((pair) => pair.join(" "))];
+    if (known.inpainting) facts.push("made for inpainting");
+    place.textContent = facts.join(" · ");
+  } catch { /* nobody wrote down what it needs */ }
+}
+form.querySelector("#model").addEventListener("change", needs);
+
 growRows(form);
 models();
+needs();
 document.addEventListener("visibilitychange", () => { if (!document.hidden) models(); });
 addEventListener("unhandledrejection", (event) => complain(form, event.reason));

@@ -167,9 +167,25 @@ function audit() {
     async (query) => { page = 1; await show(query); return "Here they are"; }), list);
 }
 
+function twins() {
+  const at = place("twins");
+  const list = make("div");
+  const show = async (query = {}) => {
+    const audits = await get(`/operations/trust-audits?${new URLSearchParams(query)}`);
+    list.replaceChildren(table(audits.length ? "Newest first" : "None yet", [
+      ["When", (one) => new Date(one.created * 1000).toLocaleString()],
+      ["Worker", (one) => one.worker_name ?? one.worker_id], ["Of", (one) => one.owner], ["Model", (one) => one.model],
+      ["Distance", (one) => one.distance.toFixed(2)], ["Verdict", (one) => (one.differs ? "another picture" : "alike")],
+    ], audits));
+  };
+  at.append(formFor([field("Of this worker only", "worker", { placeholder: "its id" })], "Show",
+    async (query) => { await show(query); return "Here they are"; }), list);
+}
+
 users();
 workers();
 filters();
 addresses();
 modes();
+twins();
 audit();

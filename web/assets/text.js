@@ -2,11 +2,11 @@
 
 import { call, follow } from "./api.js";
 import { make, onSubmit, read } from "./form.js";
+import { noPrice, showPrice } from "./price.js";
 
 const form = document.getElementById("write");
 const texts = document.getElementById("texts");
 const prompt = document.getElementById("prompt");
-const price = document.getElementById("price");
 
 /** A text that grows. */
 function open(id, begun) {
@@ -71,10 +71,9 @@ form.addEventListener("input", () => {
     try {
       const body = { models: [], ...await read(form) };
       body.prompt ||= "?";
-      const { kudos } = await call("POST", "/generate/text/async", { ...body, dry_run: true });
-      price.textContent = `${Number(kudos).toLocaleString()} kudos`;
+      showPrice(await call("POST", "/generate/text/async", { ...body, dry_run: true }));
     } catch (error) {
-      price.textContent = error.message;
+      noPrice(error.message);
     }
   }, 700);
 });

@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::explanation::Explanation;
 use crate::ids::{JobId, RequestId};
 use crate::image::{POST_PROCESSORS, SUBMIT_STATES, SubmitState};
 use crate::schema::{Field, Kind, Schema};
@@ -59,6 +60,9 @@ pub struct AlchemyRequest {
     /// Where each result is posted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub webhook: Option<String>,
+    /// Only answer what it would cost. Not part of the deployed protocol.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub dry_run: bool,
 }
 
 impl Default for AlchemyRequest {
@@ -69,6 +73,7 @@ impl Default for AlchemyRequest {
             trusted_workers: false,
             slow_workers: true,
             webhook: None,
+            dry_run: false,
         }
     }
 }
@@ -120,6 +125,9 @@ pub struct AlchemyStatus {
     /// How far each form is, in the order in which they were asked for.
     #[serde(default)]
     pub forms: Vec<FormStatus>,
+    /// Why nobody takes it, if `explain=true` asked for that. Not part of the deployed protocol.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub explanation: Option<Box<Explanation>>,
 }
 
 /// How far a form is.
@@ -232,6 +240,11 @@ pub const REQUEST_SCHEMA: Schema = Schema {
             "webhook",
             Kind::text(10, 1024),
             "Where to post each result, https.",
+        ),
+        Field::optional(
+            "dry_run",
+            Kind::Bool,
+            "Only answer the price. Not part of the deployed protocol.",
         ),
     ],
 };

@@ -18,8 +18,8 @@ pub const EXTENSIONS: &[(&str, &str)] = &[
     ("idempotency-key", "1"),
     // `webhook-id`, `webhook-timestamp`, `webhook-signature`; `GET /webhooks/secret`.
     ("signed-webhooks", "1"),
-    // Warnings name the values that would do.
-    ("model-advice", "1"),
+    // Warnings name the values that would do, also those of dry runs; `GET /reference/models`.
+    ("model-advice", "2"),
     // `capabilities` in pops.
     ("capabilities", "1"),
     // `controlnet_lines` among them.
@@ -38,4 +38,12 @@ pub const EXTENSIONS: &[(&str, &str)] = &[
     ("kudos-history", "1"),
     // `GET /status/pulse`.
     ("pulse", "1"),
+    // `?explain=true` of check and status.
+    ("explain", "1"),
+    // `breakdown` of dry runs; `dry_run` of alchemy.
+    ("itemised-prices", "1"),
+    // `GET /operations/trust-audits`.
+    ("trust-audits", "1"),
+    // The operator's own rules may refuse or censor.
+    ("policy-hooks", "1"),
 ];

@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::explanation::Explanation;
 use crate::ids::{JobId, RequestId, WorkerId};
 
 mod fields;
@@ -274,6 +275,33 @@ pub struct AcceptedRequest {
 pub struct DryRun {
     /// The full estimate, in kudos.
     pub kudos: f64,
+    /// What it is made of; adds up to it exactly. Not part of the deployed protocol.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub breakdown: Vec<PriceItem>,
+}
+
+/// The answer 200 to a dry run for pictures.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ImageDryRun {
+    /// The price.
+    #[serde(flatten)]
+    pub price: DryRun,
+    /// Advice, as an accepted request gets it. Not part of the deployed protocol.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<Warning>,
+}
+
+/// A part of a price.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct PriceItem {
+    /// What it is for: `drawing`, `tax`, `size`, `rounding`, else the name of a member of the
+    /// request.
+    pub name: String,
+    /// Which of several, or how much of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+    /// What it adds, in kudos; less than nothing if it makes the rest cheaper.
+    pub kudos: f64,
 }
 
 /// What may go less well than hoped.
@@ -312,6 +340,9 @@ pub struct Progress {
     /// How far the job that runs longest is, if its worker tells. Not part of the deployed protocol.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub steps: Option<Steps>,
+    /// Why nobody takes it, if `explain=true` asked for that. Not part of the deployed protocol.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub explanation: Option<Box<Explanation>>,
 }
 
 /// How far a running job is.

@@ -16,6 +16,7 @@ pub mod audit;
 pub mod collection;
 pub mod document;
 pub mod event;
+pub mod explanation;
 pub mod extension;
 pub mod filter;
 pub mod history;

@@ -6,6 +6,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::ids::{JobId, WorkerId};
 use crate::schema::{Field, Kind, Schema};
 
 /// An address or a block that is shut out.
@@ -52,6 +53,29 @@ pub struct NoticeView {
     /// The prompt that led to it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub prompt: Option<String>,
+    /// Unix time in seconds.
+    pub created: i64,
+}
+
+/// A picture of an untrusted worker that a trusted one made once more. Ours: no other horde has it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct TrustAuditView {
+    /// The job that made it first.
+    pub job: JobId,
+    /// Its worker.
+    pub worker_id: WorkerId,
+    /// The worker's name; `null` if it is gone.
+    pub worker_name: Option<String>,
+    /// Whose worker that is, as `name#id`.
+    pub owner: String,
+    /// Who made it once more.
+    pub twin_worker_id: WorkerId,
+    /// With which model.
+    pub model: String,
+    /// How different the two look: 0 is the same picture, 1 has nothing to do with it.
+    pub distance: f64,
+    /// Whether that is more than this horde takes for the same picture.
+    pub differs: bool,
     /// Unix time in seconds.
     pub created: i64,
 }

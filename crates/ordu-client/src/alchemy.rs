@@ -4,7 +4,7 @@ use ordu_api::RequestId;
 use ordu_api::alchemy::{
     AcceptedAlchemy, AlchemyJobs, AlchemyPop, AlchemyRequest, AlchemyStatus, AlchemySubmit,
 };
-use ordu_api::image::Reward;
+use ordu_api::image::{DryRun, Reward};
 use reqwest::Method;
 
 use crate::transport::answer;
@@ -19,6 +19,19 @@ impl Horde {
     /// [`Error::Unavailable`] the request may have been accepted nevertheless.
     pub async fn async_alchemy(&self, request: &AlchemyRequest) -> Result<AcceptedAlchemy, Error> {
         answer(self.post(&["interrogate", "async"], request)).await
+    }
+
+    /// What forms would cost, in kudos, without asking for them (`dry_run`). Ours: a horde that does
+    /// not know it takes the request.
+    ///
+    /// # Errors
+    /// As [`Self::async_alchemy`].
+    pub async fn price_alchemy(&self, request: &AlchemyRequest) -> Result<DryRun, Error> {
+        let request = AlchemyRequest {
+            dry_run: true,
+            ..request.clone()
+        };
+        answer(self.post(&["interrogate", "async"], &request)).await
     }
 
     /// How far a request is, and what is there already (`GET /interrogate/status/{id}`).

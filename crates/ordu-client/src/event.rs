@@ -1,27 +1,15 @@
 //! What a horde has beyond the protocol, and what it tells while it happens.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use ordu_api::RequestId;
 use ordu_api::event::{Event, Heard, JobProgress};
 use ordu_api::image::Progress;
-use reqwest::{RequestBuilder, Response, StatusCode};
 use serde_json::Value;
-use tokio::time::timeout;
 
-use crate::sse::{Decoder, Frame};
-use crate::transport::{CALL_TIMEOUT, answer, read, send, succeeded};
+use crate::frames::{Frames, broken};
+use crate::transport::{answer, read, send, succeeded};
 use crate::{Error, Horde, Pace};
-
-/// The largest event that is read.
-const MAX_EVENT_BYTES: usize = 8 << 20;
-
-/// A stream on which nothing comes for so long is broken: hordes show more often that they are alive.
-const SILENCE: Duration = Duration::from_mins(1);
-
-/// A stream never ends by time alone.
-const NEVER: Duration = Duration::from_hours(24 * 365);
 
 /// The largest answer to a report that is looked at.
 const MAX_HEARD_BYTES: usize = 4 << 10;
@@ -59,53 +47,6 @@ impl Extensions {
             Some((name.clone(), version.to_owned()))
         });
         Self(texts.collect())
-    }
-}
-
-/// A stream of server-sent events, of a horde or of whoever else speaks so.
-#[derive(Debug)]
-pub struct Frames {
-    response: Response,
-    decoder: Decoder,
-}
-
-impl Frames {
-    /// Opens a stream. `None` if there is nothing to tell.
-    ///
-    /// # Errors
-    /// By the status of the answer; transport errors.
-    pub async fn open(call: RequestBuilder) -> Result<Option<Self>, Error> {
-        let sent = timeout(CALL_TIMEOUT, send(call.timeout(NEVER))).await;
-        let response = sent.map_err(|_| broken("no answer in time"))??;
-        let response = succeeded(response).await?;
-        let is_there = response.status() != StatusCode::NO_CONTENT;
-        Ok(is_there.then(|| Self {
-            response,
-            decoder: Decoder::default(),
-        }))
-    }
-
-    /// The next event; `None` when the stream is over. Dropping the future loses nothing.
-    ///
-    /// # Errors
-    /// Transport errors, also when nothing comes for a minute.
-    pub async fn next(&mut self) -> Result<Option<Frame>, Error> {
-        loop {
-            if let Some(frame) = self.decoder.next() {
-                return Ok(Some(frame));
-            }
-            if self.decoder.pending() > MAX_EVENT_BYTES {
-                return Err(Error::TooLarge {
-                    limit: MAX_EVENT_BYTES,
-                });
-            }
-            let chunk = timeout(SILENCE, self.response.chunk()).await;
-            let chunk = chunk.map_err(|_| broken("nothing comes any more"))?;
-            match chunk.map_err(Error::transport)? {
-                Some(chunk) => self.decoder.push(&chunk),
-                None => return Ok(None),
-            }
-        }
     }
 }
 
@@ -163,8 +104,8 @@ impl Horde {
             Some(last) => call.header("Last-Event-ID", last),
             None => call,
         };
-        let frames = Frames::open(call).await?;
-        Ok(frames.map(|frames| Events {
+        let opened = Frames::open(call).await?;
+        Ok(opened.map(|frames| Events {
             frames,
             last: last.map(str::to_owned),
         }))
@@ -224,14 +165,6 @@ impl Horde {
         let body = read(succeeded(send(call).await?).await?, MAX_HEARD_BYTES).await?;
         // Whatever it says: it was taken.
         Ok(serde_json::from_slice(&body).unwrap_or_default())
-    }
-}
-
-pub(crate) fn broken(reason: &str) -> Error {
-    Error::Unavailable {
-        reason: reason.to_owned(),
-        retry_after: None,
-        source: None,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use ordu_api::RequestId;
 use ordu_api::image::{
-    AcceptedRequest, DryRun, ImageJob, ImagePop, ImageRequest, ImageSubmit, Progress,
+    AcceptedRequest, DryRun, ImageDryRun, ImageJob, ImagePop, ImageRequest, ImageSubmit, Progress,
     RequestStatus, Reward,
 };
 use reqwest::Method;
@@ -27,6 +27,14 @@ impl Horde {
     /// # Errors
     /// As [`Self::async_image`].
     pub async fn price_image(&self, request: &ImageRequest) -> Result<DryRun, Error> {
+        Ok(self.preview_image(request).await?.price)
+    }
+
+    /// The same with the advice that goes with it, where the horde gives some.
+    ///
+    /// # Errors
+    /// As [`Self::async_image`].
+    pub async fn preview_image(&self, request: &ImageRequest) -> Result<ImageDryRun, Error> {
         let request = ImageRequest {
             dry_run: true,
             ..request.clone()

@@ -35,8 +35,21 @@ impl Horde {
 
     /// The same, with one parameter in the query.
     pub(crate) fn get_with(&self, path: &[&str], key: &str, value: &str) -> RequestBuilder {
+        self.get_where(path, &[(key, Some(value.to_owned()))])
+    }
+
+    /// The same, with those parameters in the query that have a value.
+    pub(crate) fn get_where(
+        &self,
+        path: &[&str],
+        parameters: &[(&str, Option<String>)],
+    ) -> RequestBuilder {
         let mut url = self.endpoint(path);
-        url.query_pairs_mut().append_pair(key, value);
+        for (key, value) in parameters {
+            if let Some(value) = value {
+                url.query_pairs_mut().append_pair(key, value);
+            }
+        }
         self.call_at(Method::GET, url)
     }
 

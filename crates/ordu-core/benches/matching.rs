@@ -62,6 +62,7 @@ fn request(number: u32, mix: Mix) -> Request {
         work: Work::Image(Arc::new(spec)),
         priority: Kudos::new(i64::from(number.wrapping_mul(2_654_435_761) % 10_000)),
         created: Timestamp(i64::from(number)),
+        twin: None,
     }
 }
 

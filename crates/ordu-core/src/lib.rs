@@ -19,6 +19,7 @@ pub mod grant;
 pub mod holds;
 pub mod image;
 pub mod ledger;
+pub mod likeness;
 pub mod model_reference;
 pub mod permission;
 pub mod pricing;

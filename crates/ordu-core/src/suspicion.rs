@@ -56,11 +56,13 @@ pub enum Reason {
     CorruptPrompt,
     /// A worker dropped too many jobs.
     TooManyJobsAborted,
+    /// A worker's pictures are not those that a trusted worker makes with the same seed.
+    UnlikePictures,
 }
 
 impl Reason {
     /// All of them, by number.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::WorkerNameLong,
         Self::WorkerNameExtreme,
         Self::WorkerProfanity,
@@ -71,6 +73,7 @@ impl Reason {
         Self::UsernameProfanity,
         Self::CorruptPrompt,
         Self::TooManyJobsAborted,
+        Self::UnlikePictures,
     ];
 
     /// Its number, as it is stored.
@@ -86,7 +89,10 @@ impl Reason {
 
     /// Whether it counts each time.
     pub const fn is_repeatable(self) -> bool {
-        matches!(self, Self::UnreasonablyFast | Self::TooManyJobsAborted)
+        matches!(
+            self,
+            Self::UnreasonablyFast | Self::TooManyJobsAborted | Self::UnlikePictures
+        )
     }
 
     /// A few words for moderators.
@@ -102,6 +108,7 @@ impl Reason {
             Self::UsernameProfanity => "profane user name",
             Self::CorruptPrompt => "corrupt prompt",
             Self::TooManyJobsAborted => "too many jobs aborted",
+            Self::UnlikePictures => "pictures that others do not get",
         }
     }
 }

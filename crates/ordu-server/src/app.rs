@@ -20,9 +20,11 @@ use crate::catalogue::Catalogue;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::error::{ApiError, ApiResult};
+use crate::explaining::Explainer;
 use crate::guard::Guard;
 use crate::guesses::Guesses;
 use crate::history::Histories;
+use crate::hooks::Hooks;
 use crate::identity::Identity;
 use crate::limits::Limits;
 use crate::messages::Messages;
@@ -65,6 +67,7 @@ pub(crate) struct App {
     pub(crate) guesses: Guesses,
     pub(crate) identity: Identity,
     pub(crate) webhooks: Webhooks,
+    pub(crate) hooks: Hooks,
     pub(crate) ratings: Ratings,
     pub(crate) registry: Registry,
     pub(crate) worker_edits: WorkerEdits,
@@ -92,6 +95,7 @@ pub(crate) struct App {
     pub(crate) modes: RwLock<Modes>,
     pub(crate) last_count: LastCount,
     pub(crate) histories: Histories,
+    pub(crate) explainer: Explainer,
     pub(crate) descriptions: Descriptions,
     pub(crate) metrics: Metrics,
 }

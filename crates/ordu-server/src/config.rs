@@ -14,8 +14,10 @@ use crate::catalogue::ModelSources;
 use crate::clock::Clock;
 use crate::documents::PageSource;
 use crate::guard::GuardConfig;
+use crate::hooks::HookConfig;
 use crate::identity::IdentityConfig;
 use crate::secret::Secret;
+use crate::trust_audits::TrustAuditConfig;
 
 /// How long a client may take by default.
 pub const PATIENCE: Duration = Duration::from_secs(30);
@@ -78,6 +80,10 @@ pub struct Config {
     pub trust_threshold: Option<Kudos>,
     /// Countermeasures.
     pub guard: GuardConfig,
+    /// How closely untrusted workers are looked at.
+    pub trust_audits: TrustAuditConfig,
+    /// The operator's programs that decide with us.
+    pub hooks: HookConfig,
     /// How accounts are made and who vouches for them.
     pub identity: IdentityConfig,
     /// Wrong keys that an address may present before it has to wait; any number if `None`.
@@ -131,6 +137,8 @@ impl Config {
             site: Site::default(),
             trust_threshold: None,
             guard: GuardConfig::default(),
+            trust_audits: TrustAuditConfig::default(),
+            hooks: HookConfig::default(),
             identity: IdentityConfig::default(),
             wrong_keys: None,
             audit_kept_for: None,

@@ -8,10 +8,12 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use image::{DynamicImage, GrayImage, ImageFormat, ImageReader, Limits, Luma, Rgba};
+use image::imageops::FilterType;
+use image::{DynamicImage, GrayImage, ImageFormat, ImageReader, Limits, Luma, Rgb, RgbImage, Rgba};
 use ordu_api::ReturnCode;
 use ordu_core::Refusal;
 use ordu_core::alchemy::{MAX_TILES, TILE, is_link};
+use ordu_core::likeness::{self, Likeness};
 use tokio::sync::Semaphore;
 
 use crate::fetch::{FetchError, Fetcher};
@@ -82,9 +84,12 @@ impl Pictures {
         recoded.map_err(|refusal| refuse_fetched(&bytes, refusal))
     }
 
-    /// Fetches a picture only to look how large it is: width and height in pixels.
-    pub(crate) async fn measure(&self, url: &str) -> Result<(u32, u32), Refusal> {
-        let bytes = self.fetch(url).await?;
+    /// Takes a picture, a URL or base64, only to look how large it is: width and height in pixels.
+    pub(crate) async fn measure(&self, source: &str) -> Result<(u32, u32), Refusal> {
+        if !is_link(source) {
+            return dimensions(&decode_base64(source)?);
+        }
+        let bytes = self.fetch(source).await?;
         dimensions(&bytes).map_err(|refusal| refuse_fetched(&bytes, refusal))
     }
 
@@ -106,6 +111,11 @@ impl Pictures {
     /// Whether a picture is transparent anywhere.
     pub(crate) async fn has_holes(&self, bytes: Bytes) -> Result<bool, Refusal> {
         self.decoding(move || has_holes(&bytes)).await
+    }
+
+    /// How a picture looks, to compare it with others.
+    pub(crate) async fn likeness(&self, bytes: Bytes) -> Result<Likeness, Refusal> {
+        self.decoding(move || likeness(&bytes)).await
     }
 
     async fn recode(&self, bytes: Bytes, keep: Keep) -> Result<Source, Refusal> {
@@ -164,6 +174,30 @@ fn recode(bytes: &[u8], keep: Keep) -> Result<Source, Refusal> {
         width,
         height,
     })
+}
+
+fn likeness(bytes: &[u8]) -> Result<Likeness, Refusal> {
+    let picture = decode(bytes, Keep::Fine.max_pixels())?;
+    let side = u32::try_from(likeness::SIDE).unwrap_or(u32::MAX);
+    let small = picture
+        .resize_exact(side, side, FilterType::Triangle)
+        .to_rgb8();
+    let mut pixels = [[0; 3]; likeness::SIDE * likeness::SIDE];
+    for (pixel, Rgb(colour)) in pixels.iter_mut().zip(small.pixels()) {
+        *pixel = *colour;
+    }
+    Ok(Likeness::of(&pixels))
+}
+
+/// A picture that shows nothing, as WebP: what is put in the place of one that must not be seen.
+pub(crate) fn blank() -> Result<Bytes, Refusal> {
+    const SIDE: u32 = 64;
+    const GREY: u8 = 0x80;
+    let grey = RgbImage::from_pixel(SIDE, SIDE, Rgb([GREY; 3]));
+    let encoder = webp::Encoder::from_rgb(&grey, SIDE, SIDE);
+    let encoded = encoder.encode_simple(false, SOURCE_QUALITY);
+    let encoded = encoded.map_err(|error| unreadable(&format!("{error:?}")))?;
+    Ok(Bytes::copy_from_slice(&encoded))
 }
 
 /// What a picture is stored as.

@@ -16,7 +16,7 @@ use crate::routes::{
     account, alchemy, audit, blob, collection, description, document, event, example, filter,
     gateway, health, horde_page, image, kudos, kudos_history, message, model, operation, page,
     pulse, rating, register, seen, service, shared_key, sign_in, stats, status, style, team, text,
-    transfer, user, user_edit, user_list, webhook, worker, worker_edit,
+    transfer, trust_audit, user, user_edit, user_list, webhook, worker, worker_edit,
 };
 use crate::transport;
 
@@ -181,6 +181,7 @@ fn work() -> Routes {
         .route("/status/heartbeat", get(health::heartbeat))
         .route("/status/models", get(status::models))
         .route("/status/models/{name}", get(status::model))
+        .route("/reference/models/{name}", get(model::known))
         .route("/status/performance", get(status::performance))
         .route("/status/pulse", get(pulse::pulse))
         .route("/status/modes", get(status::modes).put(status::set_modes))
@@ -315,5 +316,6 @@ fn moderation() -> Routes {
             put(model::put).delete(model::delete),
         )
         .route("/operations/audit", get(audit::list))
+        .route("/operations/trust-audits", get(trust_audit::list))
         .route("/operations/notices", get(operation::notices))
 }

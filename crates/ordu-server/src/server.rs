@@ -21,10 +21,12 @@ use crate::app::{App, Live};
 use crate::blobs::{BlobError, BlobPlace, Blobs};
 use crate::catalogue::{Catalogue, ModelError};
 use crate::config::Config;
+use crate::explaining::Explainer;
 use crate::fetch::Fetcher;
 use crate::guard::Guard;
 use crate::guesses::Guesses;
 use crate::history::Histories;
+use crate::hooks::Hooks;
 use crate::identity::Identity;
 use crate::limits::Limits;
 use crate::messages::Messages;
@@ -87,6 +89,9 @@ pub enum StartError {
     /// No outgoing connections can be made.
     #[error("cannot set up outgoing connections")]
     Client(#[from] reqwest::Error),
+    /// A hook cannot be asked.
+    #[error("{0}")]
+    Hooks(String),
     /// Nothing secret can be made.
     #[error(transparent)]
     Randomness(#[from] NoRandomness),
@@ -217,6 +222,7 @@ async fn open(config: Config, address: SocketAddr, url: &str) -> Result<App, Sta
         identity: Identity::new(&config, url)?,
         guard: Guard::new(&config.guard)?,
         pictures: Pictures::new(fetcher.clone()),
+        hooks: Hooks::new(config.hooks.clone(), fetcher.clone()).map_err(StartError::Hooks)?,
         webhooks: Webhooks::new(fetcher),
         ratings: Ratings::new(config.ratings_url.as_ref())?,
         registry: Registry::default(),
@@ -241,6 +247,7 @@ async fn open(config: Config, address: SocketAddr, url: &str) -> Result<App, Sta
         modes: RwLock::new(Modes::default()),
         last_count: LastCount::default(),
         histories: Histories::default(),
+        explainer: Explainer::default(),
         descriptions: Descriptions::default(),
         metrics: Metrics::new(router::paths()),
         config,

@@ -1,7 +1,7 @@
 //! Settlements on their way into the database and back into the live horde.
 
-use ordu_api::TeamId;
 use ordu_api::worker::WorkKind;
+use ordu_api::{RequestId, TeamId};
 use ordu_core::horde::{Aftermath, Assignment, Delivery, Effect, Settlement, Statistics};
 use ordu_core::{Kudos, Timestamp};
 use ordu_store::{Activity, Fault, Faulted, Settled};
@@ -37,7 +37,9 @@ impl App {
         if let Effect::Delivered(delivery) = &settlement.effect {
             self.accounts.apply(&delivery.event);
             self.accounts.release(request, Some(delivery.charged));
-            self.judge_delivery(&settlement, delivery).await;
+            if !self.is_twin(request) {
+                self.judge_delivery(&settlement, delivery).await;
+            }
         }
         if confirmed.request_done {
             self.accounts.release(request, None);
@@ -62,6 +64,13 @@ impl App {
                 self.live().horde.release(&[job]);
             }
         }
+    }
+
+    /// Whether the horde itself asked for something, to compare it.
+    fn is_twin(&self, request: RequestId) -> bool {
+        let live = self.live();
+        let request = live.horde.request(request);
+        request.is_some_and(|request| request.twin.is_some())
     }
 
     /// Pictures count for the team that their worker is in now, whatever it joins later.
@@ -92,7 +101,8 @@ impl App {
                 event: settlement.job.uuid(),
                 at: delivery.event.at,
                 kind: statistics.kind,
-                requester: Some(statistics.requester),
+                // What the horde itself asked for is nobody's.
+                requester: Some(statistics.requester).filter(|_| !self.is_twin(settlement.request)),
                 usage: things,
                 owner: Some(statistics.owner),
                 worker: Some(statistics.worker),

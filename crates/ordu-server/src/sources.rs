@@ -71,15 +71,20 @@ async fn keep_extra(app: &App, id: RequestId, extras: &mut [ExtraSourceImage]) -
 /// Measures the picture that forms are about. What lies elsewhere stays there.
 async fn keep_of_alchemy(app: &App, id: RequestId, spec: &mut AlchemySpec) -> ApiResult<()> {
     if spec.is_linked() {
-        let (width, height) = app.pictures.measure(&spec.source_image).await?;
-        spec.tiles = alchemy::tiles(width, height)?;
-        return Ok(());
+        return measure(app, spec).await;
     }
     let picture = app.pictures.read(&spec.source_image, Keep::Fine).await?;
     spec.tiles = alchemy::tiles(picture.width, picture.height)?;
     let name = blobs::source_name(id, SourcePart::Image);
     app.blobs.put(&name, picture.webp).await?;
     spec.source_image = name;
+    Ok(())
+}
+
+/// Measures the picture that forms are about, without keeping it.
+pub(crate) async fn measure(app: &App, spec: &mut AlchemySpec) -> ApiResult<()> {
+    let (width, height) = app.pictures.measure(&spec.source_image).await?;
+    spec.tiles = alchemy::tiles(width, height)?;
     Ok(())
 }
 

@@ -44,6 +44,7 @@ assets! {
     "live.js": "text/javascript",
     "moderate.js": "text/javascript",
     "parts.js": "text/javascript",
+    "price.js": "text/javascript",
     "request.js": "text/javascript",
     "style.css": "text/css",
     "text.js": "text/javascript",

@@ -579,6 +579,9 @@ pub(crate) fn parse_size(text: &str) -> Result<Size, String> {
 pub(crate) struct Status {
     #[command(flatten)]
     pub(crate) client: Client,
+    /// Tell of this request only: what keeps workers from it, and what would help.
+    #[arg(long, value_name = "ID", conflicts_with = "watch")]
+    pub(crate) request: Option<ordu_api::RequestId>,
 
     /// Go on showing it as it changes, until `q` or Ctrl-C. With `--json`, or where there is no terminal
     /// to draw on, a line for each change.

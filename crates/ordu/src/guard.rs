@@ -9,7 +9,7 @@ use ipnet::IpNet;
 use ordu_api::UserId;
 use ordu_core::address::read_network;
 use ordu_core::filter::Terms;
-use ordu_server::{GuardConfig, OnboardingLimits};
+use ordu_server::{GuardConfig, Hook, HookConfig, OnboardingLimits, TrustAuditConfig};
 
 /// How a horde protects itself.
 #[derive(Debug, Clone, Args)]
@@ -17,6 +17,51 @@ pub(crate) struct Guard {
     /// Do not filter prompts.
     #[arg(long, env = "ORDU_NO_PROMPT_FILTERS", value_parser = clap::builder::FalseyValueParser::new())]
     pub(crate) no_prompt_filters: bool,
+
+    /// The share of the pictures of untrusted workers that a trusted one makes once more, 0 to 1.
+    #[arg(
+        long,
+        env = "ORDU_TRUST_AUDIT_SHARE",
+        default_value_t = 0.0,
+        value_name = "NUMBER",
+        value_parser = share
+    )]
+    pub(crate) trust_audit_share: f64,
+
+    /// Pictures that differ more than this are not the same: 0 is the same, 1 has nothing to do with
+    /// it.
+    #[arg(
+        long,
+        env = "ORDU_TRUST_AUDIT_DISTANCE",
+        default_value_t = 0.5,
+        value_name = "NUMBER",
+        value_parser = share
+    )]
+    pub(crate) trust_audit_distance: f64,
+
+    /// From how many different pictures within 30 days on each of them speaks against the worker.
+    #[arg(
+        long,
+        env = "ORDU_TRUST_AUDIT_STRIKES",
+        default_value_t = 3,
+        value_name = "N"
+    )]
+    pub(crate) trust_audit_strikes: u32,
+
+    /// A program of yours that is asked before something happens, as
+    /// `STAGE[+KIND…][+open|closed][+Nms]=URL`. Stages: admission, assignment, result. Kinds: image,
+    /// text, alchemy. `closed` stops what it does not answer to. Repeatable.
+    #[arg(long, env = "ORDU_HOOK", value_name = "HOOK", value_delimiter = ',')]
+    pub(crate) hook: Vec<Hook>,
+
+    /// What signs the questions to hooks: any text, or `whsec_` and base64.
+    #[arg(
+        long,
+        env = "ORDU_HOOK_SECRET",
+        value_name = "SECRET",
+        hide_env_values = true
+    )]
+    pub(crate) hook_secret: Option<String>,
 
     /// Do not look for profanity in names and notes.
     #[arg(long, env = "ORDU_NO_PROFANITY_CHECK", value_parser = clap::builder::FalseyValueParser::new())]
@@ -133,6 +178,11 @@ impl Default for Guard {
             terms: None,
             banned_agent: Vec::new(),
             filter_checker: Vec::new(),
+            trust_audit_share: 0.0,
+            trust_audit_distance: 0.5,
+            trust_audit_strikes: 3,
+            hook: Vec::new(),
+            hook_secret: None,
             ip_check_url: None,
             ip_check_threshold: config.ip_check_threshold,
             ip_check_allow: Vec::new(),
@@ -173,6 +223,32 @@ pub(crate) fn config(options: &Guard) -> Result<GuardConfig> {
             same_address: options.address_workers,
             same_address_trusted: options.address_workers_trusted,
         },
+    })
+}
+
+/// A number from 0 to 1.
+fn share(text: &str) -> Result<f64, String> {
+    let number = text.parse::<f64>().ok();
+    let number = number.filter(|number| (0.0..=1.0).contains(number));
+    number.ok_or_else(|| format!("`{text}` is no number from 0 to 1"))
+}
+
+/// How closely untrusted workers are looked at.
+pub(crate) const fn trust_audits(options: &Guard) -> TrustAuditConfig {
+    TrustAuditConfig {
+        share: options.trust_audit_share,
+        max_distance: options.trust_audit_distance,
+        strikes: options.trust_audit_strikes,
+    }
+}
+
+/// The programs that decide with the horde.
+pub(crate) fn hooks(options: &Guard) -> Result<HookConfig> {
+    let secret = options.hook_secret.as_deref().map(HookConfig::read_secret);
+    let secret = secret.transpose().map_err(anyhow::Error::msg);
+    Ok(HookConfig {
+        hooks: options.hook.clone(),
+        secret: secret.context("`--hook-secret` cannot be used")?,
     })
 }
 

@@ -327,7 +327,7 @@ impl Horde {
         self.unindex(&entry.request);
         self.expiries.remove(&(entry.expires, request));
         self.hopeless.remove(&request);
-        self.workers.forget_decoys(request);
+        self.workers.forget_withheld(request);
         let queue = self.queues.of_mut(entry.request.work.kind());
         queue.remove(&ticket(&entry));
         queue.let_go(entry.demand);

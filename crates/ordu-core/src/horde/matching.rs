@@ -20,8 +20,8 @@ use super::queue::{Group, Queue};
 use super::rank::Place;
 use super::workers::Worker;
 use super::{
-    Assignment, Blame, EXTRA_SLOW_LIFETIME, Entry, Horde, Job, JobState, REQUEST_LIFETIME, Request,
-    Turn, Work, kinds,
+    Assignment, Blame, EXTRA_SLOW_LIFETIME, Entry, Horde, Job, JobState, REQUEST_LIFETIME, Turn,
+    Work, kinds,
 };
 use crate::agent::Agent;
 use crate::{Millis, Refusal, Role, Timestamp};
@@ -136,6 +136,14 @@ impl Horde {
         }
     }
 
+    /// Does not give a request to a worker any more, as long as the request lives.
+    pub fn withhold(&mut self, worker: WorkerId, request: RequestId) {
+        let is_known = self.requests.contains_key(&request);
+        if let Some(worker) = self.workers.get_mut(worker).filter(|_| is_known) {
+            worker.withheld.insert(request);
+        }
+    }
+
     /// Undoes an assignment that could not be stored: its slots are open again, nobody is blamed.
     pub fn release(&mut self, jobs: &[JobId]) {
         for id in jobs {
@@ -153,7 +161,7 @@ impl Horde {
             self.deadlines.remove(&(job.deadline, *id));
             if job.decoy {
                 if let Some(worker) = self.workers.get_mut(job.worker) {
-                    worker.decoys.remove(&job.request);
+                    worker.withheld.remove(&job.request);
                 }
                 continue;
             }
@@ -234,7 +242,7 @@ impl Horde {
             self.tell(job.id, Turn::Begun);
             if job.decoy {
                 if let Some(worker) = self.workers.get_mut(job.worker) {
-                    worker.decoys.insert(job.request);
+                    worker.withheld.insert(job.request);
                 }
             } else if let Some(entry) = self.requests.get_mut(&job.request) {
                 entry.open.take(job.slot);
@@ -355,7 +363,7 @@ impl Matcher<'_> {
 
     /// The first request of all groups that fits; counts why the others do not.
     fn in_groups(&self, tally: &mut Tally) -> Option<Found> {
-        let looks_closer = self.capacity.is_picky() || !self.worker.decoys.is_empty();
+        let looks_closer = self.capacity.is_picky() || !self.worker.withheld.is_empty();
         let mut best: Option<Found> = None;
         let mut prompts = MAX_PROMPTS;
         for group in self.queue.groups() {
@@ -394,7 +402,7 @@ impl Matcher<'_> {
                 *prompts -= 1;
             }
             let reasons = self.request_reasons(entry, Pass::General);
-            if reasons.is_empty() && !self.worker.decoys.contains(&request) {
+            if reasons.is_empty() && !self.worker.withheld.contains(&request) {
                 return earlier(best, Some((place, request)));
             }
             tally.add(self.kind(), reasons, self.weight(entry.demand));
@@ -413,18 +421,26 @@ impl Matcher<'_> {
         self.demand_reasons(entry.demand, self.capacity.held)
             .is_empty()
             && self.request_reasons(entry, pass).is_empty()
-            && !self.worker.decoys.contains(&entry.request.id)
+            && !self.worker.withheld.contains(&entry.request.id)
     }
 
     /// Whether the worker could serve a request if it popped now, for the verdict on requests.
     pub(super) fn could_serve(&self, entry: &Entry) -> bool {
+        self.worker.may_serve(entry.request.requester.user)
+            && self.obstacles(entry).is_empty()
+            && !self.refuses_words(entry)
+    }
+
+    /// Why the worker could not serve a request if it popped now, as far as the worker as a whole
+    /// may and the words of the prompt do not matter.
+    pub(super) fn obstacles(&self, entry: &Entry) -> Reasons {
         let mut held = self.capacity.held;
         if self.capacity.hopeful.is(self.worker.record.speed()) {
             held.switch(Switch::Fast);
         }
-        self.worker.may_serve(entry.request.requester.user)
-            && self.demand_reasons(entry.demand, held).is_empty()
-            && self.request_reasons(entry, Pass::General).is_empty()
+        let mut reasons = self.demand_reasons(entry.demand, held);
+        reasons.add_all(self.other_reasons(entry, Pass::General));
+        reasons
     }
 
     const fn kind(&self) -> WorkKind {
@@ -469,15 +485,26 @@ impl Matcher<'_> {
 
     /// Why the worker cannot serve this one of the requests with its demand; empty if it can.
     fn request_reasons(&self, entry: &Entry, pass: Pass) -> Reasons {
-        let mut reasons = Reasons::default();
         if !self.capacity.is_picky() {
-            return reasons;
+            return Reasons::default();
         }
-        let limits = &self.capacity.image;
-        if !limits.blacklist.is_empty() && has_word(&entry.request, &limits.blacklist) {
+        let mut reasons = self.other_reasons(entry, pass);
+        if self.refuses_words(entry) {
             reasons.add(Reason::Blacklist);
         }
-        if limits.limit_steps && self.usable(entry).next().is_none() {
+        reasons
+    }
+
+    /// Whether the worker refuses a word of the prompt.
+    fn refuses_words(&self, entry: &Entry) -> bool {
+        let refused = &self.capacity.image.blacklist;
+        !refused.is_empty() && has_word(&entry.request.work.prompt().to_lowercase(), refused)
+    }
+
+    /// What the worker is particular about besides words.
+    fn other_reasons(&self, entry: &Entry, pass: Pass) -> Reasons {
+        let mut reasons = Reasons::default();
+        if self.capacity.image.limit_steps && self.usable(entry).next().is_none() {
             reasons.add(Reason::StepCount);
         }
         if self.capacity.require_upfront && pass == Pass::General && !can_pay(entry) {
@@ -503,9 +530,8 @@ impl Matcher<'_> {
     }
 }
 
-/// Whether one of these words is part of a request's prompt.
-fn has_word(request: &Request, words: &[String]) -> bool {
-    let prompt = request.work.prompt().to_lowercase();
+/// Whether one of these words is part of a prompt in lower case.
+pub(super) fn has_word(prompt: &str, words: &[String]) -> bool {
     words.iter().any(|word| prompt.contains(word))
 }
 

@@ -19,12 +19,14 @@ mod request;
 
 mod blame;
 mod changes;
+mod explain;
 mod lifecycle;
 mod matching;
 mod progress;
 mod settle;
 mod slots;
 mod stats;
+mod twin;
 
 mod kinds;
 
@@ -52,6 +54,7 @@ use crate::{Kudos, Millis, Timestamp};
 pub use blame::Blame;
 pub use changes::{Changes, Happening, Turn};
 pub use declared::{Common, Declared};
+pub use explain::{Examined, Inquiry, Question};
 pub use job::{Assignment, Content, Delivered, Job, JobState, Outcome, is_csam};
 pub use kinds::image::MAX_MODELS;
 pub use lifecycle::{Cancelled, Lapse, MAX_LAPSES, Stored};
@@ -63,6 +66,7 @@ pub use request::{Address, Request, Requester, Terms, Work};
 pub use settle::{Confirmed, Delivery, Effect, Settlement, Statistics, unknown_job};
 pub use slots::Aftermath;
 pub use stats::{TextReach, Traffic};
+pub use twin::Twin;
 pub use workers::{CheckIn, Sanction, UptimeReward, Worker, WorkerRecord};
 
 use demand::Demand;
@@ -301,7 +305,9 @@ impl Horde {
                 let named = entry.request.work.models();
                 named.iter().any(|model| models.contains(model))
             };
-            user != UserId::ANONYMOUS || models.is_empty() || names_one()
+            // What the horde itself asks for is nobody's.
+            let is_asked = entry.request.twin.is_none();
+            is_asked && (user != UserId::ANONYMOUS || models.is_empty() || names_one())
         };
         self.queues
             .of(kind)

@@ -144,7 +144,7 @@ impl Reason {
 }
 
 /// A set of reasons.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Reasons(u32);
 
 impl Reasons {
@@ -162,6 +162,23 @@ impl Reasons {
 
     pub(super) const fn has(self, reason: Reason) -> bool {
         self.0 & 1 << reason as u32 != 0
+    }
+
+    /// Those that are in both.
+    pub(super) const fn shared_with(self, other: Self) -> Self {
+        Self(self.0 & other.0)
+    }
+
+    /// Those that are not in the other.
+    pub(super) const fn without(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
+    }
+
+    /// Their names on the wire.
+    pub(super) fn names(self) -> impl Iterator<Item = &'static str> {
+        let all = Reason::ALL.iter();
+        all.filter(move |reason| self.has(**reason))
+            .map(|reason| reason.name())
     }
 }
 

@@ -8,6 +8,7 @@ use ordu_api::worker::WorkKind;
 use ordu_api::{JobId, RequestId, WorkerId};
 use serde_json::{Map, Value};
 
+use super::demand::Demand;
 use super::matching::Matcher;
 use super::queue::Queue;
 use super::rank::{Ahead, Place};
@@ -178,23 +179,8 @@ impl Horde {
         let queue = self.queues.of_mut(request.work.kind());
         let open = Slots::restored(&request.work, request.work.asked(), &[]);
         let demand = queue.hold(request, &open);
-        let entry = Entry {
-            place: Place::new(request.priority, request.created, 0),
-            demand,
-            base_price: request.work.base_price(&self.reference),
-            open,
-            asked: 0,
-            jobs: Vec::new(),
-            running: 0,
-            finished: 0,
-            faults: 0,
-            kudos: Kudos::ZERO,
-            expires: now,
-            faulted: false,
-            verdict: None,
-            counted: 0,
-            request: request.clone(),
-        };
+        let price = request.work.base_price(&self.reference);
+        let entry = Entry::considered(request.clone(), (demand, open), price);
         let could = somebody_could_serve(&entry, queue, &self.workers, now);
         queue.let_go(demand);
         could
@@ -254,6 +240,33 @@ impl Horde {
             job.things as f64 / kinds::rate(kind, speed) - now.since(job.assigned).as_seconds()
         });
         remaining.fold(0.0, f64::max)
+    }
+}
+
+impl Entry {
+    /// A request that only asks who could serve it.
+    pub(super) fn considered(
+        request: Request,
+        (demand, open): (Demand, Slots),
+        base_price: Kudos,
+    ) -> Self {
+        Self {
+            place: Place::new(request.priority, request.created, 0),
+            demand,
+            base_price,
+            open,
+            asked: 0,
+            jobs: Vec::new(),
+            running: 0,
+            finished: 0,
+            faults: 0,
+            kudos: Kudos::ZERO,
+            expires: request.created,
+            faulted: false,
+            verdict: None,
+            counted: 0,
+            request,
+        }
     }
 }
 

@@ -6,13 +6,14 @@ use ordu_api::worker::WorkKind;
 use ordu_api::{RequestId, UserId, WorkerId};
 use serde::{Deserialize, Serialize};
 
-use super::Content;
 use super::slots::Slots;
+use super::{Content, Twin};
 use crate::agent::Agent;
 use crate::alchemy::AlchemySpec;
 use crate::image::ImageSpec;
 use crate::ledger::{Entry, Event, Reason};
 use crate::model_reference::ModelReference;
+use crate::pricing::breakdown::{self, Item};
 use crate::pricing::text::Writer;
 use crate::pricing::{self, upfront};
 use crate::text::TextSpec;
@@ -220,6 +221,15 @@ impl Work {
         }
     }
 
+    /// What that price is made of; adds up to [`Self::full_price`].
+    pub fn breakdown(&self, reference: &ModelReference) -> Vec<Item> {
+        match self {
+            Self::Image(spec) => breakdown::image(spec, reference),
+            Self::Text(spec) => breakdown::text(spec, reference.text()),
+            Self::Alchemy(spec) => breakdown::alchemy(spec),
+        }
+    }
+
     /// What all of it may cost at most, the activation included.
     pub fn most_cost(&self, reference: &ModelReference) -> Kudos {
         self.full_price(reference) + self.activation_tax()
@@ -325,6 +335,9 @@ pub struct Request {
     pub priority: Kudos,
     /// When it became active; its age counts from here.
     pub created: Timestamp,
+    /// The picture that it makes once more, if the horde itself asks for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub twin: Option<Box<Twin>>,
 }
 
 impl Request {
@@ -335,7 +348,7 @@ impl Request {
     /// `generation.md` § 7.4.
     pub fn activation(&self) -> Option<Event> {
         let tax = self.work.activation_tax();
-        (tax > Kudos::ZERO).then(|| Event {
+        (tax > Kudos::ZERO && self.twin.is_none()).then(|| Event {
             id: self.id.uuid(),
             at: self.created,
             kind: Some(self.work.kind()),

@@ -246,14 +246,17 @@ impl Horde {
             .ok_or_else(|| unknown_job(&job.id.to_string()))?;
         let work = &entry.request.work;
         let requester = entry.request.requester.user;
-        let charged = work.burn(if delivered.censored {
-            Kudos::ZERO
-        } else {
-            worth
-        });
+        let charged = match &entry.request.twin {
+            // The horde pays: what its worker earns is new.
+            Some(_) => Kudos::ZERO,
+            None if delivered.censored => work.burn(Kudos::ZERO),
+            None => work.burn(worth),
+        };
         let worker_kudos = agent_share(worth, job.reward_percent);
         let share = Share::of_job(owner.user, owner.roles);
-        let mut entries = vec![Entry::burn(requester, charged, Reason::Generation)];
+        let burnt = Entry::burn(requester, charged, Reason::Generation);
+        let burnt = (charged > Kudos::ZERO).then_some(burnt);
+        let mut entries: Vec<Entry> = burnt.into_iter().collect();
         entries.extend(pricing::credit(
             owner.user,
             worker_kudos,

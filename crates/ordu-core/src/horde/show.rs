@@ -135,7 +135,7 @@ impl fmt::Display for Worker {
             offer: _,
             capacity: _,
             outdated: _,
-            decoys,
+            withheld,
             excuses: _,
             excuses_since: _,
             stored: _,
@@ -163,7 +163,7 @@ impl fmt::Display for Worker {
             write!(f, " maintenance")?;
         }
         if record.paused {
-            write!(f, " paused decoys={}", decoys.len())?;
+            write!(f, " paused decoys={}", withheld.len())?;
         }
         Ok(())
     }

@@ -4,6 +4,7 @@
 //! `generation.md` § 6.4 (check-in), § 6.13 (drops), § 6.14 (speed).
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ops::Bound;
 
 use ordu_api::worker::WorkKind;
 use ordu_api::{RequestId, UserId, WorkerId};
@@ -133,8 +134,8 @@ pub struct Worker {
     pub(super) capacity: Option<Capacity>,
     /// Whether the models are known differently since it was judged.
     pub(super) outdated: bool,
-    /// Requests of which it got decoys.
-    pub(super) decoys: BTreeSet<RequestId>,
+    /// Requests that it is given no more: it got decoys of them, or the operator's rules forbid it.
+    pub(super) withheld: BTreeSet<RequestId>,
     /// How often it blamed something else, since when.
     pub(super) excuses: u32,
     pub(super) excuses_since: Timestamp,
@@ -245,6 +246,13 @@ impl Workers {
         self.by_id.values()
     }
 
+    /// The workers after one, by id; all if none is given.
+    pub(super) fn after(&self, last: Option<WorkerId>) -> impl Iterator<Item = &Worker> {
+        let start = last.map_or(Bound::Unbounded, Bound::Excluded);
+        let rest = self.by_id.range((start, Bound::Unbounded));
+        rest.map(|(_, worker)| worker)
+    }
+
     pub(super) fn online(&self, now: Timestamp) -> impl Iterator<Item = &Worker> {
         self.all().filter(move |worker| worker.is_online(now))
     }
@@ -256,7 +264,7 @@ impl Workers {
             offer: None,
             capacity: None,
             outdated: false,
-            decoys: BTreeSet::new(),
+            withheld: BTreeSet::new(),
             excuses: 0,
             excuses_since: Timestamp::default(),
         };
@@ -419,10 +427,10 @@ impl Workers {
         }
     }
 
-    /// A request is gone: who got decoys of it need not be remembered.
-    pub(super) fn forget_decoys(&mut self, request: RequestId) {
+    /// A request is gone: from whom it was withheld need not be remembered.
+    pub(super) fn forget_withheld(&mut self, request: RequestId) {
         for worker in self.by_id.values_mut() {
-            worker.decoys.remove(&request);
+            worker.withheld.remove(&request);
         }
     }
 

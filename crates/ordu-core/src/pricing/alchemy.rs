@@ -29,12 +29,16 @@ pub fn form_kudos(form: &str, tiles: u32) -> Kudos {
 
 /// What the requester pays for a form that is worth `worth`.
 pub fn burn(spec: &AlchemySpec, worth: Kudos) -> Kudos {
-    worth
-        + if spec.slow_workers {
-            SLOW_MARGIN
-        } else {
-            MARGIN
-        }
+    worth + margin(spec)
+}
+
+/// What a form costs on top of what it is worth.
+pub(super) const fn margin(spec: &AlchemySpec) -> Kudos {
+    if spec.slow_workers {
+        SLOW_MARGIN
+    } else {
+        MARGIN
+    }
 }
 
 /// The price of all forms.

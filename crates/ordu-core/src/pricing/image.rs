@@ -134,17 +134,23 @@ pub fn estimate(spec: &ImageSpec, reference: &ModelReference) -> Estimate {
         || estimated_multiplier(Baseline::StableDiffusionXl),
         |(_, multiplier)| multiplier,
     );
-    let all = |each: Kudos| {
-        let pictures = each.as_f64() * f64::from(spec.n) * f64::from(multiplier);
-        Kudos::round_to_cents(pictures + 1.0)
-    };
     Estimate {
         base,
         model: dearest.map(|(model, _)| model.clone()),
         multiplier,
-        total: all(burn(spec, base)),
-        upfront: all(burn_of_drawing(spec, base.as_f64())),
+        total: all_of(spec, burn(spec, base), multiplier),
+        upfront: all_of(spec, burn_of_drawing(spec, base.as_f64()), multiplier),
     }
+}
+
+/// The price of all pictures, with a model that makes them so many times dearer, and the activation.
+pub(super) fn total(spec: &ImageSpec, multiplier: u8) -> Kudos {
+    all_of(spec, burn(spec, base_price(spec)), multiplier)
+}
+
+fn all_of(spec: &ImageSpec, each: Kudos, multiplier: u8) -> Kudos {
+    let pictures = each.as_f64() * f64::from(spec.n) * f64::from(multiplier);
+    Kudos::round_to_cents(pictures + 1.0)
 }
 
 /// A small count as a number to calculate with.

@@ -5,6 +5,7 @@
 //! `generation.md` § 7.
 
 pub mod alchemy;
+pub mod breakdown;
 pub mod image;
 pub mod text;
 pub mod upfront;

@@ -123,7 +123,7 @@ pub fn downgrade(spec: &ImageSpec, load: Load, reference: &ModelReference) -> Im
     clippy::cast_sign_loss,
     reason = "the quotient is a positive number of at most 48"
 )]
-fn shrink(spec: &mut ImageSpec, side: u32) {
+pub(crate) fn shrink(spec: &mut ImageSpec, side: u32) {
     let limit = f64::from(side) * f64::from(side);
     let area = f64::from(spec.width) * f64::from(spec.height);
     if area <= limit {

@@ -42,7 +42,7 @@ fn most_reasons_count_once_and_two_each_time() {
             Some(reason)
         );
     }
-    assert_eq!(Reason::from_number(10), None);
+    assert_eq!(Reason::from_number(11), None);
     assert_eq!(Reason::from_number(-1), None);
 }
 

@@ -218,7 +218,7 @@ impl App {
     }
 
     /// The roles of a worker's owner. One that cannot be found is suspected of nothing.
-    async fn owner_roles(&self, owner: UserId) -> Roles {
+    pub(crate) async fn owner_roles(&self, owner: UserId) -> Roles {
         match self.accounts.by_id(owner).await {
             Ok(Some(account)) => account.roles(),
             _ => Roles::NONE.with(Role::Trusted),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
 use futures::future::join_all;
 use ordu_api::RequestId;
 use ordu_api::alchemy::{
@@ -23,6 +24,7 @@ use super::request::{self, Answer, Asked, Claims, Wish};
 use crate::app::App;
 use crate::blobs::{self, Permission};
 use crate::error::{ApiError, ApiResult};
+use crate::explaining::Explain;
 use crate::extract::{Checked, OptionalKey, Origin, Peer};
 use crate::guard::Asker;
 use crate::push::prefer::{Applied, Prefer};
@@ -39,7 +41,7 @@ impl Wish for AlchemyRequest {
             workers: &[],
             webhook: self.webhook.as_deref(),
             proxied_account: None,
-            dry_run: false,
+            dry_run: self.dry_run,
             allow_downgrade: false,
             sharing: Sharing::Never,
         }
@@ -65,7 +67,7 @@ pub(crate) async fn async_interrogate(
     key: OptionalKey,
     origin: Origin,
     Checked(request): Checked<AlchemyRequest>,
-) -> ApiResult<(StatusCode, Json<AcceptedAlchemy>)> {
+) -> ApiResult<Response> {
     let key = key.require()?;
     let attempt = Attempt::of(origin.attempt, &request);
     let asked = Asked {
@@ -82,11 +84,9 @@ pub(crate) async fn async_interrogate(
                 id: accepted.id,
                 message: None,
             };
-            Ok((StatusCode::ACCEPTED, Json(accepted)))
+            Ok((StatusCode::ACCEPTED, Json(accepted)).into_response())
         }
-        Answer::Price(_) => Err(ApiError::Internal(
-            "an alchemy request is never dry".to_owned(),
-        )),
+        Answer::Price(price) => Ok(Json(price).into_response()),
     }
 }
 
@@ -94,11 +94,13 @@ pub(crate) async fn async_interrogate(
 pub(crate) async fn status(
     State(app): State<Arc<App>>,
     prefer: Prefer,
-    Path(id): Path<String>,
+    (Path(id), explain): (Path<String>, Explain),
 ) -> ApiResult<(Applied, Json<AlchemyStatus>)> {
     let id = request::read_id(&id)?;
     let applied = request::wait_for_news(&app, id, WorkKind::Interrogation, &prefer).await?;
-    Ok((applied, Json(read_status(&app, id).await?)))
+    let mut status = read_status(&app, id).await?;
+    status.explanation = app.explanation(id, explain).await?;
+    Ok((applied, Json(status)))
 }
 
 async fn read_status(app: &Arc<App>, id: RequestId) -> ApiResult<AlchemyStatus> {
@@ -111,6 +113,7 @@ async fn read_status(app: &Arc<App>, id: RequestId) -> ApiResult<AlchemyStatus> 
     Ok(AlchemyStatus {
         state: overall(&forms),
         forms,
+        explanation: None,
     })
 }
 

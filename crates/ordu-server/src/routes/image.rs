@@ -9,8 +9,8 @@ use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use ordu_api::image::{
-    AcceptedRequest, Generation, ImageJob, ImagePayload, ImagePop, ImageRequest, ImageSubmit,
-    Progress, RequestStatus, Reward, SourceProcessing, UPLOADED,
+    AcceptedRequest, Generation, ImageDryRun, ImageJob, ImagePayload, ImagePop, ImageRequest,
+    ImageSubmit, Progress, RequestStatus, Reward, SourceProcessing, UPLOADED,
 };
 use ordu_api::worker::{Skipped, WorkKind};
 use ordu_api::{JobId, RequestId, ReturnCode, UserId};
@@ -25,6 +25,7 @@ use super::request::{self, Accepted, Answer, Asked, Claims, Wish};
 use crate::app::App;
 use crate::blobs::{self, BlobError, Permission};
 use crate::error::{ApiError, ApiResult};
+use crate::explaining::Explain;
 use crate::extract::{Checked, ClientAgent, OptionalKey, Origin, Peer};
 use crate::guard::Asker;
 use crate::push::prefer::{Applied, Prefer};
@@ -105,7 +106,7 @@ pub(crate) async fn async_generate(
             let accepted = show(&accepted, warnings);
             Ok((StatusCode::ACCEPTED, Json(accepted)).into_response())
         }
-        Answer::Price(kudos) => Ok(Json(Answer::price(kudos)).into_response()),
+        Answer::Price(price) => Ok(Json(ImageDryRun { price, warnings }).into_response()),
     }
 }
 
@@ -129,24 +130,33 @@ pub(crate) async fn check(
     State(app): State<Arc<App>>,
     ClientAgent(agent): ClientAgent,
     (Peer(peer), prefer): (Peer, Prefer),
-    Path(id): Path<String>,
+    (Path(id), explain): (Path<String>, Explain),
 ) -> ApiResult<(Applied, Json<Progress>)> {
     request::check_looker(&app, &agent, peer)?;
     let id = request::read_id(&id)?;
     let applied = request::wait_for_news(&app, id, WorkKind::Image, &prefer).await?;
     let progress = request::progress(&app, id, WorkKind::Image).await?;
-    Ok((applied, Json(progress)))
+    let explanation = app.explanation(id, explain).await?;
+    Ok((
+        applied,
+        Json(Progress {
+            explanation,
+            ..progress
+        }),
+    ))
 }
 
 /// `GET /generate/status/{id}`
 pub(crate) async fn status(
     State(app): State<Arc<App>>,
     prefer: Prefer,
-    Path(id): Path<String>,
+    (Path(id), explain): (Path<String>, Explain),
 ) -> ApiResult<(Applied, Json<RequestStatus>)> {
     let id = request::read_id(&id)?;
     let applied = request::wait_for_news(&app, id, WorkKind::Image, &prefer).await?;
-    Ok((applied, Json(read_status(&app, id).await?)))
+    let mut status = read_status(&app, id).await?;
+    status.progress.explanation = app.explanation(id, explain).await?;
+    Ok((applied, Json(status)))
 }
 
 pub(crate) async fn read_status(app: &Arc<App>, id: RequestId) -> ApiResult<RequestStatus> {

@@ -46,7 +46,8 @@ pub(crate) struct Popped {
     pub(crate) now: Timestamp,
     /// Whether the worker was ready to wait, and could.
     pub(crate) applied: Applied,
-    /// Whether the worker has offered something else meanwhile: then nobody needs to wait any more.
+    /// Whether there is no use in waiting: the worker has offered something else meanwhile, or one
+    /// of the operator's rules gives no verdict.
     outdated: bool,
 }
 
@@ -310,10 +311,18 @@ impl App {
                 }
                 Err(Idle::Maintenance(refusal)) => return Err(refusal.into()),
             };
-            let won = self.claim_all(found).await?;
+            let asked = self.ask_assignments(worker, found).await;
+            let won = self.claim_all(asked.allowed).await?;
             if !won.is_empty() {
                 log(&won, worker);
                 return Ok(self.popped(&visit, won, now));
+            }
+            if asked.is_unanswered {
+                let nothing = self.popped(&visit, Vec::new(), now);
+                return Ok(Popped {
+                    outdated: true,
+                    ..nothing
+                });
             }
         }
         // Everything was taken by others meanwhile: the worker comes again in a moment.
@@ -488,9 +497,13 @@ pub(crate) async fn settle(
     let this = Arc::clone(app);
     let reward = app
         .complete(async move {
+            let outcome = this.ask_result(id, by, outcome).await?;
             let now = this.clock.now();
             let settlement = this.live().horde.submit(id, by, outcome, now)?;
-            this.settle(settlement, now).await
+            let follow_up = this.follow_up_of(&settlement, by);
+            let reward = this.settle(settlement, now).await?;
+            this.follow_up(follow_up);
+            Ok(reward)
         })
         .await?;
     Ok(Reward {

@@ -43,3 +43,4 @@ pub(crate) mod seen;
 pub(crate) mod service;
 pub(crate) mod sign_in;
 pub(crate) mod transfer;
+pub(crate) mod trust_audit;

@@ -95,6 +95,29 @@ fn text_entry(model: TextModel) -> TextModelEntry {
     }
 }
 
+/// `GET /reference/models/{name}`: what is known about a model, whoever wrote it.
+pub(crate) async fn known(
+    State(app): State<Arc<App>>,
+    Path(name): Path<String>,
+    Query(wanted): Query<Wanted>,
+) -> ApiResult<Json<ModelEntry>> {
+    let reference = app.reference();
+    let entry = match wanted.kind()? {
+        WorkKind::Text => {
+            let model = reference.text().find(&name).cloned();
+            model.map(|model| ModelEntry::Text(text_entry(model)))
+        }
+        WorkKind::Image | WorkKind::Interrogation => {
+            let model = reference.get(&name).cloned();
+            model.map(|model| ModelEntry::Image(image_entry(model)))
+        }
+    };
+    entry.map(Json).ok_or_else(|| {
+        let message = format!("The model reference has no entry for `{name}`");
+        ApiError::plain(StatusCode::NOT_FOUND, message)
+    })
+}
+
 /// `PUT /operations/models/{name}`: a new entry, or another one for a model that has one.
 pub(crate) async fn put(
     State(app): State<Arc<App>>,

@@ -20,7 +20,9 @@ use crate::address::Client;
 use crate::app::App;
 use crate::error::{ApiError, ApiResult};
 use crate::guard::Asker;
+use crate::hooks::Applicant;
 use crate::payer::{self, Payer};
+use crate::prices;
 use crate::push::prefer::{Applied, Prefer};
 use crate::rebuild::Rebuilder;
 use crate::repeats::{Attempt, Begun, Turn};
@@ -92,7 +94,7 @@ pub(crate) struct Asked<W> {
 /// What comes of asking.
 pub(crate) enum Answer {
     Accepted(Accepted),
-    Price(Kudos),
+    Price(DryRun),
 }
 
 /// A request that waits now.
@@ -108,15 +110,6 @@ impl Accepted {
     /// What the requester should know.
     pub(crate) fn message(&self) -> Option<String> {
         (!self.possible).then(|| image::warnings::no_available_worker().message)
-    }
-}
-
-impl Answer {
-    /// The answer to a dry run.
-    pub(crate) fn price(kudos: Kudos) -> DryRun {
-        DryRun {
-            kudos: whole(kudos),
-        }
     }
 }
 
@@ -153,14 +146,15 @@ pub(crate) async fn ask<W: Wish>(
         work.share();
     }
     check_agent(app, claims.kind, &asked.agent)?;
-    let full_price = work.full_price(&app.reference());
     let id = turn.as_ref().map_or_else(fresh_id, Turn::id);
     let promise = payer.promise(app, id, work.most_cost(&app.reference()), downgrade)?;
     let hold = afford(app, &claims, &mut work, &standing)?;
     payer.check_limits(&work)?;
     if claims.dry_run {
-        return Ok(Answer::Price(full_price));
+        return Ok(Answer::Price(prices::of(app, work).await?));
     }
+    let applicant = Applicant::new(&standing, asked.client, &asked.agent);
+    app.ask_admission(&work, applicant).await?;
     // Of what will be made: `afford` may have shrunk it.
     let price = work.base_price(&app.reference());
     sources::keep(app, id, &mut work).await?;
@@ -176,6 +170,7 @@ pub(crate) async fn ask<W: Wish>(
         work,
         priority: standing.priority(payer.service),
         created: now,
+        twin: None,
     };
     let possible = app.live().horde.has_valid_worker(&request, now) || app.is_raided();
     let entry = NewEntry {

@@ -21,6 +21,7 @@ use super::job::{self, Popped};
 use super::request::{self, Answer, Asked, Claims, Wish};
 use crate::app::App;
 use crate::error::{ApiError, ApiResult};
+use crate::explaining::Explain;
 use crate::extract::{Checked, OptionalKey, Origin, Peer};
 use crate::guard::Asker;
 use crate::push::prefer::{Applied, Prefer};
@@ -90,7 +91,7 @@ pub(crate) async fn async_generate(
             };
             Ok((StatusCode::ACCEPTED, Json(accepted)).into_response())
         }
-        Answer::Price(kudos) => Ok(Json(Answer::price(kudos)).into_response()),
+        Answer::Price(price) => Ok(Json(price).into_response()),
     }
 }
 
@@ -98,11 +99,13 @@ pub(crate) async fn async_generate(
 pub(crate) async fn status(
     State(app): State<Arc<App>>,
     prefer: Prefer,
-    Path(id): Path<String>,
+    (Path(id), explain): (Path<String>, Explain),
 ) -> ApiResult<(Applied, Json<TextStatus>)> {
     let id = request::read_id(&id)?;
     let applied = request::wait_for_news(&app, id, WorkKind::Text, &prefer).await?;
-    Ok((applied, Json(read_status(&app, id).await?)))
+    let mut status = read_status(&app, id).await?;
+    status.progress.explanation = app.explanation(id, explain).await?;
+    Ok((applied, Json(status)))
 }
 
 async fn read_status(app: &Arc<App>, id: RequestId) -> ApiResult<TextStatus> {

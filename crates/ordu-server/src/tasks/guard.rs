@@ -35,6 +35,7 @@ pub(crate) async fn clean(app: Arc<App>) {
         app.delete_forgotten_suspicions().await?;
         app.delete_old_notices().await?;
         app.delete_old_audit().await?;
+        app.delete_old_trust_audits().await?;
         app.delete_old_registrations().await
     };
     if let Err(error) = cleaned.await {

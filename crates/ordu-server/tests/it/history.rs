@@ -1,6 +1,7 @@
 //! How the horde was doing over time, and what came to an account and went.
 
 use ordu_api::UserId;
+use ordu_client::HistoryStep;
 use ordu_core::ledger::{Entry, Event, Reason};
 use ordu_core::{Kudos, Millis, Timestamp};
 use ordu_server::Config;
@@ -293,4 +294,56 @@ async fn a_history_is_for_its_account_and_for_moderators() {
             answer.body
         );
     }
+}
+
+#[tokio::test]
+async fn the_typed_client_reads_histories_and_the_pulse() {
+    let horde = TestHorde::start().await;
+    let owner = horde
+        .mint("owner", json!({ "kudos": 500, "trusted": true }))
+        .await;
+    let client = horde.client(&owner.api_key);
+    let mut pulses = client.pulses().await.unwrap().unwrap();
+    let now = crate::support::soon(pulses.next()).await.unwrap().unwrap();
+    assert_eq!(now.queued.image, 0);
+    client.async_image(&request()).await.unwrap();
+    let job = client.pop_image(&pop("typed")).await.unwrap();
+    deliver_all(&client, &job).await;
+    horde.server.settle_down().await.unwrap();
+
+    let kind = ordu_api::worker::WorkKind::Image;
+    let history = client.history(kind, HistoryStep::Day, None).await.unwrap();
+    assert_eq!(
+        (history.kind.as_str(), history.step.as_str()),
+        ("image", "day")
+    );
+    assert_eq!(history.buckets.last().unwrap().finished, 1);
+    let since = history.buckets.last().unwrap().start;
+    let short = client
+        .history(kind, HistoryStep::Hour, Some(since))
+        .await
+        .unwrap();
+    assert!(short.buckets.len() <= 24);
+
+    let page = client.kudos_history(None, None).await.unwrap();
+    assert!(
+        page.entries
+            .iter()
+            .any(|entry| entry.reason == "generation")
+    );
+    assert_eq!(page.before, None);
+    let other = client.kudos_history(ordu_api::UserId::new(1), None).await;
+    assert!(
+        other.is_ok_and(|page| !page.entries.is_empty()),
+        "it is its own number"
+    );
+    assert!(client.kudos_history(None, Some("x")).await.is_err());
+    assert!(
+        client.trust_audits(None, 1).await.is_err(),
+        "for moderators only"
+    );
+    let known = client.known_model(kind, "ordu-tiny").await.unwrap();
+    assert!(
+        matches!(known, ordu_api::model::ModelEntry::Image(model) if !model.baseline.is_empty())
+    );
 }

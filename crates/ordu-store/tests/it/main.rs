@@ -55,6 +55,7 @@ mod style;
 mod team;
 mod transfer;
 mod trust;
+mod trust_audit;
 mod user;
 mod webhook;
 mod worker;

@@ -15,9 +15,11 @@ use ordu_api::image::{
     AcceptedRequest, Generation, ImageParams, ImageRequest, Lora, Progress, SourceProcessing,
     TextualInversion,
 };
+use ordu_api::worker::WorkKind;
 use ordu_client::{Error, Horde, Pace};
 use serde_json::json;
 
+use super::explanation;
 use super::host;
 use super::picture;
 use super::remix;
@@ -58,11 +60,15 @@ async fn imagine(horde: &Horde, request: &ImageRequest, args: &Imagine) -> Resul
         Err(error) => return Err(error).context("the request could not be sent"),
     };
     tell_warnings(&accepted);
+    if accepted.message.is_some() {
+        explanation::tell(horde, accepted.id, WorkKind::Image).await;
+    }
     let waited = tokio::time::timeout(
         Duration::from_secs(args.timeout),
         watch(horde, &accepted, args.n),
     );
     let Ok(progress) = waited.await else {
+        explanation::tell(horde, accepted.id, WorkKind::Image).await;
         // What nobody waits for should not be painted.
         horde.cancel(accepted.id).await.ok();
         eprintln!(

@@ -16,6 +16,7 @@ pub(crate) mod write;
 
 mod data;
 mod engines;
+mod explanation;
 mod page;
 mod picture;
 mod remix;

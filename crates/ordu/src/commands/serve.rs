@@ -94,6 +94,8 @@ pub(crate) fn config(
             .trust_threshold
             .map(|kudos| Kudos::new(i64::from(kudos))),
         guard: crate::guard::config(&options.guard)?,
+        trust_audits: crate::guard::trust_audits(&options.guard),
+        hooks: crate::guard::hooks(&options.guard)?,
         identity: crate::identity::config(&options.identity, registration)?,
         // Who lifts all limits for a load test means this one, too.
         wrong_keys: Some(options.identity.wrong_keys)

@@ -4,10 +4,13 @@ mod board;
 mod watch;
 
 use anyhow::{Context as _, Result};
+use ordu_api::RequestId;
 use ordu_api::status::{ModelStatus, Performance};
 use ordu_api::worker::{WorkKind, WorkerView};
+use ordu_client::Horde;
 use serde_json::json;
 
+use super::explanation;
 use super::target::Target;
 use crate::cli::Status;
 use crate::exit::Exit;
@@ -16,6 +19,9 @@ pub(crate) async fn run(args: Status) -> Result<Exit> {
     let horde = Target::named(&args.client)?.horde;
     if args.watch {
         return watch::run(&horde, args.client.json).await;
+    }
+    if let Some(id) = args.request {
+        return explain(&horde, id, &args).await;
     }
     let unreachable = || format!("the horde at {} does not answer", horde.base_url());
     let performance = horde.performance().await.with_context(unreachable)?;
@@ -33,6 +39,21 @@ pub(crate) async fn run(args: Status) -> Result<Exit> {
         print_load(&performance);
         print_models(&models);
         print_workers(&workers);
+    }
+    Ok(Exit::Done)
+}
+
+/// What keeps workers from one request.
+async fn explain(horde: &Horde, id: RequestId, args: &Status) -> Result<Exit> {
+    let found = explanation::find(horde, id).await;
+    let found = found.with_context(|| format!("the horde does not tell of the request {id}"))?;
+    match found {
+        Some(explanation) if args.client.json => println!("{}", json!(explanation)),
+        Some(explanation) => print!("{}", explanation::describe(&explanation)),
+        None => {
+            eprintln!("This horde does not say what keeps workers from a request");
+            return Ok(Exit::Failed);
+        }
     }
     Ok(Exit::Done)
 }

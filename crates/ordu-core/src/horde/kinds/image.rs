@@ -3,6 +3,8 @@
 //! # Source
 //! `generation.md` § 6.4, § 6.6, § 6.7, § 6.10.
 
+use std::sync::Arc;
+
 use ordu_api::ReturnCode;
 use ordu_api::image::ImagePop;
 
@@ -184,7 +186,7 @@ fn blacklist(words: &[String]) -> Vec<String> {
 )]
 pub(in crate::horde) struct Limits {
     /// Words in prompts that are refused, in lower case.
-    pub(in crate::horde) blacklist: Vec<String>,
+    pub(in crate::horde) blacklist: Arc<[String]>,
     /// Whether requests of many steps are refused.
     pub(in crate::horde) limit_steps: bool,
     /// Whether some models do not fit some requests; else naming one is enough.
@@ -241,7 +243,7 @@ pub(in crate::horde) fn terms(offer: &Offer, pop: &ImagePop, reference: &ModelRe
         softprompts: Vec::new(),
         require_upfront: pop.require_upfront_kudos,
         image: Limits {
-            blacklist: pop.blacklist.clone(),
+            blacklist: pop.blacklist.clone().into(),
             limit_steps: pop.limit_max_steps,
             is_particular: pop.models.iter().any(lacks),
             flux,

@@ -3,11 +3,13 @@
 mod alchemy;
 mod blame;
 mod books;
+mod explain;
 mod flow;
 mod limits;
 mod order;
 mod properties;
 mod rules;
 mod text;
+mod twin;
 mod workers;
 mod world;

@@ -327,6 +327,7 @@ impl World {
             work: kinds::work(words),
             priority: standing.priority(Service::Full),
             created: self.now,
+            twin: None,
         }
     }
 

@@ -5,7 +5,7 @@ use ordu_api::alchemy::{
 };
 use ordu_api::event::{Heard, JobProgress};
 use ordu_api::image::{
-    AcceptedRequest, DryRun, ImageJob, ImagePop, ImageRequest, ImageSubmit, Progress,
+    AcceptedRequest, DryRun, ImageDryRun, ImageJob, ImagePop, ImageRequest, ImageSubmit, Progress,
     RequestStatus, Reward,
 };
 use ordu_api::rating::RatingForm;
@@ -37,6 +37,16 @@ fn with_wait(operation: Operation) -> Operation {
     )
 }
 
+/// Whether to say why nobody takes it.
+fn with_explanation(operation: Operation) -> Operation {
+    operation.query(
+        "explain",
+        Kind::Bool,
+        "Not part of the deployed protocol. `true` adds `explanation`: what keeps workers from the \
+         request, and the smallest change that would help.",
+    )
+}
+
 pub(super) fn images() -> Group {
     let mut operations = asking_for_images();
     operations.extend(making_images());
@@ -54,15 +64,15 @@ fn asking_for_images() -> Vec<Operation> {
             .body::<ImageRequest>(
                 r#"{"prompt": "a red fox###blur", "params": {"width": 512, "height": 512, "steps": 20}, "models": ["ordu-tiny"]}"#,
             )
-            .answers::<DryRun>(200, "The price, if `dry_run` asked for it")
+            .answers::<ImageDryRun>(200, "The price, if `dry_run` asked for it")
             .answers::<AcceptedRequest>(202, "The request is queued")
             .refuses(&[403, 404]),
-        with_wait(get("/generate/check/{id}", "Says how far a request is"))
+        with_explanation(with_wait(get("/generate/check/{id}", "Says how far a request is")))
             .note("Cheap: ask this until `done`, then the status once.")
             .path("id", ASKED_FOR)
             .answers::<Progress>(200, "How far it is")
             .refuses(&[403]),
-        with_wait(get("/generate/status/{id}", "Shows a request with its pictures"))
+        with_explanation(with_wait(get("/generate/status/{id}", "Shows a request with its pictures")))
             .path("id", ASKED_FOR)
             .answers::<RequestStatus>(200, "How far it is, and what is there already"),
         get("/generate/events/{id}", "Tells what happens to a request for pictures or texts")
@@ -133,7 +143,7 @@ pub(super) fn texts() -> Group {
                 .answers::<DryRun>(200, "The price, if `dry_run` asked for it")
                 .answers::<AcceptedText>(202, "The request is queued")
                 .refuses(&[403, 404]),
-            with_wait(get("/generate/text/status/{id}", "Shows a request with its texts"))
+            with_explanation(with_wait(get("/generate/text/status/{id}", "Shows a request with its texts")))
                 .path("id", ASKED_FOR)
                 .answers::<TextStatus>(200, "How far it is, and what is there already"),
             delete("/generate/text/status/{id}", "Cancels a request")
@@ -167,9 +177,10 @@ pub(super) fn alchemy() -> Group {
                 .body::<AlchemyRequest>(
                     r#"{"forms": [{"name": "caption"}], "source_image": "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="}"#,
                 )
+                .answers::<DryRun>(200, "The price, if `dry_run` asked for it")
                 .answers::<AcceptedAlchemy>(202, "The request is queued")
                 .refuses(&[403]),
-            with_wait(get("/interrogate/status/{id}", "Shows a request with its answers"))
+            with_explanation(with_wait(get("/interrogate/status/{id}", "Shows a request with its answers")))
                 .path("id", ASKED_FOR)
                 .answers::<AlchemyStatus>(200, "How far each form is"),
             delete("/interrogate/status/{id}", "Cancels a request")

@@ -7,6 +7,7 @@ use ordu_api::filter::{
 use ordu_api::model::{ModelEntries, ModelEntry, ModelInput};
 use ordu_api::operation::{
     AddressTimeout, BlockWorkerAddress, Done, FreeAddress, NoticeView, TimeOutAddress,
+    TrustAuditView,
 };
 use ordu_api::schema::Kind;
 
@@ -165,6 +166,20 @@ pub(super) fn records() -> Group {
                 .query("page", Kind::integer(0, 4_294_967_295), "From 1.")
                 .answers::<Vec<NoticeView>>(200, "The newest first")
                 .refuses(&[403]),
+            get(
+                "/operations/trust-audits",
+                "Lists pictures that were made once more to check a worker",
+            )
+            .note("Not part of the deployed protocol. Kept for 30 days.")
+            .key("a moderator")
+            .query("worker", Kind::TEXT, "Of this worker only, by its id.")
+            .query(
+                "page",
+                Kind::integer(1, i64::MAX),
+                "Which page of 50, default 1.",
+            )
+            .answers::<Vec<TrustAuditView>>(200, "The newest first")
+            .refuses(&[403]),
             get("/operations/audit", "Lists what those did who keep order")
                 .key(MODERATOR)
                 .query("page", Kind::INTEGER, "Pages of 50, from 1.")

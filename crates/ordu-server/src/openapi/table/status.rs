@@ -2,6 +2,7 @@
 
 use ordu_api::document::DocumentView;
 use ordu_api::history::History;
+use ordu_api::model::ModelEntry;
 use ordu_api::schema::Kind;
 use ordu_api::status::{
     Heartbeat, ImageCount, MODES_SCHEMA, ModelCounts, ModelStatus, Modes, ModesChange, NewsPiece,
@@ -56,6 +57,7 @@ pub(super) fn status() -> Group {
             get("/status/models/{model_name}", "Shows a model")
                 .path("model_name", "The model's name; it may be escaped twice.")
                 .answers::<Vec<ModelStatus>>(200, "None or one"),
+            known_model(),
             get("/status/news", "Lists the operator's news")
                 .answers::<Vec<NewsPiece>>(200, "The newest first"),
             get("/status/modes", "Shows the switches of the horde")
@@ -78,6 +80,21 @@ pub(super) fn status() -> Group {
                 .refuses(&[403]),
         ],
     }
+}
+
+fn known_model() -> Operation {
+    get(
+        "/reference/models/{model_name}",
+        "Shows what is known about a model",
+    )
+    .note("Not part of the deployed protocol.")
+    .path("model_name", "The model's name.")
+    .query(
+        "type",
+        Kind::Choice(&["image", "text"]),
+        "For which work, default `image`.",
+    )
+    .answers::<ModelEntry>(200, "Its family, and what it wants from a request")
 }
 
 pub(super) fn statistics() -> Group {

@@ -179,6 +179,11 @@ pub(super) const MATRIX: &[Row] = &[
         "/status/models/{model_name}",
         "200 200 200 200 200 200 200 200",
     ),
+    (
+        "GET",
+        "/reference/models/{model_name}",
+        "200 200 200 200 200 200 200 200",
+    ),
     ("GET", "/status/news", "200 200 200 200 200 200 200 200"),
     ("GET", "/status/modes", "200 401 403 403 403 200 200 401"),
     ("PUT", "/status/modes", "400 401 403 403 403 200 200 401"),
@@ -386,6 +391,11 @@ pub(super) const MATRIX: &[Row] = &[
     (
         "GET",
         "/operations/audit",
+        "400 401 403 403 403 200 200 401",
+    ),
+    (
+        "GET",
+        "/operations/trust-audits",
         "400 401 403 403 403 200 200 401",
     ),
 ];
