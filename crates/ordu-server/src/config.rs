@@ -15,6 +15,7 @@ use crate::clock::Clock;
 use crate::documents::PageSource;
 use crate::guard::GuardConfig;
 use crate::identity::IdentityConfig;
+use crate::nodes::NodeConfig;
 use crate::secret::Secret;
 
 /// How long a client may take by default.
@@ -56,6 +57,8 @@ pub struct Config {
     pub share_results: bool,
     /// Salts stored keys and signs links.
     pub secret: Secret,
+    /// That it is one of several servers with the same PostgreSQL database; `None` for one alone.
+    pub node: Option<NodeConfig>,
     /// Accounts with the rights of an admin.
     pub admins: Vec<UserId>,
     /// Accounts that may thank others with kudos from nowhere.
@@ -120,6 +123,7 @@ impl Config {
             ratings_url: None,
             share_results: false,
             secret: Secret::new("only for tests"),
+            node: None,
             admins: Vec::new(),
             awarders: UserId::new(1).into_iter().collect(),
             test_users: true,

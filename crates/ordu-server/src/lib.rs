@@ -36,6 +36,7 @@ mod identity;
 mod limits;
 mod messages;
 mod modes;
+mod nodes;
 mod onboarding;
 pub mod openapi;
 mod outgoing;
@@ -80,6 +81,7 @@ pub use guard::{GuardConfig, OnboardingLimits};
 pub use identity::{
     CaptchaConfig, ClientSecret, Endpoints, IdentityConfig, Provider, Registration,
 };
+pub use nodes::{NodeConfig, NodeStatus};
 pub use push::Onlookers;
 pub use secret::{NoRandomness, Secret, new_api_key, random_bytes};
 pub use server::{Server, StartError};

@@ -14,6 +14,7 @@ mod admin;
 mod computing;
 mod legacy;
 mod models;
+mod node;
 mod qr;
 mod work;
 mod write;
@@ -23,6 +24,7 @@ pub(crate) use admin::*;
 pub(crate) use computing::*;
 pub(crate) use legacy::*;
 pub(crate) use models::*;
+pub(crate) use node::Node;
 pub(crate) use qr::Qr;
 pub(crate) use work::*;
 pub(crate) use write::*;
@@ -226,6 +228,9 @@ pub(crate) struct Server {
     pub(crate) test_apikeys: bool,
 
     #[command(flatten)]
+    pub(crate) node: Node,
+
+    #[command(flatten)]
     pub(crate) site: Site,
 
     #[command(flatten)]
@@ -339,6 +344,7 @@ impl Server {
             trust_threshold: None,
             text_vision: false,
             test_apikeys: false,
+            node: Node::default(),
             site: Site::default(),
             guard: Guard::default(),
             identity: Identity::default(),

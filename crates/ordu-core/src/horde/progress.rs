@@ -191,6 +191,9 @@ impl Horde {
             kudos: Kudos::ZERO,
             expires: now,
             faulted: false,
+            cancelled: false,
+            foreign: false,
+            kept_back_until: now,
             verdict: None,
             counted: 0,
             request: request.clone(),
@@ -271,6 +274,7 @@ fn somebody_could_serve(entry: &Entry, queue: &Queue, workers: &Workers, now: Ti
                 requests: &requests,
                 worker,
                 capacity,
+                now,
             };
             matcher.could_serve(entry)
         })

@@ -10,6 +10,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::app::{App, MAX_CONNECTIONS};
+use crate::nodes::NodeStatus;
 
 /// `GET /healthz`: the process answers.
 pub(crate) async fn live() -> &'static str {
@@ -27,10 +28,23 @@ pub(crate) async fn ready(State(app): State<Arc<App>>) -> (StatusCode, Json<Valu
         StatusCode::SERVICE_UNAVAILABLE
     };
     let draining = app.is_draining();
-    (
-        status,
-        Json(json!({ "database": database, "blobs": blobs, "draining": draining })),
-    )
+    let mut facts = json!({ "database": database, "blobs": blobs, "draining": draining });
+    if let (Some(nodes), Some(facts)) = (app.nodes.status(), facts.as_object_mut()) {
+        facts.insert("nodes".to_owned(), described(&nodes));
+    }
+    (status, Json(facts))
+}
+
+/// How it goes with several nodes.
+fn described(nodes: &NodeStatus) -> Value {
+    json!({
+        "alive": nodes.alive,
+        "leads": nodes.leads,
+        "claims_won": nodes.claims_won,
+        "claims_lost": nodes.claims_lost,
+        "changes_read": nodes.changes,
+        "behind_ms": nodes.lag_ms,
+    })
 }
 
 /// `GET /api/v2/status/heartbeat`: facts of this node only, nothing shared is waited for.

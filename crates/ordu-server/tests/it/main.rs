@@ -33,6 +33,7 @@ mod import;
 mod limits;
 mod models;
 mod modes;
+mod nodes;
 mod office;
 mod openapi;
 mod page;

@@ -5,6 +5,7 @@ mod blame;
 mod books;
 mod flow;
 mod limits;
+mod nodes;
 mod order;
 mod properties;
 mod rules;
