@@ -403,16 +403,27 @@ impl Accounts {
             let Some(copy) = self.by_id.get(&user) else {
                 continue;
             };
-            let mut account = Account::clone(&copy.account);
-            account.debit(entry.amount);
-            self.by_id.insert(
-                user,
-                Copy {
-                    account: Arc::new(account),
-                    read: copy.read,
-                },
-            );
+            self.take_off(user, &copy, entry.amount);
         }
+    }
+
+    /// Takes off the copy of an account what another node charged it.
+    pub(crate) fn debit(&self, user: UserId, amount: Kudos) {
+        if let Some(copy) = self.by_id.get(&user) {
+            self.take_off(user, &copy, amount);
+        }
+    }
+
+    fn take_off(&self, user: UserId, copy: &Copy, amount: Kudos) {
+        let mut account = Account::clone(&copy.account);
+        account.debit(amount);
+        self.by_id.insert(
+            user,
+            Copy {
+                account: Arc::new(account),
+                read: copy.read,
+            },
+        );
     }
 
     /// Promises kudos of a user to a request.

@@ -29,6 +29,7 @@ use crate::identity::Identity;
 use crate::limits::Limits;
 use crate::messages::Messages;
 use crate::metrics::Metrics;
+use crate::nodes::Nodes;
 use crate::openapi::Descriptions;
 use crate::passkeys::Passkeys;
 use crate::pictures::Pictures;
@@ -72,6 +73,7 @@ pub(crate) struct App {
     pub(crate) registry: Registry,
     pub(crate) worker_edits: WorkerEdits,
     pub(crate) watch: Watch,
+    pub(crate) nodes: Nodes,
     pub(crate) push: Push,
     pub(crate) reservations: Reservations,
     pub(crate) repeats: Repeats,
@@ -86,6 +88,7 @@ pub(crate) struct App {
     pub(crate) tracker: TaskTracker,
     /// Cancelled when the server is about to end: nobody waits any longer.
     pub(crate) closing: CancellationToken,
+    /// What answers say about who made them.
     pub(crate) node: HeaderValue,
     /// How clients reach this server, without a slash at the end.
     pub(crate) url: String,
@@ -131,6 +134,7 @@ impl Drop for Held<'_> {
         let changes = self.live.horde.take_changes();
         if !changes.is_empty() {
             let App { push, clock, .. } = self.app;
+            let changes = self.app.nodes.put_off(&self.live.horde, changes);
             push.note(&mut self.live.horde, &changes, clock);
         }
     }

@@ -16,6 +16,7 @@ use crate::documents::PageSource;
 use crate::guard::GuardConfig;
 use crate::hooks::HookConfig;
 use crate::identity::IdentityConfig;
+use crate::nodes::NodeConfig;
 use crate::secret::Secret;
 use crate::trust_audits::TrustAuditConfig;
 
@@ -58,6 +59,8 @@ pub struct Config {
     pub share_results: bool,
     /// Salts stored keys and signs links.
     pub secret: Secret,
+    /// That it is one of several servers with the same PostgreSQL database; `None` for one alone.
+    pub node: Option<NodeConfig>,
     /// Accounts with the rights of an admin.
     pub admins: Vec<UserId>,
     /// Accounts that may thank others with kudos from nowhere.
@@ -126,6 +129,7 @@ impl Config {
             ratings_url: None,
             share_results: false,
             secret: Secret::new("only for tests"),
+            node: None,
             admins: Vec::new(),
             awarders: UserId::new(1).into_iter().collect(),
             test_users: true,

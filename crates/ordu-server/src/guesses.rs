@@ -10,6 +10,7 @@
 
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use ordu_core::{Millis, Timestamp};
 use quick_cache::sync::Cache;
@@ -40,7 +41,13 @@ pub(crate) struct Guesses {
     free: Option<u32>,
     tries: Cache<IpAddr, Tries>,
     refused: AtomicU64,
+    /// Wrong keys of which other nodes are not told yet, if there are any. At most
+    /// [`MAX_UNTOLD`].
+    untold: Mutex<Vec<IpAddr>>,
 }
+
+/// Wrong keys of which other nodes are told at once at most.
+const MAX_UNTOLD: usize = 1_000;
 
 impl Guesses {
     pub(crate) fn new(free: Option<u32>) -> Self {
@@ -48,6 +55,7 @@ impl Guesses {
             free,
             tries: Cache::new(KEPT),
             refused: AtomicU64::new(0),
+            untold: Mutex::default(),
         }
     }
 
@@ -68,8 +76,27 @@ impl Guesses {
         self.refused.load(Ordering::Relaxed)
     }
 
+    /// Addresses that presented wrong keys here since the last call, once for each.
+    pub(crate) fn take_wrong(&self) -> Vec<IpAddr> {
+        std::mem::take(&mut *self.untold())
+    }
+
+    fn untold(&self) -> MutexGuard<'_, Vec<IpAddr>> {
+        self.untold.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Notes a wrong key.
     pub(crate) fn note_wrong(&self, network: IpAddr, now: Timestamp) {
+        let mut untold = self.untold();
+        if untold.len() < MAX_UNTOLD {
+            untold.push(network);
+        }
+        drop(untold);
+        self.note_wrong_elsewhere(network, now);
+    }
+
+    /// Notes a wrong key that was presented to another node.
+    pub(crate) fn note_wrong_elsewhere(&self, network: IpAddr, now: Timestamp) {
         let Some(free) = self.free else {
             return;
         };

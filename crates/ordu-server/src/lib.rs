@@ -40,6 +40,7 @@ mod limits;
 mod messages;
 mod metrics;
 mod modes;
+mod nodes;
 mod onboarding;
 pub mod openapi;
 mod outgoing;
@@ -88,6 +89,7 @@ pub use hooks::{Hook, HookConfig, OnFailure, Stage};
 pub use identity::{
     CaptchaConfig, ClientSecret, Endpoints, IdentityConfig, Provider, Registration,
 };
+pub use nodes::{NodeConfig, NodeStatus};
 pub use push::Onlookers;
 pub use secret::{NoRandomness, Secret, new_api_key, random_bytes};
 pub use server::{Server, StartError};

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use ordu_core::Kudos;
 use ordu_core::agent::Agent;
-use ordu_core::horde::{Blame, Delivered, Horde, Job, JobState, Request, Stored};
+use ordu_core::horde::{Blame, Delivered, Horde, Job, JobState, Renewal, Request, Stage, Stored};
 use ordu_core::model_reference::ModelReference;
 use ordu_store::{JobState as StoredState, RequestState};
 
@@ -30,6 +30,23 @@ impl Rebuilder<'_> {
                 false
             }
         }
+    }
+
+    /// A stored request as it is now, to be joined with what is known of it.
+    pub(crate) fn renewal(&self, row: &ordu_store::Request) -> Result<Renewal, serde_json::Error> {
+        let dropped = row.jobs.iter();
+        let dropped = dropped.filter(|job| job.state == StoredState::Aborted);
+        Ok(Renewal {
+            stored: self.read(row)?,
+            dropped: dropped.map(|job| job.id).collect(),
+            stage: match row.state {
+                RequestState::Live if row.cancelled => Stage::Cancelled,
+                RequestState::Live => Stage::Live,
+                RequestState::Finished | RequestState::Faulted | RequestState::Expired => {
+                    Stage::Over
+                }
+            },
+        })
     }
 
     fn read(&self, row: &ordu_store::Request) -> Result<Stored, serde_json::Error> {

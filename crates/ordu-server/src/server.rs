@@ -9,12 +9,13 @@ use std::time::Duration;
 use axum::http::HeaderValue;
 use ordu_api::status::Modes;
 use ordu_core::horde::{Horde, Policy};
-use ordu_store::{DatabaseUrl, Options, Store};
+use ordu_store::{DatabaseUrl, Node, Options, Store};
 use rand::SeedableRng;
 use rand_chacha::ChaCha12Rng;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use uuid::Uuid;
 
 use crate::accounts::Accounts;
 use crate::app::{App, Live};
@@ -31,6 +32,7 @@ use crate::identity::Identity;
 use crate::limits::Limits;
 use crate::messages::Messages;
 use crate::metrics::Metrics;
+use crate::nodes::{NodeStatus, Nodes};
 use crate::openapi::Descriptions;
 use crate::passkeys::Passkeys;
 use crate::pictures::Pictures;
@@ -57,6 +59,9 @@ use crate::{router, tasks};
 
 /// How long requests in flight may take to end.
 const DRAIN_DEADLINE: Duration = Duration::from_secs(8);
+
+/// Under this name a digest of the secret is stored that all nodes must have.
+const SECRET_MARK: &str = "secret-mark";
 
 /// A running server.
 pub struct Server {
@@ -92,6 +97,9 @@ pub enum StartError {
     /// A hook cannot be asked.
     #[error("{0}")]
     Hooks(String),
+    /// One of several servers must share everything with the others.
+    #[error("{0}")]
+    Node(&'static str),
     /// Nothing secret can be made.
     #[error(transparent)]
     Randomness(#[from] NoRandomness),
@@ -156,6 +164,11 @@ impl Server {
         self.app.push.onlookers()
     }
 
+    /// How it goes with several nodes; `None` for a node alone.
+    pub fn nodes(&self) -> Option<NodeStatus> {
+        self.app.nodes.status()
+    }
+
     /// Lets everything happen once that happens by itself, and writes what waits to be written: for
     /// tests that move the clock instead of waiting.
     pub async fn settle_down(&self) -> Result<(), ordu_store::Error> {
@@ -176,6 +189,7 @@ impl Server {
         if tokio::time::timeout(DRAIN_DEADLINE, drained).await.is_err() {
             tracing::warn!("some requests did not end in time");
         }
+        self.app.leave_nodes().await;
         self.app.store.close().await;
         tracing::info!("stopped");
     }
@@ -196,7 +210,11 @@ async fn open(config: Config, address: SocketAddr, url: &str) -> Result<App, Sta
     let clock = config.clock.clone();
     let secret = config.secret.clone();
     let database: DatabaseUrl = config.database.parse()?;
-    let store = Arc::new(Store::open(&database, &Options::default(), clock.now()).await?);
+    let own = own_node(&config, &database, url)?;
+    let mut options = Options::default();
+    options.node = own.as_ref().map(|node| node.id);
+    let store = Arc::new(Store::open(&database, &options, clock.now()).await?);
+    join(&store, own.as_ref(), &secret).await?;
     let blobs = open_blobs(&config.blobs, &secret, url)?;
     blobs.check().await?;
     let client = crate::outgoing::client().build()?;
@@ -217,7 +235,7 @@ async fn open(config: Config, address: SocketAddr, url: &str) -> Result<App, Sta
         accounts,
         passkeys: Passkeys::new(secret.clone()),
         trusted: TrustedAddresses::new(&config.guard.service_addresses),
-        limits: Limits::new(config.rate_limits),
+        limits: open_limits(&config, &secret),
         guesses: Guesses::new(config.wrong_keys),
         identity: Identity::new(&config, url)?,
         guard: Guard::new(&config.guard)?,
@@ -228,6 +246,7 @@ async fn open(config: Config, address: SocketAddr, url: &str) -> Result<App, Sta
         registry: Registry::default(),
         worker_edits: WorkerEdits::default(),
         watch: Watch::default(),
+        nodes: Nodes::new(own),
         push: Push::default(),
         reservations: Reservations::default(),
         repeats: Repeats::default(),
@@ -257,6 +276,78 @@ async fn open(config: Config, address: SocketAddr, url: &str) -> Result<App, Sta
         blobs,
         catalogue,
     })
+}
+
+fn open_limits(config: &Config, secret: &Secret) -> Limits {
+    let limits = Limits::new(config.rate_limits, secret.digest("limits"));
+    match config.node {
+        Some(_) => limits.shared(),
+        None => limits,
+    }
+}
+
+/// Which of several nodes this is; `None` for one alone.
+fn own_node(
+    config: &Config,
+    database: &DatabaseUrl,
+    url: &str,
+) -> Result<Option<Node>, StartError> {
+    let Some(node) = &config.node else {
+        return Ok(None);
+    };
+    if !database.is_shared() {
+        return Err(StartError::Node(
+            "several nodes share a PostgreSQL database: name it, or start one node alone, without a \
+             node's name",
+        ));
+    }
+    let is_shared = match &config.blobs {
+        BlobPlace::S3(_) => true,
+        BlobPlace::Folder(_) => node.shared_folder,
+        BlobPlace::Memory => false,
+    };
+    if !is_shared {
+        return Err(StartError::Node(
+            "several nodes need pictures that all of them reach: use S3, or say that the folder of \
+             pictures is the same one on every node",
+        ));
+    }
+    Ok(Some(Node {
+        id: Uuid::new_v4(),
+        name: node.name.clone(),
+        url: url.to_owned(),
+    }))
+}
+
+/// Becomes one of several nodes, or makes sure that there are no others.
+async fn join(store: &Store, own: Option<&Node>, secret: &Secret) -> Result<(), StartError> {
+    let Some(own) = own else {
+        if !store.list_nodes().await?.is_empty() {
+            return Err(StartError::Node(
+                "other nodes serve this database: give this one a node's name, too",
+            ));
+        }
+        return Ok(store.stop_telling_changes().await?);
+    };
+    let mark: String = secret
+        .digest("the secret of every node")
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    let known = store.find_setting(SECRET_MARK).await?;
+    let has_others = !store.list_nodes().await?.is_empty();
+    match known {
+        Some(known) if known == mark => {}
+        Some(_) if has_others => {
+            return Err(StartError::Node(
+                "the other nodes have another secret key: no API key would fit here",
+            ));
+        }
+        Some(_) | None => store.set_setting(SECRET_MARK, &mark).await?,
+    }
+    store.tell_changes().await?;
+    store.beat(own).await?;
+    Ok(())
 }
 
 fn open_blobs(place: &BlobPlace, secret: &Secret, url: &str) -> Result<Blobs, StartError> {
@@ -296,6 +387,7 @@ fn restore_promises(app: &App, row: &ordu_store::Request) {
 /// Workers, waiting requests and modes come back as they were.
 async fn restore(app: &App) -> Result<(), StartError> {
     app.worker_edits.begin(app.clock.now());
+    app.begin_log().await?;
     let workers = app.store.list_workers().await?;
     let requests = app.store.list_live().await?;
     app.load_modes().await?;

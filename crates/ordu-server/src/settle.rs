@@ -11,11 +11,16 @@ use crate::error::ApiResult;
 use crate::statistics::counted_model;
 
 impl App {
-    /// Stores a settlement, then applies it: durable before the reward is answered.
-    pub(crate) async fn settle(&self, settlement: Settlement, now: Timestamp) -> ApiResult<Kudos> {
+    /// Stores a settlement, then applies it: durable before the reward is answered. `None` if
+    /// another node was faster; how is known here by then.
+    pub(crate) async fn settle(
+        &self,
+        settlement: Settlement,
+        now: Timestamp,
+    ) -> ApiResult<Option<Kudos>> {
         let (job, request) = (settlement.job, settlement.request);
         let stored = match &settlement.effect {
-            Effect::Nothing => return Ok(settlement.reward),
+            Effect::Nothing => return Ok(Some(settlement.reward)),
             Effect::Faulted(aftermath) => {
                 let fault = Fault {
                     job,
@@ -23,13 +28,21 @@ impl App {
                     at: now,
                     how: how(*aftermath),
                 };
-                self.store.fault(&fault).await.map(|_| ())
+                self.store.fault(&fault).await
             }
             Effect::Delivered(delivery) => self.store_delivery(&settlement, delivery).await,
         };
-        if let Err(error) = stored {
+        let is_stored = match stored {
+            Ok(is_stored) => is_stored,
+            Err(error) => {
+                self.live().horde.unsettle(job);
+                return Err(error.into());
+            }
+        };
+        if !is_stored && self.nodes.are_several() {
             self.live().horde.unsettle(job);
-            return Err(error.into());
+            self.refresh_requests(&[request]).await?;
+            return Ok(None);
         }
         let confirmed = self.live().horde.confirm(job);
         self.archive(job, now);
@@ -48,7 +61,7 @@ impl App {
             self.store_sanction(&sanction).await;
         }
         self.share(&settlement).await;
-        Ok(settlement.reward)
+        Ok(Some(settlement.reward))
     }
 
     /// Frees jobs whose answer could not be made: their worker never hears of them.
@@ -81,11 +94,12 @@ impl App {
         }
     }
 
+    /// Says whether it was this call that settled the job.
     async fn store_delivery(
         &self,
         settlement: &Settlement,
         delivery: &Delivery,
-    ) -> Result<(), ordu_store::Error> {
+    ) -> Result<bool, ordu_store::Error> {
         let statistics = &delivery.statistics;
         let things = i64::try_from(statistics.things).unwrap_or(i64::MAX);
         let row = ordu_store::Settlement {
@@ -115,7 +129,8 @@ impl App {
             webhook: self.message(settlement),
         };
         let tells = row.webhook.is_some();
-        match self.store.settle(&row).await? {
+        let settled = self.store.settle(&row).await?;
+        match settled {
             Settled::Now => {
                 if tells {
                     self.webhooks.wake();
@@ -134,7 +149,7 @@ impl App {
             }
             Settled::Unknown => tracing::warn!(job.id = %settlement.job, "a job is not stored"),
         }
-        Ok(())
+        Ok(settled == Settled::Now)
     }
 }
 

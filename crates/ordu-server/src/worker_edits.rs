@@ -84,7 +84,7 @@ impl App {
     }
 
     /// What is stored of a worker holds in memory too; what it did is memory's own knowledge.
-    fn show_stored(&self, stored: &Worker) {
+    pub(crate) fn show_stored(&self, stored: &Worker) {
         let record = registry::record(stored);
         let fresh = Known::from_stored(stored);
         let Some(known) = self.registry.by_id(stored.id) else {
@@ -106,7 +106,7 @@ impl App {
         }
     }
 
-    fn forget_deleted(&self, worker: WorkerId) {
+    pub(crate) fn forget_deleted(&self, worker: WorkerId) {
         self.registry.remove(worker);
         self.live().horde.forget_worker(worker);
         tracing::info!(worker.id = %worker, "a worker was deleted elsewhere");

@@ -9,12 +9,13 @@ use std::time::Duration;
 
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::pool::PoolConnection;
-use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions, PgRow};
+use sqlx::postgres::{PgConnectOptions, PgListener, PgPool, PgPoolOptions, PgRow};
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow,
     SqliteSynchronous,
 };
 use sqlx::{FromRow, Postgres, Sqlite};
+use tokio::sync::Notify;
 use uuid::Uuid;
 
 use crate::audit;
@@ -99,6 +100,8 @@ pub struct Options {
     pub connections: u32,
     /// The largest size of an SQLite file in pages of 4 KiB; `None` leaves it to the disk.
     pub max_pages: Option<u32>,
+    /// Which of several nodes writes; `None` for one alone, or for what is no node.
+    pub node: Option<Uuid>,
 }
 
 impl Default for Options {
@@ -106,6 +109,7 @@ impl Default for Options {
         Self {
             connections: 24,
             max_pages: None,
+            node: None,
         }
     }
 }
@@ -168,6 +172,10 @@ impl<T> AnyRow for T where
 pub(crate) struct Pool {
     databases: Databases,
     trips: Arc<Trips>,
+    /// Rung when something was written, if other nodes want to know.
+    written: Option<Arc<Notify>>,
+    /// Which of several nodes this is.
+    node: Option<Uuid>,
 }
 
 #[derive(Debug)]
@@ -195,6 +203,7 @@ pub(crate) struct Connection {
     /// Rows that statements changed so far.
     touched: u64,
     trips: Arc<Trips>,
+    written: Option<Arc<Notify>>,
 }
 
 /// Expands a body for whichever database it is.
@@ -243,7 +252,12 @@ impl Pool {
     ) -> Result<Self> {
         let databases = connect(url, options).await?;
         migrate(&databases, None).await?;
-        Ok(Self { databases, trips })
+        Ok(Self {
+            databases,
+            trips,
+            written: options.node.map(|_| Arc::default()),
+            node: options.node,
+        })
     }
 
     /// Opens a database whose schema must not be newer than the migration `version`, and brings it
@@ -258,6 +272,8 @@ impl Pool {
         let pool = Self {
             databases,
             trips: Arc::default(),
+            written: None,
+            node: None,
         };
         let applied: Option<(i64,)> = pool.one(NEWEST_APPLIED, args![]).await?;
         let found = applied.map_or(0, |(version,)| version);
@@ -305,6 +321,33 @@ impl Pool {
             dialect: Dialect::Sqlite,
         };
         Self::open_at(&url, &Options::default(), version).await
+    }
+
+    /// Rung when something was written, if other nodes want to know.
+    pub(crate) fn written(&self) -> Option<Arc<Notify>> {
+        self.written.clone()
+    }
+
+    /// Which of several nodes this is.
+    pub(crate) const fn node(&self) -> Option<Uuid> {
+        self.node
+    }
+
+    /// Something was written.
+    pub(crate) fn note_written(&self) {
+        if let Some(written) = &self.written {
+            written.notify_one();
+        }
+    }
+
+    /// A connection of its own that hears notices.
+    pub(crate) async fn listener(&self) -> Result<PgListener> {
+        match &self.databases {
+            Databases::Postgres(pool) => Ok(PgListener::connect_with(pool).await?),
+            Databases::Sqlite { .. } => Err(Error::Invalid(
+                "only a PostgreSQL database gives notice".to_owned(),
+            )),
+        }
     }
 
     /// Brings the schema up to date.
@@ -396,6 +439,7 @@ impl Pool {
             in_transaction: false,
             touched: 0,
             trips: Arc::clone(&self.trips),
+            written: self.written.clone(),
         }
     }
 
@@ -424,7 +468,9 @@ impl Pool {
             let touched = connection.execute(sql, values).await;
             return connection.end(touched).await;
         }
-        self.writer().await?.execute(sql, values).await
+        let touched = self.writer().await?.execute(sql, values).await?;
+        self.note_written();
+        Ok(touched)
     }
 }
 
@@ -489,7 +535,17 @@ impl Connection {
         let statement = if result.is_ok() { "COMMIT" } else { "ROLLBACK" };
         let ended = self.plain(statement).await;
         self.in_transaction = ended.is_err();
+        if let Some(written) = &self.written {
+            written.notify_one();
+        }
         result.and_then(|value| ended.map(|()| value))
+    }
+}
+
+impl Connection {
+    /// Lets nobody else have this connection: it is closed in the end.
+    pub(crate) const fn keep_apart(&mut self) {
+        self.in_transaction = true;
     }
 }
 
@@ -595,6 +651,10 @@ async fn open_postgres(url: &DatabaseUrl, options: &Options) -> Result<Databases
         .map_err(|_| Error::Invalid("not an address of a PostgreSQL database".to_owned()))?;
     if connect.get_application_name().is_none() {
         connect = connect.application_name("ordu");
+    }
+    if let Some(node) = options.node {
+        // The change log says who wrote a line.
+        connect = connect.options([("ordu.node", node)]);
     }
     let pool = PgPoolOptions::new()
         .max_connections(options.connections)

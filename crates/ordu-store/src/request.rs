@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use crate::error::{Error, Result};
 use crate::job::{Job, JobRow};
-use crate::pool::args;
+use crate::pool::{Dialect, args};
 use crate::stats::{Activity, INSERT_ACTIVITY_SQLITE};
 use crate::writer::{Kind, Part, Statements, Write};
 use crate::{Store, json, ledger, stats};
@@ -268,6 +268,8 @@ pub(crate) const INSERT: Statements = Statements {
 struct StopRow<'a> {
     id: String,
     state: &'a str,
+    /// Only if it expires by then.
+    due: Option<i64>,
 }
 
 /// Rows: [`StopRow`].
@@ -302,8 +304,8 @@ pub(crate) const CANCEL: Statements = Statements {
 pub(crate) const END: Statements = Statements {
     postgres: "
     WITH i AS (
-        SELECT id, state
-        FROM json_to_recordset(CAST($1 AS JSON)) AS i (id UUID, state TEXT)
+        SELECT id, state, due
+        FROM json_to_recordset(CAST($1 AS JSON)) AS i (id UUID, state TEXT, due BIGINT)
     ), held AS (
         SELECT r.id
         FROM requests AS r
@@ -314,7 +316,7 @@ pub(crate) const END: Statements = Statements {
         UPDATE requests AS r
         SET state = i.state, open = 0, running = 0
         FROM i JOIN held ON held.id = i.id
-        WHERE r.id = i.id AND r.state = 'live'
+        WHERE r.id = i.id AND r.state = 'live' AND (i.due IS NULL OR r.expires <= i.due)
         RETURNING r.id
     ), dropped AS (
         UPDATE jobs AS j
@@ -328,6 +330,7 @@ pub(crate) const END: Statements = Statements {
     SET state = i.value ->> 'state', open = 0, running = 0
     FROM json_each($1) AS i
     WHERE requests.id = unhex(i.value ->> 'id') AND requests.state = 'live'
+        AND (i.value ->> 'due' IS NULL OR requests.expires <= i.value ->> 'due')
     RETURNING requests.id",
     sqlite_then: &[(
         Part::Row,
@@ -370,6 +373,47 @@ const LIST_LIVE_JOBS: &str = "
     FROM requests AS r JOIN jobs AS j ON j.request = r.id
     WHERE r.state = 'live'
     ORDER BY j.assigned_at, j.slot, j.id";
+
+/// The members of [`RequestRow`] of the requests that `$1` names, before a condition.
+macro_rules! select_some {
+    ($condition:literal) => {
+        concat!(
+            "
+    SELECT id, owner, kind, spec, n, open, running, done, faults, priority, created, expires,
+        state, cancelled, client_agent, ip, shared_key, hold, consumed
+    FROM requests
+    WHERE id IN ",
+            $condition,
+            "
+    ORDER BY created, id"
+        )
+    };
+}
+
+/// The same for the members of [`JobRow`].
+macro_rules! select_their_jobs {
+    ($condition:literal) => {
+        concat!(
+            "
+    SELECT id, request, worker, slot, seed, model, assigned_at, ttl, state, finished_at, result,
+        kudos
+    FROM jobs
+    WHERE request IN ",
+            $condition,
+            "
+    ORDER BY assigned_at, slot, id"
+        )
+    };
+}
+
+const LIST_SOME_SQLITE: &str = select_some!("(SELECT unhex(value) FROM json_each($1))");
+const LIST_SOME_POSTGRES: &str = select_some!(
+    "(SELECT CAST(value AS UUID) FROM json_array_elements_text(CAST($1 AS JSON)) AS i (value))"
+);
+const LIST_THEIR_JOBS_SQLITE: &str = select_their_jobs!("(SELECT unhex(value) FROM json_each($1))");
+const LIST_THEIR_JOBS_POSTGRES: &str = select_their_jobs!(
+    "(SELECT CAST(value AS UUID) FROM json_array_elements_text(CAST($1 AS JSON)) AS i (value))"
+);
 
 const DELETE_ENDED: &str = "
     DELETE FROM requests
@@ -423,7 +467,7 @@ impl Store {
     /// Stops further assignment; running jobs settle normally. Says whether that changed anything.
     pub async fn cancel_request(&self, request: RequestId) -> Result<bool> {
         self.writer
-            .write(stop(Kind::Cancel, request, RequestState::Finished)?)
+            .write(stop(Kind::Cancel, request, RequestState::Finished, None)?)
             .await
     }
 
@@ -434,9 +478,29 @@ impl Store {
         requests: &[RequestId],
         state: RequestState,
     ) -> Result<Vec<RequestId>> {
+        self.stop_requests(requests, state, None).await
+    }
+
+    /// Ends live requests of which nobody took a job meanwhile, so that they expire by `due`;
+    /// otherwise like [`Self::end_requests`].
+    pub async fn expire_requests(
+        &self,
+        requests: &[RequestId],
+        due: Timestamp,
+    ) -> Result<Vec<RequestId>> {
+        let state = RequestState::Expired;
+        self.stop_requests(requests, state, Some(due)).await
+    }
+
+    async fn stop_requests(
+        &self,
+        requests: &[RequestId],
+        state: RequestState,
+        due: Option<Timestamp>,
+    ) -> Result<Vec<RequestId>> {
         let mut pending = Vec::with_capacity(requests.len());
         for request in requests {
-            let write = stop(Kind::End, *request, state)?;
+            let write = stop(Kind::End, *request, state, due)?;
             pending.push((*request, self.writer.send(write).await?));
         }
         let mut ended = Vec::with_capacity(pending.len());
@@ -471,21 +535,22 @@ impl Store {
         let mut connection = self.pool.reader().await?;
         let rows: Vec<RequestRow> = connection.all(LIST_LIVE, args![]).await?;
         let jobs: Vec<JobRow> = connection.all(LIST_LIVE_JOBS, args![]).await?;
-        let mut requests: Vec<Request> = rows
-            .into_iter()
-            .map(RequestRow::into_request)
-            .collect::<Result<_>>()?;
-        let mut places: std::collections::BTreeMap<RequestId, &mut Request> = requests
-            .iter_mut()
-            .map(|request| (request.id, request))
-            .collect();
-        for job in jobs {
-            let job = job.into_job()?;
-            if let Some(request) = places.get_mut(&job.request) {
-                request.jobs.push(job);
-            }
-        }
-        Ok(requests)
+        joined(rows, jobs)
+    }
+
+    /// Some requests, live or ended, oldest first, each with its jobs; those that are not there are
+    /// left out. A job may be further than the counts of its request: it is read later.
+    pub async fn list_requests(&self, ids: &[RequestId]) -> Result<Vec<Request>> {
+        let (requests_sql, jobs_sql) = match self.pool.dialect() {
+            Dialect::Sqlite => (LIST_SOME_SQLITE, LIST_THEIR_JOBS_SQLITE),
+            Dialect::Postgres => (LIST_SOME_POSTGRES, LIST_THEIR_JOBS_POSTGRES),
+        };
+        let ids: Vec<String> = ids.iter().map(|id| json::hex(id.uuid())).collect();
+        let ids = json::object(&ids)?;
+        let mut connection = self.pool.reader().await?;
+        let rows: Vec<RequestRow> = connection.all(requests_sql, args![ids.clone()]).await?;
+        let jobs: Vec<JobRow> = connection.all(jobs_sql, args![ids]).await?;
+        joined(rows, jobs)
     }
 
     /// Deletes requests that ended and expired before a time, with their jobs, in bites. Says how
@@ -505,11 +570,36 @@ impl Store {
     }
 }
 
-fn stop(kind: Kind, request: RequestId, state: RequestState) -> Result<Write> {
+/// Requests with their jobs, each in the order in which they were read.
+fn joined(rows: Vec<RequestRow>, jobs: Vec<JobRow>) -> Result<Vec<Request>> {
+    let mut requests: Vec<Request> = rows
+        .into_iter()
+        .map(RequestRow::into_request)
+        .collect::<Result<_>>()?;
+    let mut places: std::collections::BTreeMap<RequestId, &mut Request> = requests
+        .iter_mut()
+        .map(|request| (request.id, request))
+        .collect();
+    for job in jobs {
+        let job = job.into_job()?;
+        if let Some(request) = places.get_mut(&job.request) {
+            request.jobs.push(job);
+        }
+    }
+    Ok(requests)
+}
+
+fn stop(
+    kind: Kind,
+    request: RequestId,
+    state: RequestState,
+    due: Option<Timestamp>,
+) -> Result<Write> {
     let token = request.uuid();
     let row = StopRow {
         id: json::hex(token),
         state: state.name(),
+        due: due.map(|due| due.0),
     };
     Ok(Write {
         kind,

@@ -8,6 +8,7 @@ use tokio::sync::watch;
 use ordu_core::Timestamp;
 
 use crate::behind::Behind;
+use crate::change;
 use crate::counters::{Counters, Tally};
 use crate::error::Result;
 use crate::pool::{DatabaseUrl, Options, Pool};
@@ -26,7 +27,7 @@ pub struct Store {
     pub(crate) behind: Arc<Behind>,
     tally: Arc<Tally>,
     closing: watch::Sender<bool>,
-    flusher: std::sync::Mutex<Option<tokio::task::JoinHandle<()>>>,
+    tasks: std::sync::Mutex<Vec<tokio::task::JoinHandle<()>>>,
 }
 
 impl Store {
@@ -42,14 +43,22 @@ impl Store {
         let (closing, closed) = watch::channel(false);
         let writer = Writer::start(&pool, &tally, &closed);
         let behind = Arc::new(Behind::new(Arc::clone(&pool), Arc::clone(&tally)));
-        let flusher = crate::task::start(flush_often(Arc::downgrade(&behind), closed));
+        let mut tasks = Vec::new();
+        if let Some(written) = pool.written() {
+            let announcer = change::announce(Arc::downgrade(&pool), written, closed.clone());
+            tasks.push(crate::task::start(announcer));
+        }
+        tasks.push(crate::task::start(flush_often(
+            Arc::downgrade(&behind),
+            closed,
+        )));
         Ok(Self {
             pool,
             writer,
             behind,
             tally,
             closing,
-            flusher: std::sync::Mutex::new(Some(flusher)),
+            tasks: std::sync::Mutex::new(tasks),
         })
     }
 
@@ -57,14 +66,13 @@ impl Store {
     pub async fn close(&self) {
         self.closing.send_replace(true);
         self.writer.ended().await;
-        let flusher = self
-            .flusher
-            .lock()
-            .ok()
-            .and_then(|mut flusher| flusher.take());
-        if let Some(flusher) = flusher {
+        let tasks = match self.tasks.lock() {
+            Ok(mut tasks) => std::mem::take(&mut *tasks),
+            Err(_) => Vec::new(),
+        };
+        for task in tasks {
             // Its only way to end badly is a panic, which is logged where it happened.
-            let _ = flusher.await;
+            let _ = task.await;
         }
         if let Err(error) = self.behind.flush().await {
             tracing::warn!(error = %error, "the last check-ins were not written");

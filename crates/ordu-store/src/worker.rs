@@ -212,15 +212,16 @@ impl CheckIn {
     }
 }
 
+/// Of what only grows the most counts: a node may know less than another one wrote.
 pub(crate) const WRITE_CHECK_INS_SQLITE: &str = "
     UPDATE workers
-    SET last_check_in = i.value ->> 'at',
+    SET last_check_in = MAX(last_check_in, i.value ->> 'at'),
         agent = i.value ->> 'agent',
         declared = i.value ->> 'declared',
         ip = i.value ->> 'ip',
-        uptime = i.value ->> 'uptime',
-        uncompleted = i.value ->> 'uncompleted',
-        kudos_uptime = i.value ->> 'kudos_uptime',
+        uptime = MAX(uptime, i.value ->> 'uptime'),
+        uncompleted = MAX(uncompleted, i.value ->> 'uncompleted'),
+        kudos_uptime = MAX(kudos_uptime, i.value ->> 'kudos_uptime'),
         speeds = i.value ->> 'speeds',
         drops = i.value ->> 'drops',
         drops_since = i.value ->> 'drops_since'
@@ -229,13 +230,13 @@ pub(crate) const WRITE_CHECK_INS_SQLITE: &str = "
 
 pub(crate) const WRITE_CHECK_INS_POSTGRES: &str = "
     UPDATE workers AS w
-    SET last_check_in = i.at,
+    SET last_check_in = GREATEST(w.last_check_in, i.at),
         agent = i.agent,
         declared = i.declared,
         ip = i.ip,
-        uptime = i.uptime,
-        uncompleted = i.uncompleted,
-        kudos_uptime = i.kudos_uptime,
+        uptime = GREATEST(w.uptime, i.uptime),
+        uncompleted = GREATEST(w.uncompleted, i.uncompleted),
+        kudos_uptime = GREATEST(w.kudos_uptime, i.kudos_uptime),
         speeds = i.speeds,
         drops = i.drops,
         drops_since = i.drops_since

@@ -329,6 +329,7 @@ impl Lane {
             .collect();
         let mut connection = self.pool.writer().await?;
         let rows: Vec<(Uuid,)> = connection.all(statements.postgres, values).await?;
+        self.pool.note_written();
         Ok(rows.into_iter().map(|(token,)| token).collect())
     }
 

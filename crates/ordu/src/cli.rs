@@ -18,6 +18,7 @@ mod doctor;
 mod legacy;
 mod manual;
 mod models;
+mod node;
 mod qr;
 mod work;
 mod write;
@@ -31,6 +32,7 @@ pub(crate) use doctor::*;
 pub(crate) use legacy::*;
 pub(crate) use manual::*;
 pub(crate) use models::*;
+pub(crate) use node::Node;
 pub(crate) use qr::Qr;
 pub(crate) use work::*;
 pub(crate) use write::*;
@@ -244,6 +246,9 @@ pub(crate) struct Server {
     pub(crate) test_apikeys: bool,
 
     #[command(flatten)]
+    pub(crate) node: Node,
+
+    #[command(flatten)]
     pub(crate) site: Site,
 
     #[command(flatten)]
@@ -357,6 +362,7 @@ impl Server {
             trust_threshold: None,
             text_vision: false,
             test_apikeys: false,
+            node: Node::default(),
             site: Site::default(),
             guard: Guard::default(),
             identity: Identity::default(),

@@ -10,6 +10,7 @@ use ordu_api::{JobId, RequestId, WorkerId};
 
 use super::matching::{Matcher, Pass};
 use super::{Horde, Job};
+use crate::Timestamp;
 
 /// So many happenings are kept for who asks late; of more, the newest are lost.
 const MAX_HAPPENINGS: usize = 1_000;
@@ -144,6 +145,8 @@ impl Horde {
             requests: &self.requests,
             worker,
             capacity,
+            // Whoever wakes workers knows when.
+            now: Timestamp::default(),
         };
         let pass = if is_owner || is_preferred {
             Pass::Priority

@@ -9,6 +9,7 @@ use super::blame::Notice;
 use super::demand::Demand;
 use super::queue::Ticket;
 use super::rank::Place;
+use super::workers::UptimeClock;
 use super::{
     Aftermath, CheckIn, Entry, Happening, Horde, Job, JobState, Offer, REQUEST_LIFETIME, Request,
     Sanction, Slots, Turn, WorkerRecord,
@@ -88,6 +89,7 @@ impl Horde {
                 results: asked,
             });
         }
+        let id = request.id;
         self.restore(Stored {
             kudos: request.work.activation_tax(),
             expires: now + REQUEST_LIFETIME,
@@ -97,6 +99,7 @@ impl Horde {
             jobs: Vec::new(),
             request,
         });
+        self.keep_back(id, now);
     }
 
     /// Puts a stored request back, whatever state it is in. Requests that are equal in priority
@@ -129,6 +132,9 @@ impl Horde {
             kudos: stored.kudos,
             expires: stored.expires,
             faulted: stored.faulted,
+            cancelled: false,
+            foreign: self.is_foreign_id(id),
+            kept_back_until: Timestamp::default(),
             verdict: None,
             counted: 0,
             request,
@@ -165,8 +171,19 @@ impl Horde {
 
     /// Takes note of a worker and of what it can do now. Comes before each pop.
     pub fn check_in(&mut self, offer: Offer, now: Timestamp) -> CheckIn {
+        let clock = if self.is_home_of(offer.worker) {
+            UptimeClock::Here
+        } else {
+            UptimeClock::Elsewhere
+        };
         let names = &mut self.queues.of_mut(offer.kind()).names;
-        self.workers.check_in(offer, &self.reference, names, now)
+        self.workers
+            .check_in(offer, &self.reference, (names, clock), now)
+    }
+
+    /// Takes over what another node, which counts it, knows of a worker.
+    pub fn follow_worker(&mut self, record: &WorkerRecord) {
+        self.workers.follow(record);
     }
 
     /// Lets a worker serve its owner only, for a reason; `None` lets it serve everybody again.
@@ -209,6 +226,7 @@ impl Horde {
     pub fn cancel(&mut self, request: RequestId) -> Option<Cancelled> {
         let entry = self.requests.get_mut(&request)?;
         entry.open.close();
+        entry.cancelled = true;
         entry.asked = entry.finished;
         let cancelled = Cancelled {
             request,
@@ -252,11 +270,7 @@ impl Horde {
             };
             let request = job.request;
             if job.decoy {
-                self.deadlines.remove(&(job.deadline, id));
-                if job.state == JobState::Running {
-                    self.tell(id, Turn::Faulted);
-                }
-                self.jobs.remove(&id);
+                self.drop_decoy(id);
                 continue;
             }
             let blame = self.blame(id, Notice::TimedOut, now);
@@ -276,6 +290,29 @@ impl Horde {
                 sanction,
             });
         }
+    }
+
+    /// Decoys are no other node's business.
+    pub(super) fn drop_decoys(&mut self, now: Timestamp) {
+        let due = self.deadlines.iter().take_while(|at| at.0 <= now);
+        let is_decoy = |id: &JobId| self.jobs.get(id).is_some_and(|job| job.decoy);
+        let due: Vec<JobId> = due.map(|(_, job)| *job).filter(is_decoy).collect();
+        for id in due {
+            self.drop_decoy(id);
+        }
+    }
+
+    fn drop_decoy(&mut self, id: JobId) {
+        let Some(job) = self.jobs.get(&id) else {
+            return;
+        };
+        let deadline = (job.deadline, id);
+        let is_running = job.state == JobState::Running;
+        self.deadlines.remove(&deadline);
+        if is_running {
+            self.tell(id, Turn::Faulted);
+        }
+        self.jobs.remove(&id);
     }
 
     fn give_up_requests(&mut self, lapses: &mut Vec<Lapse>) {
@@ -318,7 +355,7 @@ impl Horde {
     }
 
     /// Forgets a request and its jobs; answers those that were still running.
-    fn remove(&mut self, request: RequestId) -> Vec<JobId> {
+    pub(super) fn remove(&mut self, request: RequestId) -> Vec<JobId> {
         let Some(entry) = self.requests.remove(&request) else {
             return Vec::new();
         };

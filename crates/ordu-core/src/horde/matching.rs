@@ -116,6 +116,7 @@ impl Horde {
             requests: &self.requests,
             worker: record,
             capacity,
+            now,
         };
         let mut tally = Tally::default();
         if let Some(found) = matcher.search(&mut tally) {
@@ -317,6 +318,7 @@ pub(super) struct Matcher<'a> {
     pub(super) requests: &'a BTreeMap<RequestId, Entry>,
     pub(super) worker: &'a Worker,
     pub(super) capacity: &'a Capacity,
+    pub(super) now: Timestamp,
 }
 
 impl Matcher<'_> {
@@ -351,14 +353,40 @@ impl Matcher<'_> {
 
     /// The first of the requests at the head of the queue that fits.
     fn at_head(&self) -> Option<Found> {
-        self.queue
-            .in_order()
-            .take(HEAD)
-            .map(|item| Found {
-                place: item.place,
-                request: item.request,
-            })
-            .find(|found| self.serves(found.request, Pass::General))
+        let head = self.queue.in_order().take(HEAD);
+        let head = head.map(|item| Found {
+            place: item.place,
+            request: item.request,
+        });
+        self.prefer_own(head.filter(|found| self.serves(found.request, Pass::General)))
+    }
+
+    /// The first of these, or what is this node's own and as good as equal to it.
+    fn prefer_own(&self, mut fitting: impl Iterator<Item = Found>) -> Option<Found> {
+        let first = fitting.next()?;
+        if !self.is_foreign(first.request) {
+            return Some(first);
+        }
+        let mut equals = fitting.take_while(|found| found.place.is_near(first.place));
+        let own = equals.find(|found| !self.is_foreign(found.request));
+        own.or(Some(first))
+    }
+
+    fn is_foreign(&self, request: RequestId) -> bool {
+        let entry = self.requests.get(&request);
+        entry.is_some_and(|entry| entry.foreign)
+    }
+
+    fn is_kept_back(&self, request: RequestId) -> bool {
+        let entry = self.requests.get(&request);
+        entry.is_some_and(|entry| entry.is_kept_back(self.now))
+    }
+
+    /// What to take of a group of which every request fits.
+    fn first_of(&self, group: &Group) -> Option<Found> {
+        let head = group.members().take(HEAD);
+        let head = head.map(|(place, request)| Found { place, request });
+        self.prefer_own(head.filter(|found| !self.is_kept_back(found.request)))
     }
 
     /// The first request of all groups that fits; counts why the others do not.
@@ -377,7 +405,7 @@ impl Matcher<'_> {
             } else if looks_closer {
                 best = self.in_group(group, best, tally, &mut prompts);
             } else {
-                best = earlier(best, group.members().next());
+                best = earlier(best, self.first_of(group));
             }
         }
         best
@@ -402,8 +430,11 @@ impl Matcher<'_> {
                 *prompts -= 1;
             }
             let reasons = self.request_reasons(entry, Pass::General);
+            if entry.is_kept_back(self.now) {
+                continue;
+            }
             if reasons.is_empty() && !self.worker.withheld.contains(&request) {
-                return earlier(best, Some((place, request)));
+                return earlier(best, Some(Found { place, request }));
             }
             tally.add(self.kind(), reasons, self.weight(entry.demand));
         }
@@ -414,7 +445,7 @@ impl Matcher<'_> {
     fn serves(&self, request: RequestId, pass: Pass) -> bool {
         self.requests
             .get(&request)
-            .is_some_and(|entry| self.serves_entry(entry, pass))
+            .is_some_and(|entry| !entry.is_kept_back(self.now) && self.serves_entry(entry, pass))
     }
 
     pub(super) fn serves_entry(&self, entry: &Entry, pass: Pass) -> bool {
@@ -541,8 +572,7 @@ fn can_pay(entry: &Entry) -> bool {
     requester.roles.has(Role::Trusted) || requester.available >= entry.base_price
 }
 
-fn earlier(best: Option<Found>, other: Option<(Place, RequestId)>) -> Option<Found> {
-    let other = other.map(|(place, request)| Found { place, request });
+fn earlier(best: Option<Found>, other: Option<Found>) -> Option<Found> {
     match (best, other) {
         (Some(best), Some(other)) if other.place < best.place => Some(other),
         (Some(best), _) => Some(best),

@@ -20,9 +20,11 @@ mod request;
 mod blame;
 mod changes;
 mod explain;
+mod home;
 mod lifecycle;
 mod matching;
 mod progress;
+mod renew;
 mod settle;
 mod slots;
 mod stats;
@@ -55,6 +57,7 @@ pub use blame::Blame;
 pub use changes::{Changes, Happening, Turn};
 pub use declared::{Common, Declared};
 pub use explain::{Examined, Inquiry, Question};
+pub use home::{HEAD_START, Neighbours};
 pub use job::{Assignment, Content, Delivered, Job, JobState, Outcome, is_csam};
 pub use kinds::image::MAX_MODELS;
 pub use lifecycle::{Cancelled, Lapse, MAX_LAPSES, Stored};
@@ -62,6 +65,7 @@ pub use matching::Idle;
 pub use needs::Reason;
 pub use offer::{Offer, Owner, check_priority_usernames};
 pub use progress::{FormState, FormView, GenerationView};
+pub use renew::{Renewal, Renewed, Stage};
 pub use request::{Address, Request, Requester, Terms, Work};
 pub use settle::{Confirmed, Delivery, Effect, Settlement, Statistics, unknown_job};
 pub use slots::Aftermath;
@@ -132,6 +136,8 @@ pub struct Horde {
     sequence: u64,
     /// When the horde itself was last in trouble.
     trouble: Option<Timestamp>,
+    /// The nodes that live, if there are several.
+    neighbours: Option<Neighbours>,
     /// What happened since somebody last asked.
     changes: Changes,
 }
@@ -183,6 +189,12 @@ struct Entry {
     kudos: Kudos,
     expires: Timestamp,
     faulted: bool,
+    /// Whether its client gave it up.
+    cancelled: bool,
+    /// Whether another node comes first with it …
+    foreign: bool,
+    /// … until then.
+    kept_back_until: Timestamp,
     verdict: Option<progress::Verdict>,
     /// Results that are counted in the queue for its user.
     counted: u64,
@@ -229,6 +241,7 @@ impl Horde {
             recent: stats::Recent::default(),
             sequence: 0,
             trouble: None,
+            neighbours: None,
             changes: Changes::default(),
         }
     }
@@ -290,6 +303,12 @@ impl Horde {
         let open = self.requests.iter();
         let open = open.filter(|(_, entry)| !entry.open.is_empty());
         open.map(|(id, _)| *id)
+    }
+
+    /// The requests of which something may still come, by id.
+    pub fn unfinished(&self) -> impl Iterator<Item = RequestId> {
+        let unfinished = self.requests.iter().filter(|(_, entry)| !entry.is_done());
+        unfinished.map(|(id, _)| *id)
     }
 
     /// Open results of a user, for the limit on concurrency.

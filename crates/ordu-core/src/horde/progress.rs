@@ -284,6 +284,7 @@ fn somebody_could_serve(entry: &Entry, queue: &Queue, workers: &Workers, now: Ti
                 requests: &requests,
                 worker,
                 capacity,
+                now,
             };
             matcher.could_serve(entry)
         })

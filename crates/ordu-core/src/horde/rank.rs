@@ -17,6 +17,9 @@ const CHUNK: usize = 128;
 /// `generation.md` § 6.5.
 const AGEING: i64 = 5;
 
+/// What a request gains in a second, in millikudos.
+const NEAR: u64 = 1000 * AGEING.unsigned_abs();
+
 /// Where a request stands: dearer first, then older, then earlier. Because all requests age alike,
 /// the place never changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -36,6 +39,12 @@ impl Place {
             created,
             sequence,
         }
+    }
+
+    /// Whether it makes no difference worth speaking of which of two comes first: a second of
+    /// waiting.
+    pub(super) const fn is_near(self, other: Self) -> bool {
+        self.rank.saturating_sub(other.rank).unsigned_abs() <= NEAR
     }
 }
 

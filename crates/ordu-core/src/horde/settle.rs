@@ -419,12 +419,12 @@ fn delivered(outcome: Outcome, now: Timestamp) -> Delivered {
 }
 
 /// The part of a job's kudos that its worker and owner get.
-fn agent_share(worth: Kudos, percent: u8) -> Kudos {
+pub(super) fn agent_share(worth: Kudos, percent: u8) -> Kudos {
     Kudos::round_to_cents(worth.as_f64() * f64::from(percent) / 100.0)
 }
 
 /// How long a job took; at least a millisecond.
 #[expect(clippy::cast_precision_loss, reason = "far below 2^53 milliseconds")]
-fn seconds(took_ms: i64) -> f64 {
+pub(super) fn seconds(took_ms: i64) -> f64 {
     took_ms.max(1) as f64 / 1000.0
 }

@@ -25,6 +25,7 @@ impl fmt::Display for Horde {
             sequence: _,
             by_user: _,
             trouble: _,
+            neighbours: _,
             changes: _,
         } = self;
         let waiting: Vec<_> = ordu_api::worker::WorkKind::ALL
@@ -64,6 +65,9 @@ impl fmt::Display for Entry {
             faults,
             kudos,
             faulted,
+            cancelled: _,
+            foreign: _,
+            kept_back_until: _,
             place: _,
             demand: _,
             base_price: _,

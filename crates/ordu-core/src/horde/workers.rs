@@ -214,6 +214,15 @@ pub struct Sanction {
     pub maintenance: Option<String>,
 }
 
+/// Who counts how long a worker is online.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum UptimeClock {
+    /// This node, whichever the worker comes to.
+    Here,
+    /// Another one.
+    Elsewhere,
+}
+
 /// All workers by id.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Workers {
@@ -282,7 +291,7 @@ impl Workers {
         &mut self,
         offer: Offer,
         reference: &ModelReference,
-        names: &mut Names,
+        (names, clock): (&mut Names, UptimeClock),
         now: Timestamp,
     ) -> CheckIn {
         let id = offer.worker;
@@ -311,12 +320,13 @@ impl Workers {
             worker.offer = Some(offer);
             worker.judge_speed();
         }
-        let reward = if is_new {
+        let reward = if is_new || clock == UptimeClock::Elsewhere {
             None
         } else {
             worker.grow_uptime(reference, now)
         };
-        worker.record.checked_in = now;
+        // What another node saw may be older than what was seen here.
+        worker.record.checked_in = now.max(worker.record.checked_in);
         let store = changed || now.since(worker.stored) >= STORE_INTERVAL;
         if store {
             worker.stored = now;
@@ -377,6 +387,23 @@ impl Workers {
             worker: id,
             maintenance,
         })
+    }
+
+    /// Takes over what another node counts of a worker.
+    pub(super) fn follow(&mut self, record: &WorkerRecord) {
+        if let Some(worker) = self.by_id.get_mut(&record.id) {
+            let known = &mut worker.record;
+            known.uptime = known.uptime.max(record.uptime);
+            known.uptime_counted = known.uptime;
+            known.kudos_uptime = known.kudos_uptime.max(record.kudos_uptime);
+        }
+    }
+
+    /// Counts a job that came to nothing at another node, which judges it.
+    pub(super) fn note_uncompleted(&mut self, id: WorkerId) {
+        if let Some(worker) = self.by_id.get_mut(&id) {
+            worker.record.uncompleted += 1;
+        }
     }
 
     /// Takes a drop back that turned out not to be the worker's fault.

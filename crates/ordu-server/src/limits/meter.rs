@@ -99,6 +99,22 @@ impl Meter {
         slot.reading(rate, now)
     }
 
+    /// Counts requests that were allowed elsewhere.
+    pub(crate) fn add(&self, key: u64, period: i64, requests: u16, now: i64) {
+        let (key, count) = (key.max(1), u16::MAX);
+        let Some(mut shard) = self.shard(key) else {
+            return;
+        };
+        let Some(slot) = place(&mut shard, key, now) else {
+            return;
+        };
+        if slot.key != key {
+            *slot = Slot { key, ..Slot::FREE };
+        }
+        let present = slot.advance(Rate { count, period }, now);
+        slot.count(present, |known| known.saturating_add(requests));
+    }
+
     /// Takes back one request that was just counted.
     pub(crate) fn give_back(&self, key: u64, rate: Rate, now: i64) {
         let key = key.max(1);

@@ -3,19 +3,18 @@
 //! [`table`] says what holds, [`meter`] counts. A request must pass every limit of its path; one
 //! that is refused counts for none of them. It happens before anything is read of the body.
 //!
-//! Limits hold for each node by itself. Where nodes should share them, the place is
-//! [`Limits::admit`]: it has the hashed key, the rate and the time, which is all that a shared
-//! store needs to keep the same window in one round trip. Asking it on every request would cost that
-//! round trip on paths that have none today; so a node would count here as now, and once a second
-//! exchange the counts of the windows that moved, at the price of what a client can do in a second
-//! on each node.
+//! Of several nodes each counts by itself and tells the others once a second what was used
+//! ([`Limits::take_uses`], [`Limits::add_uses`]); so a client gets more only by what it does in that
+//! second at each node. That is too coarse for limits of a second, which hold for each node.
 
 mod meter;
 mod table;
 
-use std::hash::{BuildHasher as _, RandomState};
+use std::collections::BTreeMap;
+use std::hash::{BuildHasher, DefaultHasher, Hasher as _};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use axum::Json;
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
@@ -36,8 +35,33 @@ pub(crate) struct Limits {
     enforced: bool,
     meter: Meter,
     refused: AtomicU64,
-    /// Keyed afresh at each start: nobody can choose whose slot to fall into.
-    hasher: RandomState,
+    /// Nobody who does not know the secret can choose whose slot to fall into.
+    hasher: Keyed,
+    /// What was used and not told to other nodes yet, by key and period; `None` for a node alone.
+    untold: Option<Mutex<BTreeMap<(u64, i64), u16>>>,
+}
+
+/// What was used of a limit elsewhere: key, period in microseconds, requests.
+pub(crate) type Use = (u64, i64, u16);
+
+/// Limits that were used in a second and are told to other nodes at most.
+const MAX_UNTOLD: usize = 5_000;
+
+/// The shortest period of which other nodes are told.
+const LEAST_TOLD: i64 = 60_000_000;
+
+/// Hashes as every node with the same secret does.
+#[derive(Debug)]
+struct Keyed([u8; 32]);
+
+impl BuildHasher for Keyed {
+    type Hasher = DefaultHasher;
+
+    fn build_hasher(&self) -> DefaultHasher {
+        let mut hasher = DefaultHasher::new();
+        hasher.write(&self.0);
+        hasher
+    }
 }
 
 /// A request, as far as limits are concerned.
@@ -71,12 +95,55 @@ pub(crate) struct TooMany {
 }
 
 impl Limits {
-    pub(crate) fn new(enforced: bool) -> Self {
+    pub(crate) fn new(enforced: bool, hash_key: [u8; 32]) -> Self {
         Self {
             enforced,
             meter: Meter::new(),
             refused: AtomicU64::new(0),
-            hasher: RandomState::new(),
+            hasher: Keyed(hash_key),
+            untold: None,
+        }
+    }
+
+    /// The same, and remembers what other nodes are to be told.
+    pub(crate) fn shared(self) -> Self {
+        Self {
+            untold: Some(Mutex::default()),
+            ..self
+        }
+    }
+
+    /// What was used since the last call.
+    pub(crate) fn take_uses(&self) -> Vec<Use> {
+        let Some(untold) = &self.untold else {
+            return Vec::new();
+        };
+        let uses = std::mem::take(&mut *untold.lock().unwrap_or_else(PoisonError::into_inner));
+        let uses = uses.into_iter();
+        uses.map(|((key, period), count)| (key, period, count))
+            .collect()
+    }
+
+    /// Counts what was used at another node.
+    pub(crate) fn add_uses(&self, uses: &[Use], now: Timestamp) {
+        for (key, period, count) in uses {
+            if *period >= LEAST_TOLD {
+                let now = now.0.saturating_mul(1000);
+                self.meter.add(*key, *period, *count, now);
+            }
+        }
+    }
+
+    fn note_uses(&self, taken: &[(u64, Rate)]) {
+        let Some(untold) = &self.untold else {
+            return;
+        };
+        let mut untold = untold.lock().unwrap_or_else(PoisonError::into_inner);
+        for (key, rate) in taken {
+            if rate.period >= LEAST_TOLD && untold.len() < MAX_UNTOLD {
+                let count = untold.entry((*key, rate.period)).or_default();
+                *count = count.saturating_add(1);
+            }
         }
     }
 
@@ -112,6 +179,7 @@ impl Limits {
             taken.push((key, rate));
             tightest = Some(tightest.map_or(gauge, |other| other.tighter(gauge)));
         }
+        self.note_uses(&taken);
         Ok(tightest)
     }
 

@@ -5,6 +5,10 @@ use super::*;
 
 const NOW: Timestamp = Timestamp(1_800_000_000_000);
 
+fn fresh(enforced: bool) -> Limits {
+    Limits::new(enforced, [7; 32])
+}
+
 fn call<'a>(row: &'a Row, pattern: &'a str, method: &'a Method) -> Call<'a> {
     assert!(row.methods.is_empty() || row.methods.contains(method));
     Call {
@@ -43,10 +47,10 @@ fn every_row_allows_its_smallest_limit_at_once_and_no_more() {
             };
             let Some(smallest) = row.limits.iter().map(|limit| limit.rate(&call).count).min()
             else {
-                assert_eq!(Limits::new(true).admit(&call, NOW), Ok(None), "{pattern}");
+                assert_eq!(fresh(true).admit(&call, NOW), Ok(None), "{pattern}");
                 continue;
             };
-            let limits = Limits::new(true);
+            let limits = fresh(true);
             let (passed, refused) = exhaust(&limits, &call, 0);
             assert_eq!(passed, smallest, "{pattern}");
             assert_eq!(refused.gauge.remaining, 0);
@@ -61,14 +65,14 @@ fn every_row_allows_its_smallest_limit_at_once_and_no_more() {
 #[test]
 fn of_several_limits_the_long_one_stops_whoever_keeps_to_the_short_one() {
     let call = call(&TABLE[8], "/api/v2/generate/async", &Method::POST);
-    let (passed, refused) = exhaust(&Limits::new(true), &call, 500);
+    let (passed, refused) = exhaust(&fresh(true), &call, 500);
     assert_eq!((refused.limit.count, passed), (90, 90));
     assert_eq!(refused.into_response().status(), 429);
 }
 
 #[test]
 fn a_refused_request_counts_for_no_limit() {
-    let limits = Limits::new(true);
+    let limits = fresh(true);
     let call = call(&TABLE[8], "/api/v2/generate/async", &Method::POST);
     let pass_at = |second: i64| {
         let now = Timestamp(NOW.0 + second * 1000);
@@ -85,7 +89,7 @@ fn a_refused_request_counts_for_no_limit() {
 
 #[test]
 fn keys_tell_clients_paths_and_methods_apart() {
-    let limits = Limits::new(true);
+    let limits = fresh(true);
     let get = Method::GET;
     let pattern = "/api/v2/generate/status/{id}";
     let first = Call {
@@ -119,7 +123,7 @@ fn keys_tell_clients_paths_and_methods_apart() {
 
 #[test]
 fn an_endpoint_without_a_row_has_one_limit_whatever_its_arguments() {
-    let limits = Limits::new(true);
+    let limits = fresh(true);
     for number in 0..=DEFAULT[0].count {
         let path = format!("/api/v2/filters/{number}");
         let call = Call {
@@ -137,7 +141,7 @@ fn an_endpoint_without_a_row_has_one_limit_whatever_its_arguments() {
 
 #[test]
 fn the_anonymous_key_is_shared_by_many_clients() {
-    let limits = Limits::new(true);
+    let limits = fresh(true);
     for client in 0..60 {
         let call = Call {
             network: IpAddr::from([192, 0, 2, client]),
@@ -150,9 +154,37 @@ fn the_anonymous_key_is_shared_by_many_clients() {
 
 #[test]
 fn without_enforcement_nothing_is_counted() {
-    let limits = Limits::new(false);
+    let limits = fresh(false);
     let call = call(&TABLE[0], "/api/v2/generate/check/{id}", &Method::GET);
     for _ in 0..100 {
         assert_eq!(limits.admit(&call, NOW), Ok(None));
     }
+}
+
+#[test]
+fn nodes_share_what_was_used_of_long_limits() {
+    let call = call(&TABLE[11], "/api/v2/generate/status/{}", &Method::GET);
+    assert_eq!(call.pattern, format!("/api/v2{}", TABLE[11].path));
+    let (here, there) = (fresh(true).shared(), fresh(true).shared());
+    for _ in 0..7 {
+        here.admit(&call, NOW).unwrap();
+    }
+    let uses = here.take_uses();
+    assert_eq!(uses.len(), 1);
+    there.add_uses(&uses, NOW);
+    assert!(here.take_uses().is_empty(), "told once");
+    let (passed, _) = exhaust(&there, &call, 0);
+    assert_eq!(passed, 3);
+    // What was refused was not used.
+    assert_eq!(there.take_uses(), [(uses[0].0, 60_000_000, 3)]);
+    let busy = Call {
+        pattern: "/api/v2/generate/pop",
+        ..call
+    };
+    here.admit(&busy, NOW).unwrap();
+    assert!(here.take_uses().is_empty(), "a second is too short to tell");
+    let alone = fresh(true);
+    alone.admit(&call, NOW).unwrap();
+    assert!(alone.take_uses().is_empty());
+    assert_eq!(fresh(false).admit(&call, NOW), Ok(None));
 }

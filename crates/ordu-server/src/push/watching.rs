@@ -143,6 +143,18 @@ impl Watching {
         true
     }
 
+    /// The requests that somebody looks at by a stream.
+    pub(crate) fn streamed(&self) -> Vec<RequestId> {
+        if self.count.load(Ordering::Relaxed) == 0 {
+            return Vec::new();
+        }
+        let requests = self.requests();
+        let streamed = requests
+            .iter()
+            .filter(|(_, watched)| watched.streams > 0 && !watched.told.ended);
+        streamed.map(|(id, _)| *id).collect()
+    }
+
     /// Does something with a request that somebody looks at.
     pub(super) fn with<T>(
         &self,

@@ -39,7 +39,7 @@ pub(crate) async fn progress(
     Checked(progress): Checked<JobProgress>,
 ) -> ApiResult<Json<Heard>> {
     let key = key.require()?;
-    let id = job::known_job(&app, &progress.id, None)?;
+    let id = job::known_job(&app, &progress.id, None).await?;
     let account = app.accounts.by_key(&key).await?;
     let found = {
         let live = app.live();
@@ -60,8 +60,10 @@ pub(crate) async fn progress(
         return Ok(Json(Heard::default()));
     }
     app.watch.report(request, id, progress.steps);
+    let elsewhere = app.pass_on(request, id, &progress);
     let now = app.clock.now();
-    let watched = app.push.watching.report(request, id, progress, now);
+    let here = app.push.watching.report(request, id, progress, now);
+    let watched = here || elsewhere;
     Ok(Json(Heard { watched }))
 }
 

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use crate::address::Client;
 use crate::app::{App, MAX_CONNECTIONS};
 use crate::fetch::is_public;
+use crate::nodes::NodeStatus;
 use crate::{metrics, transport};
 
 /// `GET /healthz`: the process answers.
@@ -31,10 +32,23 @@ pub(crate) async fn ready(State(app): State<Arc<App>>) -> (StatusCode, Json<Valu
         StatusCode::SERVICE_UNAVAILABLE
     };
     let draining = app.is_draining();
-    (
-        status,
-        Json(json!({ "database": database, "blobs": blobs, "draining": draining })),
-    )
+    let mut facts = json!({ "database": database, "blobs": blobs, "draining": draining });
+    if let (Some(nodes), Some(facts)) = (app.nodes.status(), facts.as_object_mut()) {
+        facts.insert("nodes".to_owned(), described(&nodes));
+    }
+    (status, Json(facts))
+}
+
+/// How it goes with several nodes.
+fn described(nodes: &NodeStatus) -> Value {
+    json!({
+        "alive": nodes.alive,
+        "leads": nodes.leads,
+        "claims_won": nodes.claims_won,
+        "claims_lost": nodes.claims_lost,
+        "changes_read": nodes.changes,
+        "behind_ms": nodes.lag_ms,
+    })
 }
 
 /// `GET /metrics`: numbers for Prometheus. They are the operator's: whoever comes from the internet

@@ -10,7 +10,8 @@ use ordu_api::worker::{Skipped, WorkKind, WorkerMessage};
 use ordu_api::{JobId, ReturnCode, WorkerId};
 use ordu_core::agent::Agent;
 use ordu_core::horde::{
-    self, Assignment, CheckIn, Declared, Idle, Offer, Outcome, Owner, check_priority_usernames,
+    self, Assignment, CheckIn, Declared, Idle, Offer, Outcome, Owner, UptimeReward,
+    check_priority_usernames,
 };
 use ordu_core::pricing::UPTIME_REWARD_SECONDS;
 use ordu_core::{Kudos, Timestamp};
@@ -28,6 +29,9 @@ use crate::onboarding::{Caller, WorkerName, check_door, check_owner, of_claims};
 use crate::push::pops::Ticket;
 use crate::push::prefer::{Applied, Prefer};
 use crate::registry::Known;
+
+/// After the first one, what another node did is known.
+const MAX_SETTLE_TRIES: usize = 2;
 
 /// How often a pop tries again after another node was faster.
 const MAX_LOST_CLAIMS: usize = 8;
@@ -117,6 +121,7 @@ pub(crate) async fn pop(
     check_owner(&account)?;
     let name = WorkerName::read(declared.common().name);
     declared.set_name(name.text.clone());
+    app.meet_worker_named(&name.text).await?;
     let caller = Caller {
         account: &account,
         kind: declared.kind(),
@@ -353,33 +358,13 @@ impl App {
 
     /// Stores what a check-in changed. Nobody needs it after a crash, so it is written behind.
     async fn note_check_in(&self, visit: &Visit, check_in: CheckIn, now: Timestamp) {
-        if let Some(reward) = check_in.reward {
-            match self.store.record(&reward.event).await {
-                Ok(recorded) => {
-                    self.accounts.apply(&reward.event);
-                    let team = self.registry.team_of(reward.worker);
-                    if let (Some(team), Recorded::Now) = (team, recorded) {
-                        let seconds = UPTIME_REWARD_SECONDS;
-                        self.store.team_online_later(team, seconds);
-                    }
-                }
-                Err(error) => {
-                    tracing::warn!(%error, worker.id = %reward.worker, "no uptime reward");
-                }
-            }
+        if let Some(reward) = &check_in.reward {
+            self.pay_uptime(reward).await;
         }
         if !check_in.store {
             return;
         }
         let worker = visit.offer.worker;
-        let Some(record) = self
-            .live()
-            .horde
-            .worker(worker)
-            .map(|worker| worker.record.clone())
-        else {
-            return;
-        };
         if let Some(known) = self.registry.by_id(worker) {
             self.registry.put(Known {
                 declared: Arc::new(visit.offer.declared.clone()),
@@ -387,12 +372,42 @@ impl App {
                 ..known
             });
         }
+        let agent = visit.offer.declared.common().agent.replace('\0', "");
+        self.store_check_in(worker, agent, now);
+    }
+
+    /// Pays a worker's owner for its being there.
+    pub(crate) async fn pay_uptime(&self, reward: &UptimeReward) {
+        match self.store.record(&reward.event).await {
+            Ok(recorded) => {
+                self.accounts.apply(&reward.event);
+                let team = self.registry.team_of(reward.worker);
+                if let (Some(team), Recorded::Now) = (team, recorded) {
+                    self.store.team_online_later(team, UPTIME_REWARD_SECONDS);
+                }
+            }
+            Err(error) => {
+                tracing::warn!(%error, worker.id = %reward.worker, "no uptime reward");
+            }
+        }
+    }
+
+    /// Writes behind what is known of a worker that was seen just now.
+    pub(crate) fn store_check_in(&self, worker: WorkerId, agent: String, at: Timestamp) {
+        let record = self
+            .live()
+            .horde
+            .worker(worker)
+            .map(|worker| worker.record.clone());
+        let (Some(record), Some(known)) = (record, self.registry.by_id(worker)) else {
+            return;
+        };
         self.store.check_in_later(ordu_store::CheckIn {
             worker,
-            at: now,
-            agent: visit.offer.declared.common().agent.replace('\0', ""),
-            declared: visit.offer.declared.to_json(),
-            ip: Some(visit.ip.to_string()),
+            at,
+            agent,
+            declared: known.declared.to_json(),
+            ip: known.address.map(|address| address.to_string()),
             uptime: record.uptime.0 / 1000,
             uncompleted: i64::try_from(record.uncompleted).unwrap_or(i64::MAX),
             kudos_uptime: record.kudos_uptime,
@@ -408,6 +423,7 @@ impl App {
         let rows: Vec<ordu_store::Assignment> = real.map(row).collect();
         let mut claims = self.store.assign_all(&rows).await.into_iter();
         let mut won = Vec::new();
+        let mut lost = Vec::new();
         let mut failure = None;
         for assignment in found {
             let claim = if assignment.decoy {
@@ -420,7 +436,13 @@ impl App {
                 continue;
             }
             self.live().horde.release(&assignment.ids());
+            lost.push(assignment.request);
             failure = failure.or(claim.and_then(Result::err));
+        }
+        self.nodes.count_claims(won.len(), lost.len());
+        if self.nodes.are_several() && !lost.is_empty() {
+            // Another node took them, or a claim was lost on the way: look before the next try.
+            self.refresh_requests(&lost).await?;
         }
         match failure {
             Some(error) if won.is_empty() => Err(error.into()),
@@ -467,12 +489,12 @@ pub(crate) async fn identify(
     kind: WorkKind,
 ) -> ApiResult<(JobId, Arc<Account>)> {
     let key = key.require()?;
-    let id = known_job(app, id, Some(kind))?;
+    let id = known_job(app, id, Some(kind)).await?;
     Ok((id, app.accounts.by_key(&key).await?))
 }
 
 /// The job of this id, of any kind if none is given.
-pub(crate) fn known_job(app: &App, text: &str, kind: Option<WorkKind>) -> ApiResult<JobId> {
+pub(crate) async fn known_job(app: &App, text: &str, kind: Option<WorkKind>) -> ApiResult<JobId> {
     let is_known = |id: &JobId| {
         let live = app.live();
         let job = live.horde.job(*id);
@@ -483,8 +505,17 @@ pub(crate) fn known_job(app: &App, text: &str, kind: Option<WorkKind>) -> ApiRes
             kind.is_none() || found.is_none() || found == kind
         })
     };
-    let id = text.parse().ok().filter(is_known);
-    id.ok_or_else(|| horde::unknown_job(text).into())
+    let unknown = || ApiError::from(horde::unknown_job(text));
+    let id = text.parse().map_err(|_| unknown())?;
+    if is_known(&id) {
+        return Ok(id);
+    }
+    // Another node may have given it away just now.
+    let is_stored = app.nodes.are_several() && app.refresh_job(id).await?;
+    if is_stored && is_known(&id) {
+        return Ok(id);
+    }
+    Err(unknown())
 }
 
 /// Settles a job: durable before the reward is answered.
@@ -499,11 +530,16 @@ pub(crate) async fn settle(
         .complete(async move {
             let outcome = this.ask_result(id, by, outcome).await?;
             let now = this.clock.now();
-            let settlement = this.live().horde.submit(id, by, outcome, now)?;
-            let follow_up = this.follow_up_of(&settlement, by);
-            let reward = this.settle(settlement, now).await?;
-            this.follow_up(follow_up);
-            Ok(reward)
+            for _ in 0..MAX_SETTLE_TRIES {
+                let submitted = this.live().horde.submit(id, by, outcome.clone(), now);
+                let settlement = submitted?;
+                let follow_up = this.follow_up_of(&settlement, by);
+                if let Some(reward) = this.settle(settlement, now).await? {
+                    this.follow_up(follow_up);
+                    return Ok(reward);
+                }
+            }
+            Err(ApiError::Internal("a job cannot be settled".to_owned()))
         })
         .await?;
     Ok(Reward {

@@ -505,6 +505,13 @@ pub(crate) async fn find(app: &Arc<App>, id: RequestId, kind: WorkKind) -> ApiRe
 
 /// Brings back a request that ended before the last start.
 async fn recall(app: &Arc<App>, id: RequestId, kind: WorkKind) -> ApiResult<()> {
+    if app.nodes.are_several() {
+        // It may wait at another node, and be news here.
+        app.refresh_requests(&[id]).await?;
+        if app.live().horde.request(id).is_some() {
+            return Ok(());
+        }
+    }
     let row = app.store.find_request(id).await?;
     let row = row.filter(|row| row.expires > app.clock.now() && row.kind == kind);
     let row = row.ok_or_else(|| not_found(id))?;

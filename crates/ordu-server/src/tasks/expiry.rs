@@ -16,17 +16,21 @@ pub(crate) const PAUSE: Duration = Duration::from_secs(1);
 /// One round.
 pub(crate) async fn run(app: Arc<App>) {
     let now = app.clock.now();
-    let lapses = app.live().horde.tick(now);
+    let lapses = app.lapse(now);
     for request in app.push.watching.sweep(now) {
         let live = &mut *app.live();
         app.push.watching.place(&mut live.horde, request, now);
     }
     app.beat(now);
     for lapse in lapses {
-        if let Err(error) = app.store_lapse(lapse, now).await {
+        if let Err(error) = app.store_lapse(&lapse, now).await {
             // The rows catch up by their own expiry; memory is right already.
             tracing::warn!(%error, "a lapse could not be stored");
+            app.nodes.owe(lapse);
         }
+    }
+    if !app.nodes.leads() {
+        return;
     }
     match app.store.delete_ended(now).await {
         Ok(0) => {}
@@ -43,13 +47,27 @@ impl App {
         self.push.pulses.beat(&live.horde, now);
     }
 
-    async fn store_lapse(&self, lapse: Lapse, now: Timestamp) -> Result<(), ordu_store::Error> {
-        match lapse {
+    /// Lets time pass; answers what must be stored. Of several nodes one keeps the time.
+    fn lapse(&self, now: Timestamp) -> Vec<Lapse> {
+        let horde = &mut self.live().horde;
+        if !self.nodes.are_several() {
+            return horde.tick(now);
+        }
+        horde.tick_aside(now);
+        let mut lapses = self.nodes.owed();
+        if self.nodes.leads() {
+            lapses.extend(horde.tick(now));
+        }
+        lapses
+    }
+
+    async fn store_lapse(&self, lapse: &Lapse, now: Timestamp) -> Result<(), ordu_store::Error> {
+        match *lapse {
             Lapse::JobFaulted {
                 job,
                 request,
                 aftermath,
-                sanction,
+                ref sanction,
                 ..
             } => {
                 tracing::info!(job.id = %job, request.id = %request, "a job took too long");
@@ -61,13 +79,16 @@ impl App {
                     at: now,
                     how: settle::how(aftermath),
                 };
-                self.store.fault(&fault).await?;
+                if !self.store.fault(&fault).await? && self.nodes.are_several() {
+                    // Its worker was faster, at another node.
+                    return self.refresh_requests(&[request]).await;
+                }
                 // The last job of a cancelled request ends it.
                 if self.live().horde.is_done(request) {
                     self.accounts.release(request, None);
                 }
                 if let Some(sanction) = sanction {
-                    self.store_sanction(&sanction).await;
+                    self.store_sanction(sanction).await;
                 }
             }
             Lapse::RequestFaulted { request } => {
@@ -80,9 +101,19 @@ impl App {
             }
             Lapse::RequestExpired { request, .. } => {
                 self.watch.forget_request(request);
-                self.store
-                    .end_requests(&[request], RequestState::Expired)
-                    .await?;
+                if !self.nodes.are_several() {
+                    self.store
+                        .end_requests(&[request], RequestState::Expired)
+                        .await?;
+                } else if self
+                    .store
+                    .expire_requests(&[request], now)
+                    .await?
+                    .is_empty()
+                {
+                    // Another node gave a job of it away: it lives on.
+                    return self.refresh_requests(&[request]).await;
+                }
                 self.accounts.release(request, None);
             }
         }

@@ -29,6 +29,7 @@ use tracing::Instrument;
 
 use crate::app::App;
 use crate::guard::post_notices;
+use crate::nodes::{follow_log, keep_presence, ring_late};
 
 /// The tasks of one server.
 pub(crate) struct Tasks {
@@ -84,8 +85,19 @@ struct Task {
     name: &'static str,
     /// How long it rests between two rounds.
     pause: Duration,
+    /// Who does it.
+    by: By,
     /// One round.
     run: fn(Arc<App>) -> BoxFuture<'static, ()>,
+}
+
+/// Who does something, of several nodes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum By {
+    /// Each, for itself.
+    All,
+    /// The one that leads, for all.
+    Leader,
 }
 
 /// Everything that happens by itself.
@@ -93,100 +105,140 @@ const TASKS: &[Task] = &[
     Task {
         name: "expiry",
         pause: expiry::PAUSE,
+        by: By::All,
         run: |app| Box::pin(expiry::run(app)),
     },
     Task {
         name: "balances",
         pause: balances::PAUSE,
+        by: By::Leader,
         run: |app| Box::pin(balances::run(app)),
     },
     Task {
         name: "passkeys",
         pause: passkeys::PAUSE,
+        by: By::All,
         run: |app| Box::pin(passkeys::run(app)),
     },
     Task {
         name: "trusted",
         pause: trusted::PAUSE,
+        by: By::All,
         run: |app| Box::pin(trusted::run(app)),
     },
     Task {
         name: "trust",
         pause: trust::PAUSE,
+        by: By::Leader,
         run: |app| Box::pin(trust::run(app)),
     },
     Task {
         name: "subscriptions",
         pause: subscriptions::PAUSE,
+        by: By::All,
         run: |app| Box::pin(subscriptions::run(app)),
     },
     Task {
         name: "grants",
         pause: grants::PAUSE,
+        by: By::Leader,
         run: |app| Box::pin(grants::run(app)),
     },
     Task {
         name: "messages",
         pause: messages::PAUSE,
+        by: By::All,
         run: |app| Box::pin(messages::run(app)),
     },
     Task {
         name: "models",
         pause: models::PAUSE,
+        by: By::All,
         run: |app| Box::pin(models::run(app)),
     },
     Task {
         name: "pictures",
         pause: pictures::PAUSE,
+        by: By::Leader,
         run: |app| Box::pin(pictures::run(app)),
     },
     Task {
         name: "reachability",
         pause: reachability::PAUSE,
+        by: By::All,
         run: |app| Box::pin(reachability::run(app)),
     },
     Task {
         name: "load",
         pause: load::PAUSE,
+        by: By::Leader,
         run: |app| Box::pin(load::run(app)),
     },
     Task {
         name: "statistics",
         pause: statistics::PAUSE,
+        by: By::Leader,
         run: |app| Box::pin(statistics::run(app)),
     },
     Task {
         name: "teams",
         pause: teams::PAUSE,
+        by: By::All,
         run: |app| Box::pin(teams::run(app)),
     },
     Task {
         name: "filters",
         pause: guard::FILTERS_PAUSE,
+        by: By::All,
         run: |app| Box::pin(guard::filters(app)),
     },
     Task {
         name: "reputation",
         pause: guard::REPUTATION_PAUSE,
+        by: By::All,
         run: |app| Box::pin(guard::reputation(app)),
     },
     Task {
         name: "workers",
         pause: workers::PAUSE,
+        by: By::All,
         run: |app| Box::pin(workers::run(app)),
     },
     Task {
         name: "reputation-cleaning",
         pause: guard::CLEANING_PAUSE,
+        by: By::Leader,
         run: |app| Box::pin(guard::clean(app)),
     },
 ];
+
+impl Task {
+    /// Whether this node is to do it now.
+    fn is_for(&self, app: &App) -> bool {
+        self.by == By::All || app.nodes.leads()
+    }
+}
 
 /// Starts everything that happens by itself.
 pub(crate) fn start_all(tasks: &mut Tasks, app: &Arc<App>) {
     for task in TASKS {
         let app = Arc::clone(app);
-        tasks.repeat(task.name, task.pause, move || (task.run)(Arc::clone(&app)));
+        tasks.repeat(task.name, task.pause, move || {
+            let app = Arc::clone(&app);
+            async move {
+                if task.is_for(&app) {
+                    (task.run)(app).await;
+                }
+            }
+        });
+    }
+    if app.nodes.are_several() {
+        let presence = keep_presence(Arc::clone(app), tasks.shutdown.clone());
+        tasks.start("presence", presence);
+        let log = follow_log(Arc::clone(app), tasks.shutdown.clone());
+        tasks.start("change-log", log);
+        let bells = ring_late(Arc::clone(app), tasks.shutdown.clone());
+        tasks.start("bells", bells);
     }
     let posting = post_notices(Arc::clone(app), tasks.shutdown.clone());
     tasks.start("notices", posting);
@@ -197,7 +249,8 @@ pub(crate) fn start_all(tasks: &mut Tasks, app: &Arc<App>) {
 
 /// One round of everything that happens by itself, in the order of the table.
 pub(crate) async fn run_all(app: &Arc<App>) {
-    for task in TASKS {
+    app.settle_nodes().await;
+    for task in TASKS.iter().filter(|task| task.is_for(app)) {
         (task.run)(Arc::clone(app)).await;
     }
     webhooks::send_due(app).await;

@@ -36,6 +36,7 @@ mod limits;
 mod metrics;
 mod models;
 mod modes;
+mod nodes;
 mod office;
 mod openapi;
 mod page;

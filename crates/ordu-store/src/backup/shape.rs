@@ -1,4 +1,5 @@
-//! Which tables a schema has, with their columns, those that others refer to first.
+//! Which tables a schema has, with their columns, those that others refer to first. What nodes tell
+//! each other means nothing in another database, and is left out.
 //!
 //! Asked of an empty database in memory that ran the migrations: both dialects run the same ones.
 
@@ -21,7 +22,8 @@ const COLUMNS: &str = "
     SELECT m.name, c.name, c.type
     FROM sqlite_master AS m
         JOIN pragma_table_info(m.name) AS c
-    WHERE m.type = 'table' AND m.name NOT IN ('_sqlx_migrations', 'sqlite_sequence')
+    WHERE m.type = 'table'
+        AND m.name NOT IN ('_sqlx_migrations', 'sqlite_sequence', 'changes', 'nodes')
     ORDER BY m.name, c.cid";
 
 const REFERENCES: &str = r#"

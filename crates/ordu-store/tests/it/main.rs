@@ -32,6 +32,7 @@ mod world;
 
 mod audit;
 mod backup;
+mod change;
 mod collection;
 mod example;
 mod group;

@@ -66,6 +66,7 @@ pub(crate) fn config(
         ratings_url: options.ratings_url.clone(),
         share_results: options.share_results,
         secret,
+        node: options.node.config(),
         admins: accounts("--admins", &options.admins)?,
         awarders: accounts("--awarders", &options.awarders)?,
         test_users: options.test_apikeys,

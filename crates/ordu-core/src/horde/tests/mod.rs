@@ -6,6 +6,7 @@ mod books;
 mod explain;
 mod flow;
 mod limits;
+mod nodes;
 mod order;
 mod properties;
 mod rules;

@@ -1,0 +1,105 @@
+//! Requests as others left them.
+
+use std::collections::BTreeSet;
+
+use ordu_api::{JobId, RequestId, WorkerId};
+use ordu_core::Kudos;
+use ordu_core::horde::Renewed;
+use ordu_store::{Error, Request};
+
+use super::locked;
+use crate::app::App;
+use crate::rebuild::Rebuilder;
+
+/// Requests that are read at once.
+const BITE: usize = 200;
+
+impl App {
+    /// Reads requests again, and joins what is stored of them with what is known here.
+    pub(crate) async fn refresh_requests(&self, ids: &[RequestId]) -> Result<(), Error> {
+        for some in ids.chunks(BITE) {
+            let rows = self.store.list_requests(some).await?;
+            self.meet_workers(&rows).await?;
+            let stored: BTreeSet<RequestId> = rows.iter().map(|row| row.id).collect();
+            for row in &rows {
+                self.renew(row);
+            }
+            for gone in some.iter().filter(|id| !stored.contains(id)) {
+                self.live().horde.forget_request(*gone);
+                self.watch.forget_request(*gone);
+                self.accounts.release(*gone, None);
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes a job known that another node gave away; says whether there is one.
+    pub(crate) async fn refresh_job(&self, id: JobId) -> Result<bool, Error> {
+        let Some(job) = self.store.find_job(id).await? else {
+            return Ok(false);
+        };
+        self.refresh_requests(&[job.request]).await?;
+        Ok(true)
+    }
+
+    /// Jobs name workers, which may have come to another node for the first time.
+    async fn meet_workers(&self, rows: &[Request]) -> Result<(), Error> {
+        let workers = rows.iter().flat_map(|row| &row.jobs).map(|job| job.worker);
+        let strangers = workers.filter(|worker| !self.registry.contains(*worker));
+        let strangers: BTreeSet<WorkerId> = strangers.collect();
+        for worker in strangers {
+            if let Some(stored) = self.store.find_worker(worker).await? {
+                self.show_stored(&stored);
+            }
+        }
+        Ok(())
+    }
+
+    fn renew(&self, row: &Request) {
+        let reference = self.reference();
+        let rebuilder = Rebuilder {
+            reference: &reference,
+            registry: &self.registry,
+        };
+        let renewal = match rebuilder.renewal(row) {
+            Ok(renewal) => renewal,
+            Err(error) => {
+                tracing::error!(request.id = %row.id, %error, "a stored request cannot be read");
+                return;
+            }
+        };
+        let now = self.clock.now();
+        let work = renewal.stored.request.work.clone();
+        let (renewed, is_new) = {
+            let horde = &mut self.live().horde;
+            let is_new = horde.request(row.id).is_none();
+            (horde.renew(renewal, now), is_new)
+        };
+        if is_new && !renewed.done {
+            let charged = row.consumed - work.activation_tax();
+            self.accounts.hold(row.id, row.owner, row.hold - charged);
+            if let Some(key) = row.shared_key {
+                let left = work.most_cost(&reference) - row.consumed;
+                self.accounts.shared_keys().restore(key, row.id, left);
+            }
+        }
+        self.note_renewed(row, renewed, is_new);
+    }
+
+    /// What others charged counts here as well, and what is over needs nothing held for it.
+    fn note_renewed(&self, row: &Request, renewed: Renewed, is_new: bool) {
+        if renewed.charged > Kudos::ZERO {
+            self.accounts.debit(row.owner, renewed.charged);
+            if !is_new {
+                self.accounts.release(row.id, Some(renewed.charged));
+            }
+        }
+        if renewed.done {
+            self.accounts.release(row.id, None);
+            self.watch.forget_request(row.id);
+        }
+        if renewed.again {
+            locked(&self.nodes.again).insert(row.id);
+        }
+    }
+}
