@@ -11,6 +11,7 @@ use ordu_server::{ModelSource, PageSource, S3Secret};
 
 mod add_on;
 mod admin;
+mod bench;
 mod computing;
 mod legacy;
 mod models;
@@ -20,6 +21,7 @@ mod write;
 
 pub(crate) use add_on::AddOn;
 pub(crate) use admin::*;
+pub(crate) use bench::*;
 pub(crate) use computing::*;
 pub(crate) use legacy::*;
 pub(crate) use models::*;
@@ -63,6 +65,8 @@ pub(crate) enum Command {
     Status(Status),
     /// Administer the horde of a data folder.
     Admin(Admin),
+    /// Measure how fast things are.
+    Bench(Bench),
     /// Show settings.
     Config(Config),
     /// What `work` and `up` run the built-in engine in; not for people.

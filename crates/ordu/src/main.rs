@@ -59,6 +59,7 @@ async fn run(command: Command, logs: &Logs) -> anyhow::Result<Exit> {
         Command::Write(args) => commands::write::run(args).await,
         Command::Status(args) => commands::status::run(args).await,
         Command::Admin(args) => Box::pin(commands::admin::run(args)).await,
+        Command::Bench(args) => commands::bench::run(&args),
         Command::EngineHost(args) => commands::host::run(args),
         Command::Config(args) => match args.what {
             ConfigCommand::Print => {

@@ -1,6 +1,7 @@
 //! One function per subcommand: everything it needs comes in, an exit code goes out.
 
 pub(crate) mod admin;
+pub(crate) mod bench;
 pub(crate) mod host;
 pub(crate) mod imagine;
 pub(crate) mod models;
