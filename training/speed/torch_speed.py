@@ -1,5 +1,7 @@
-"""What `cargo run --example bench` of ordu-engine is measured against: PyTorch and diffusers.
+"""What the built-in engine is measured against: PyTorch and diffusers.
 
+    ordu bench engine --against "python training/speed/torch_speed.py turns"
+                                                      pass by pass in turns, on the processor
     python training/speed/torch_speed.py make DIR     networks of true size with random weights, and
                                                       what PyTorch makes of known inputs in f32
     python training/speed/torch_speed.py time DIR     the same measurements as the example's
@@ -11,6 +13,7 @@ import argparse
 import json
 import pathlib
 import statistics
+import sys
 import time
 
 import torch
@@ -156,6 +159,54 @@ def measure(folder, args):
             say(what="text encode", on=on, size=77, batch=2, ms=ms, peak_gib=peak())
 
 
+def made(family, part):
+    """A network of true size with random weights; channels last where that is faster."""
+    if part == "text":
+        return CLIPTextModel(CLIPTextConfig(**CLIP)).eval()
+    if part == "decode":
+        return AutoencoderKL(**VAE).eval().to(memory_format=torch.channels_last)
+    config = dict(sd15=SD15, sdxl=SDXL)[family]
+    return UNet2DConditionModel(**config).eval().to(memory_format=torch.channels_last)
+
+
+def resident(field):
+    for line in open("/proc/self/status"):
+        if line.startswith(field):
+            return int(line.split()[1]) * 1024
+
+
+@torch.inference_mode()
+def turns(args):
+    """A pass for each line of JSON that comes in: what `ordu bench engine --against` asks."""
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    held = None
+    for line in sys.stdin:
+        asked = json.loads(line)
+        family, part = asked["family"], asked["part"]
+        if held is None or held[:2] != (family, part):
+            held = None
+            held = (family, part, made(family, part))
+        net, batch, side = held[2], asked["pictures"], asked["size"] // 8
+        last = lambda x: x.to(memory_format=torch.channels_last)
+        if part == "text":
+            ids = torch.arange(77).repeat(2 * batch, 1)
+            work = lambda: net(ids).last_hidden_state
+        elif part == "decode":
+            latents = last(torch.randn(batch, 4, side, side))
+            work = lambda: net.decode(latents).sample
+        else:
+            latents = last(torch.randn(2 * batch, 4, side, side))
+            text = torch.randn(2 * batch, 77, net.config.cross_attention_dim)
+            work = lambda: net(latents, 500, text).sample
+        before = resident("VmRSS:")
+        pathlib.Path("/proc/self/clear_refs").write_text("5")
+        start, worked = time.perf_counter(), time.process_time()
+        work()
+        seconds, worked = time.perf_counter() - start, time.process_time() - worked
+        print(json.dumps(dict(seconds=seconds, core_seconds=worked, peak_bytes=resident("VmHWM:") - before)), flush=True)
+
+
 @torch.inference_mode()
 def profile(folder, args):
     """Time by kernel of one pass."""
@@ -177,8 +228,8 @@ def profile(folder, args):
 
 def main():
     words = argparse.ArgumentParser()
-    words.add_argument("what", choices=["make", "time", "profile"])
-    words.add_argument("folder", type=pathlib.Path)
+    words.add_argument("what", choices=["make", "time", "profile", "turns"])
+    words.add_argument("folder", type=pathlib.Path, nargs="?", default=pathlib.Path("."))
     many = lambda kind: lambda text: [kind(word) for word in text.split(",")]
     words.add_argument("--models", type=many(str), default=["sd15", "sdxl"])
     words.add_argument("--precision", type=many(str), default=["f16"])
@@ -187,7 +238,10 @@ def main():
     words.add_argument("--batch", type=many(int), default=[1, 4])
     words.add_argument("--runs", type=int, default=20)
     words.add_argument("--exact", action="store_true", help="no TF32 in f32")
+    words.add_argument("--threads", type=int, help="of `turns`")
     args = words.parse_args()
+    if args.what == "turns":
+        return turns(args)
     say(what="version", torch=torch.__version__, card=torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu")
     if args.what == "make":
         make(args.folder, args.models)

@@ -77,7 +77,7 @@ pub(crate) enum Command {
     Doctor(Box<Doctor>),
     /// Administer the horde of a data folder.
     Admin(Admin),
-    /// Measure how fast a server is.
+    /// Measure how fast a server or the built-in engine is.
     Bench(Bench),
     /// Show settings.
     Config(Config),

@@ -3,7 +3,8 @@
 //!
 //! Top to bottom: the engine keeps a registry and loaded models; the pipeline turns a task into
 //! pictures with a model of [`sd`], the steps of [`sampling`] and the numbers of [`noise`];
-//! networks are built of [`ops`] and filled from [`weights`]. `text` is the engine for texts, [`vision`]
+//! networks are built of [`ops`], whose kernels for the processor are in `cpu`, and filled from
+//! [`weights`]. [`measure`] has them compute for nothing but the time it takes. `text` is the engine for texts, [`vision`]
 //! reads pictures.
 
 mod add_ons;
@@ -11,10 +12,12 @@ mod budget;
 pub mod cascade;
 mod compute;
 pub mod control;
+mod cpu;
 pub mod cutout;
 pub mod faces;
 #[cfg(feature = "cuda")]
 mod gpu;
+pub mod measure;
 pub mod noise;
 pub mod ops;
 mod pipeline;

@@ -1,8 +1,12 @@
 //! Arguments of `ordu bench`.
 
+mod engine;
+
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
+
+pub(crate) use engine::BenchEngine;
 
 #[derive(Debug, Args)]
 pub(crate) struct Bench {
@@ -18,6 +22,8 @@ pub(crate) enum BenchCommand {
     Compare(BenchCompare),
     /// List what can be measured, with the budgets.
     List,
+    /// How long the networks of the built-in engine take, and how much memory.
+    Engine(BenchEngine),
 }
 
 /// What load.

@@ -19,6 +19,9 @@ mod report;
 
 mod run;
 
+mod engine;
+mod opponent;
+
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
@@ -39,6 +42,8 @@ pub(crate) async fn run(args: Args) -> Result<Exit> {
             print!("{}", list());
             Ok(Exit::Done)
         }
+        // It computes, and waits for nobody.
+        BenchCommand::Engine(args) => tokio::task::block_in_place(|| engine::run(&args)),
     }
 }
 

@@ -4,7 +4,7 @@ mod bench;
 mod check;
 mod console;
 mod listen;
-mod memory;
+pub(super) mod memory;
 mod metrics;
 mod one_shot;
 mod reload;

@@ -2,6 +2,7 @@
 
 use candle_core::{D, Result, Tensor};
 
+use crate::native::cpu;
 #[cfg(feature = "cuda")]
 use crate::native::gpu;
 
@@ -23,6 +24,9 @@ pub enum Activation {
 ///
 /// Those of the tensor library.
 pub fn gated_gelu(x: &Tensor) -> Result<Tensor> {
+    if x.device().is_cpu() {
+        return cpu::gated_gelu(x);
+    }
     #[cfg(feature = "cuda")]
     if x.device().is_cuda() {
         return gpu::gated_gelu(&x.contiguous()?);

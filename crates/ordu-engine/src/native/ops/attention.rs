@@ -2,14 +2,14 @@
 
 use candle_core::{D, Result, Tensor};
 
+use crate::native::cpu;
 #[cfg(feature = "cuda")]
 use crate::native::gpu;
 
-/// Queries times keys that are held at once, per head. Above it, queries are worked off in slices,
-/// so that a large picture never needs its full matrix of tokens times tokens.
-const MAX_SCORES: usize = 1024 * 1024;
-/// The same on other devices, where few large products are faster, of all heads together.
-const MAX_SCORES_ELSEWHERE: usize = 128 * 1024 * 1024;
+/// Queries times keys of all heads that are held at once where attention is composed of products.
+/// Above it, queries are worked off in slices, so that a large picture never needs its full matrix of
+/// tokens times tokens.
+const MAX_SCORES: usize = 128 * 1024 * 1024;
 
 /// `softmax(q kᵀ / √d + mask) v`.
 ///
@@ -26,6 +26,9 @@ pub fn attention(
     heads: usize,
     mask: Option<&Tensor>,
 ) -> Result<Tensor> {
+    if q.device().is_cpu() {
+        return cpu::attention((q, k, v), heads, mask);
+    }
     #[cfg(feature = "cuda")]
     if q.device().is_cuda()
         && mask.is_none()
@@ -33,15 +36,14 @@ pub fn attention(
     {
         return Ok(y);
     }
-    composed(q, k, v, heads, mask)
+    composed((q, k, v), heads, mask, MAX_SCORES)
 }
 
 fn composed(
-    q: &Tensor,
-    k: &Tensor,
-    v: &Tensor,
+    (q, k, v): (&Tensor, &Tensor, &Tensor),
     heads: usize,
     mask: Option<&Tensor>,
+    most: usize,
 ) -> Result<Tensor> {
     let (batch, queries, width) = q.dims3()?;
     let keys = k.dim(1)?;
@@ -54,11 +56,7 @@ fn composed(
     let q = split(&(q * scale)?, queries)?;
     let k = split(k, keys)?.transpose(2, 3)?;
     let v = split(v, keys)?;
-    let rows = if q.device().is_cpu() {
-        (MAX_SCORES / keys).max(1)
-    } else {
-        (MAX_SCORES_ELSEWHERE / (keys * batch * heads)).max(1)
-    };
+    let rows = (most / (keys * batch * heads).max(1)).max(1);
     let mut slices = Vec::new();
     for start in (0..queries).step_by(rows) {
         let length = rows.min(queries - start);
@@ -86,31 +84,66 @@ mod tests {
 
     use super::*;
 
+    fn wave(shape: [usize; 3], phase: f32) -> Tensor {
+        let count = u16::try_from(shape.iter().product::<usize>()).unwrap();
+        let numbers: Vec<f32> = (0..count)
+            .map(|at| (f32::from(at) * 0.37 + phase).sin())
+            .collect();
+        Tensor::from_vec(numbers, &shape, &Device::Cpu).unwrap()
+    }
+
+    fn worst(left: &Tensor, right: &Tensor) -> f32 {
+        let difference = (left - right).unwrap().abs().unwrap();
+        difference.max_all().unwrap().to_scalar().unwrap()
+    }
+
     #[test]
     fn slices_give_what_the_whole_gives() {
-        // 1500 tokens squared are above the limit, 750 queries by 1500 keys are above it as well:
-        // two to three slices.
-        let tokens = 1500;
-        let wave = |phase: f32| {
-            let numbers: Vec<f32> = (0_u16..1500 * 4)
-                .map(|i| (f32::from(i) * 0.37 + phase).sin())
-                .collect();
-            Tensor::from_vec(numbers, (1, tokens, 4), &Device::Cpu).unwrap()
-        };
-        let (q, k, v) = (wave(0.0), wave(1.0), wave(2.0));
-        let sliced = attention(&q, &k, &v, 2, None).unwrap();
-        let first = attention(&q.narrow(1, 0, 100).unwrap(), &k, &v, 2, None).unwrap();
-        let last = attention(&q.narrow(1, 1400, 100).unwrap(), &k, &v, 2, None).unwrap();
-        for (start, small) in [(0, first), (1400, last)] {
-            let difference = (sliced.narrow(1, start, 100).unwrap() - small).unwrap();
-            let worst = difference
-                .abs()
-                .unwrap()
-                .max_all()
-                .unwrap()
-                .to_scalar::<f32>()
-                .unwrap();
-            assert!(worst < 1e-6, "{worst}");
+        let (q, k, v) = (
+            wave([2, 300, 12], 0.0),
+            wave([2, 200, 12], 1.0),
+            wave([2, 200, 12], 2.0),
+        );
+        let whole = composed((&q, &k, &v), 3, None, MAX_SCORES).unwrap();
+        let sliced = composed((&q, &k, &v), 3, None, 70 * 200 * 6).unwrap();
+        assert!(worst(&whole, &sliced) < 1e-6);
+    }
+
+    #[test]
+    fn our_way_gives_what_the_composed_way_gives() {
+        // Parts of queries and keys that are full and that are not, and scores up to some hundreds.
+        for (queries, keys, steep) in [
+            (1, 1, 1.0),
+            (77, 77, 3.0),
+            (300, 1100, 1.0),
+            (513, 40, 200.0),
+        ] {
+            let q = (wave([2, queries, 20], 0.0) * steep).unwrap();
+            let (k, v) = (wave([2, keys, 20], 1.0), wave([2, keys, 20], 2.0));
+            let beyond = (0..queries * keys).map(|at| {
+                let (query, key) = (at / keys, at % keys);
+                if key > query { f32::NEG_INFINITY } else { 0.0 }
+            });
+            let mask = Tensor::from_iter(beyond, &Device::Cpu).unwrap();
+            let mask = mask.reshape((queries, keys)).unwrap();
+            for mask in [None, Some(&mask)] {
+                let ours = attention(&q, &k, &v, 5, mask).unwrap();
+                let wanted = composed((&q, &k, &v), 5, mask, MAX_SCORES).unwrap();
+                assert!(worst(&ours, &wanted) < 3e-6, "{queries} {keys}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_score_that_grows_from_part_to_part_takes_all_the_weight() {
+        let keys = 1300;
+        let rising = Tensor::arange(0_f32, 1300.0, &Device::Cpu).unwrap();
+        let k = rising.reshape((1, keys, 1)).unwrap();
+        let q = Tensor::ones((1, 3, 1), candle_core::DType::F32, &Device::Cpu).unwrap();
+        let y = attention(&q, &k, &k, 1, None).unwrap();
+        for number in y.flatten_all().unwrap().to_vec1::<f32>().unwrap() {
+            // The mean of a geometric series that falls by e.
+            assert!((number - (1299.0 - 0.581_976_7)).abs() < 1e-3, "{number}");
         }
     }
 }

@@ -1,10 +1,9 @@
-//! Two-dimensional convolution: pixels are gathered into columns, and one matrix product does the
-//! rest.
+//! Two-dimensional convolution.
 
-use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
-use rayon::prelude::*;
+use candle_core::{Result, Tensor};
 
 use crate::EngineError;
+use crate::native::cpu;
 #[cfg(feature = "cuda")]
 use crate::native::gpu;
 use crate::native::weights::Scope;
@@ -80,8 +79,7 @@ pub struct Beside<'a> {
 /// A convolution; weights `[out, in, kernel, kernel]`.
 #[derive(Clone, Debug)]
 pub struct Conv2d {
-    /// `[out, in * kernel * kernel]`; on an NVIDIA card `[out, kernel * kernel * in]`, since there
-    /// channels lie last.
+    /// `[out, kernel * kernel * in]`: of each tap the numbers of all channels.
     weight: Tensor,
     /// `[out]`.
     bias: Tensor,
@@ -113,11 +111,7 @@ impl Conv2d {
     /// Those of the tensor library.
     pub fn of(kernel: &Tensor, bias: &Tensor, geometry: Geometry) -> Result<Self> {
         let (outputs, inputs, height, width) = kernel.dims4()?;
-        let weight = if kernel.device().is_cuda() {
-            kernel.permute((0, 2, 3, 1))?.contiguous()?
-        } else {
-            kernel.contiguous()?
-        };
+        let weight = kernel.permute((0, 2, 3, 1))?.contiguous()?;
         Ok(Self {
             weight: weight.reshape((outputs, inputs * height * width))?,
             bias: bias.contiguous()?,
@@ -140,28 +134,27 @@ impl Conv2d {
     ///
     /// Those of the tensor library.
     pub fn forward_beside(&self, x: &Tensor, edges: Edges, beside: Beside<'_>) -> Result<Tensor> {
-        let bias = match beside.shift {
-            Some(shift) if shift.dim(0)? == 1 => (&self.bias + shift.flatten_all()?)?,
-            Some(shift) => {
-                let without = Beside {
-                    shift: None,
-                    ..beside
-                };
-                let y = self.forward_beside(x, edges, without)?;
-                return y.broadcast_add(&shift.unsqueeze(2)?.unsqueeze(3)?);
-            }
-            None => self.bias.clone(),
+        let shift = match beside.shift {
+            Some(shift) => shift.broadcast_add(&self.bias)?,
+            None => self.bias.unsqueeze(0)?,
         };
+        if x.device().is_cpu() {
+            let how = (self.geometry, edges);
+            return cpu::convolution(x, &self.weight, how, (&shift, beside.onto));
+        }
         #[cfg(feature = "cuda")]
         if x.device().is_cuda() {
-            return self.on_card(x, edges, (&bias, beside.onto));
+            if shift.dim(0)? == 1 {
+                return self.on_card(x, edges, (&shift.squeeze(0)?, beside.onto));
+            }
+            let y = self.on_card(x, edges, (&self.bias, beside.onto))?;
+            let Some(shift) = beside.shift else {
+                return Ok(y);
+            };
+            return y.broadcast_add(&shift.unsqueeze(2)?.unsqueeze(3)?);
         }
-        let y = if x.device().is_cpu() {
-            self.gathered(x, edges)?
-        } else {
-            self.composed(x, edges)?
-        };
-        let y = y.broadcast_add(&bias.reshape((1, (), 1, 1))?)?;
+        let y = self.composed(x, edges)?;
+        let y = y.broadcast_add(&shift.unsqueeze(2)?.unsqueeze(3)?)?;
         match beside.onto {
             Some(onto) => onto + y,
             None => Ok(y),
@@ -232,39 +225,10 @@ impl Conv2d {
         let (outputs, seen) = self.weight.dims2()?;
         let weight = self
             .weight
-            .reshape((outputs, seen / (kernel * kernel), kernel, kernel))?;
+            .reshape((outputs, kernel, kernel, seen / (kernel * kernel)))?
+            .permute((0, 3, 1, 2))?
+            .contiguous()?;
         padded.contiguous()?.conv2d(&weight, 0, stride, 1, 1)
-    }
-
-    /// On the processor.
-    fn gathered(&self, x: &Tensor, edges: Edges) -> Result<Tensor> {
-        let (batch, _, height, width) = x.dims4()?;
-        let (outputs, seen) = self.weight.dims2()?;
-        let (rows, columns) = (self.geometry.output(height), self.geometry.output(width));
-        let x = x.contiguous()?;
-        let band = (MAX_GATHERED / (seen * batch * columns).max(1)).max(1);
-        let mut bands = Vec::new();
-        for first in (0..rows).step_by(band) {
-            let rows = band.min(rows - first);
-            let gather = Gather {
-                geometry: self.geometry,
-                edges,
-                first,
-                rows,
-            };
-            // All pictures of the batch side by side: one wide product is faster than several
-            // narrow ones.
-            let y = self.weight.matmul(&x.apply_op1_no_bwd(&gather)?)?;
-            bands.push(
-                y.reshape((outputs, batch, rows, columns))?
-                    .transpose(0, 1)?,
-            );
-        }
-        if bands.len() == 1 {
-            Ok(bands.remove(0))
-        } else {
-            Tensor::cat(&bands, 2)
-        }
     }
 }
 
@@ -285,131 +249,6 @@ fn wrapped(x: &Tensor, dimension: usize, (before, after): (usize, usize)) -> Res
 #[cfg(feature = "cuda")]
 const MAX_GATHERED_ON_CARD: usize = 128 * 1024 * 1024;
 
-/// Numbers that are gathered at once. A large picture is worked off in bands of rows: gathered
-/// whole, one layer of the decoder at 1024×1024 pixels would take 5 GB.
-const MAX_GATHERED: usize = 16 * 1024 * 1024;
-
-/// `[batch, c, h, w]` to `[c * kernel * kernel, batch * rows * w']`: each column is what the kernel
-/// sees at one place.
-struct Gather {
-    geometry: Geometry,
-    edges: Edges,
-    /// The first row of the result that is wanted, and how many.
-    first: usize,
-    rows: usize,
-}
-
-impl CustomOp1 for Gather {
-    fn name(&self) -> &'static str {
-        "gather-patches"
-    }
-
-    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let x = plain(x, layout)?;
-        let (batch, channels, height, width) = layout.shape().dims4()?;
-        let columns = self.geometry.output(width);
-        let taps = self.geometry.kernel * self.geometry.kernel;
-        let mut y = vec![0_f32; channels * taps * batch * self.rows * columns];
-        let plane = |picture: usize, channel: usize| {
-            let start = (picture * channels + channel) * height * width;
-            Plane {
-                numbers: x.get(start..start + height * width).unwrap_or_default(),
-                width,
-            }
-        };
-        // What one tap sees of one channel, in all pictures.
-        let fill = |(number, lines): (usize, &mut [f32])| {
-            let (channel, tap) = (number / taps, number % taps);
-            for (picture, lines) in lines.chunks_exact_mut(self.rows * columns).enumerate() {
-                self.fill(lines, columns, tap, plane(picture, channel));
-            }
-        };
-        let each = batch * self.rows * columns;
-        if y.len() < PARALLEL {
-            y.chunks_exact_mut(each).enumerate().for_each(fill);
-        } else {
-            y.par_chunks_exact_mut(each).enumerate().for_each(fill);
-        }
-        Ok((CpuStorage::F32(y), Shape::from((channels * taps, each))))
-    }
-}
-
-/// Below so many numbers, waking other threads costs more than they save.
-pub(super) const PARALLEL: usize = 256 * 1024;
-
-/// One channel of one picture.
-#[derive(Clone, Copy)]
-struct Plane<'a> {
-    numbers: &'a [f32],
-    width: usize,
-}
-
-impl<'a> Plane<'a> {
-    fn line(self, row: usize) -> Option<&'a [f32]> {
-        self.numbers.get(row * self.width..(row + 1) * self.width)
-    }
-
-    fn height(self) -> usize {
-        self.numbers.len() / self.width.max(1)
-    }
-}
-
-impl Gather {
-    /// What one tap sees of a plane; the result is zero where that is beyond the edge.
-    fn fill(&self, lines: &mut [f32], columns: usize, tap: usize, plane: Plane<'_>) {
-        let (tap_y, tap_x) = (tap / self.geometry.kernel, tap % self.geometry.kernel);
-        for (row, line) in (self.first..).zip(lines.chunks_exact_mut(columns)) {
-            let from = self
-                .place(row, tap_y, plane.height())
-                .and_then(|at| plane.line(at));
-            if let Some(from) = from {
-                self.fill_line(line, from, tap_x);
-            }
-        }
-    }
-
-    /// Where in a picture of this side a tap of the kernel falls, if not beyond the edge.
-    fn place(&self, step: usize, tap: usize, side: usize) -> Option<usize> {
-        let padded = step * self.geometry.stride + tap;
-        match self.edges {
-            Edges::Zero => padded
-                .checked_sub(self.geometry.before)
-                .filter(|at| *at < side),
-            Edges::Wrap => Some((padded + side - self.geometry.before % side) % side),
-        }
-    }
-
-    /// One line of the picture as one tap sees it.
-    fn fill_line(&self, line: &mut [f32], from: &[f32], tap: usize) {
-        let before = self.geometry.before;
-        if self.geometry.stride == 1 && self.edges == Edges::Zero {
-            // The common case is a shifted copy.
-            let skip = before.saturating_sub(tap);
-            let first = tap.saturating_sub(before);
-            let from = from.get(first..).unwrap_or_default();
-            for (to, value) in line.iter_mut().skip(skip).zip(from) {
-                *to = *value;
-            }
-            return;
-        }
-        for (step, to) in line.iter_mut().enumerate() {
-            let value = self
-                .place(step, tap, from.len())
-                .and_then(|at| from.get(at));
-            *to = value.copied().unwrap_or(0.0);
-        }
-    }
-}
-
-/// The numbers of a contiguous f32 tensor.
-pub(super) fn plain<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
-    let numbers = storage.as_slice::<f32>()?;
-    match layout.contiguous_offsets() {
-        Some((start, end)) => Ok(numbers.get(start..end).unwrap_or_default()),
-        None => candle_core::bail!("a custom operation needs a contiguous tensor"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use candle_core::Device;
@@ -426,12 +265,8 @@ mod tests {
 
     fn conv(geometry: Geometry) -> Conv2d {
         let weight = noise([4, 3, geometry.kernel, geometry.kernel]);
-        let flat = 3 * geometry.kernel * geometry.kernel;
-        Conv2d {
-            weight: weight.reshape((4, flat)).unwrap(),
-            bias: noise([1, 4, 1, 1]).flatten_all().unwrap(),
-            geometry,
-        }
+        let bias = noise([1, 4, 1, 1]).flatten_all().unwrap();
+        Conv2d::of(&weight, &bias, geometry).unwrap()
     }
 
     fn worst(left: &Tensor, right: &Tensor) -> f32 {
@@ -460,7 +295,7 @@ mod tests {
                 .unwrap()
                 .pad_with_zeros(3, before, after)
                 .unwrap();
-            let weight = conv.weight.reshape((4, 3, kernel, kernel)).unwrap();
+            let weight = noise([4, 3, kernel, kernel]);
             let reference = padded
                 .conv2d(&weight, 0, stride, 1, 1)
                 .unwrap()

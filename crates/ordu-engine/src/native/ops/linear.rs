@@ -3,6 +3,7 @@
 use candle_core::{DType, Result, Tensor};
 
 use crate::EngineError;
+use crate::native::cpu;
 #[cfg(feature = "cuda")]
 use crate::native::gpu;
 use crate::native::weights::Scope;
@@ -122,6 +123,9 @@ impl Linear {
     ///
     /// Those of the tensor library.
     pub fn forward_onto(&self, x: &Tensor, onto: Option<&Tensor>) -> Result<Tensor> {
+        if x.device().is_cpu() {
+            return cpu::linear(x, &self.weight, (self.bias.as_ref(), onto));
+        }
         #[cfg(feature = "cuda")]
         if x.device().is_cuda() {
             return gpu::linear(&x.contiguous()?, &self.weight, self.bias.as_ref(), onto);

@@ -2,7 +2,7 @@
 //! network.
 //!
 //! Everything is `[batch, channels, height, width]` or `[batch, tokens, width]`. Each operation knows
-//! up to three ways: in f32 on the processor, written here; with the kernels of `gpu` on an NVIDIA
+//! up to three ways: with the kernels of `cpu` on the processor; with those of `gpu` on an NVIDIA
 //! card; and composed of the tensor library's operations on everything else, which is also what the
 //! others are tested against.
 

@@ -1,13 +1,12 @@
 //! Normalisation over channels and over groups of channels.
 
-use candle_core::{CpuStorage, CustomOp3, D, DType, Layout, Result, Shape, Tensor};
-use rayon::prelude::*;
+use candle_core::{D, DType, Result, Tensor};
 
 use crate::EngineError;
-use crate::native::Compute;
 #[cfg(feature = "cuda")]
 use crate::native::gpu;
 use crate::native::weights::Scope;
+use crate::native::{Compute, cpu};
 
 /// Layer normalisation (Ba et al. 2016) over the last dimension.
 #[derive(Clone, Debug)]
@@ -62,6 +61,9 @@ impl LayerNorm {
         #[cfg(feature = "cuda")]
         if x.device().is_cuda() {
             return gpu::layer_norm(&x.contiguous()?, &self.weight, &self.bias, self.epsilon);
+        }
+        if x.device().is_cpu() {
+            return cpu::layer_norm(x, (&self.weight, &self.bias), self.epsilon);
         }
         candle_nn::ops::layer_norm(&x.contiguous()?, &self.weight, &self.bias, self.epsilon)
     }
@@ -130,13 +132,8 @@ impl GroupNorm {
         if !x.device().is_cpu() {
             return self.composed(x, followed);
         }
-        let op = FusedGroupNorm {
-            groups: self.groups,
-            epsilon: self.epsilon,
-            followed,
-        };
-        x.contiguous()?
-            .apply_op3_no_bwd(&self.weight, &self.bias, &op)
+        let weights = (&self.weight, &self.bias);
+        cpu::group_norm(x, weights, (self.groups, self.epsilon), followed)
     }
 
     /// The same of the library's operations, in f32.
@@ -159,102 +156,6 @@ impl GroupNorm {
         };
         y.reshape(x.shape())?.to_dtype(x.dtype())
     }
-}
-
-/// Mean, spread, scale, shift and activation of one group while it is in cache. Composed of library
-/// operations the same takes ten passes over memory.
-struct FusedGroupNorm {
-    groups: usize,
-    epsilon: f64,
-    followed: Followed,
-}
-
-impl CustomOp3 for FusedGroupNorm {
-    fn name(&self) -> &'static str {
-        "group-norm"
-    }
-
-    fn cpu_fwd(
-        &self,
-        x: &CpuStorage,
-        x_layout: &Layout,
-        weight: &CpuStorage,
-        weight_layout: &Layout,
-        bias: &CpuStorage,
-        bias_layout: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        let (x, weight, bias) = (
-            super::conv::plain(x, x_layout)?,
-            super::conv::plain(weight, weight_layout)?,
-            super::conv::plain(bias, bias_layout)?,
-        );
-        let channels = weight.len();
-        let batch = x_layout.dims().first().copied().unwrap_or(1);
-        let pixels = x.len() / (batch * channels).max(1);
-        let per_group = channels / self.groups;
-        let mut y = vec![0_f32; x.len()];
-        let chunk = (per_group * pixels).max(1);
-        let normalise = |(number, to): (usize, &mut [f32])| {
-            let from = x
-                .get(number * chunk..(number + 1) * chunk)
-                .unwrap_or_default();
-            let first = (number % self.groups) * per_group;
-            let (mean, inverse) = statistics(from, self.epsilon);
-            let channels = weight.iter().zip(bias).skip(first);
-            let planes = from.chunks_exact(pixels).zip(to.chunks_exact_mut(pixels));
-            for ((from, to), (weight, bias)) in planes.zip(channels) {
-                let scale = weight * inverse;
-                self.finish(from, to, (scale, bias - mean * scale));
-            }
-        };
-        if x.len() < super::conv::PARALLEL {
-            y.chunks_exact_mut(chunk).enumerate().for_each(normalise);
-        } else {
-            y.par_chunks_exact_mut(chunk)
-                .enumerate()
-                .for_each(normalise);
-        }
-        Ok((CpuStorage::F32(y), x_layout.shape().clone()))
-    }
-}
-
-impl FusedGroupNorm {
-    /// Scales, shifts and activates one plane.
-    fn finish(&self, from: &[f32], to: &mut [f32], (scale, shift): (f32, f32)) {
-        for (from, to) in from.iter().zip(to.iter_mut()) {
-            *to = from * scale + shift;
-        }
-        if self.followed == Followed::BySilu {
-            for value in to {
-                *value /= 1.0 + (-*value).exp();
-            }
-        }
-    }
-}
-
-/// Mean and one over standard deviation, summed in f64: a plane of 512×512 pixels loses digits in
-/// f32.
-#[expect(
-    clippy::cast_possible_truncation,
-    reason = "the results are applied to f32 numbers"
-)]
-fn statistics(x: &[f32], epsilon: f64) -> (f32, f32) {
-    let count = x.len().max(1) as f64;
-    let mean = sum(x, f64::from) / count;
-    let variance = sum(x, |value| (f64::from(value) - mean).powi(2)) / count;
-    (mean as f32, (1.0 / (variance + epsilon).sqrt()) as f32)
-}
-
-/// Eight sums side by side let the compiler use vector registers.
-fn sum(x: &[f32], term: impl Fn(f32) -> f64) -> f64 {
-    let mut lanes = [0_f64; 8];
-    let (whole, rest) = x.as_chunks::<8>();
-    for block in whole {
-        for (lane, value) in lanes.iter_mut().zip(block) {
-            *lane += term(*value);
-        }
-    }
-    lanes.iter().sum::<f64>() + rest.iter().map(|value| term(*value)).sum::<f64>()
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 
 use candle_core::{Result, Tensor};
 
+use crate::native::cpu;
 #[cfg(feature = "cuda")]
 use crate::native::gpu;
 
@@ -41,6 +42,9 @@ pub fn join(x: &Tensor, y: &Tensor) -> Result<Tensor> {
 ///
 /// Those of the tensor library.
 pub fn enlarge(x: &Tensor, height: usize, width: usize) -> Result<Tensor> {
+    if x.device().is_cpu() {
+        return cpu::enlarge(x, height, width);
+    }
     #[cfg(feature = "cuda")]
     if x.device().is_cuda() {
         return gpu::first(&gpu::enlarge(&gpu::last(x)?, height, width)?);
@@ -55,6 +59,9 @@ pub fn enlarge(x: &Tensor, height: usize, width: usize) -> Result<Tensor> {
 /// Those of the tensor library.
 pub fn to_tokens(x: &Tensor) -> Result<Tensor> {
     let (batch, channels, height, width) = x.dims4()?;
+    if x.device().is_cpu() {
+        return cpu::swapped(&x.reshape((batch, channels, height * width))?);
+    }
     let last = x.permute((0, 2, 3, 1))?.contiguous()?;
     last.reshape((batch, height * width, channels))
 }
@@ -66,6 +73,9 @@ pub fn to_tokens(x: &Tensor) -> Result<Tensor> {
 /// Those of the tensor library.
 pub fn to_picture(tokens: &Tensor, height: usize, width: usize) -> Result<Tensor> {
     let (batch, _, channels) = tokens.dims3()?;
+    if tokens.device().is_cpu() {
+        return cpu::swapped(tokens)?.reshape((batch, channels, height, width));
+    }
     let last = tokens.reshape((batch, height, width, channels))?;
     let picture = last.permute((0, 3, 1, 2))?;
     if picture.device().is_cuda() {

@@ -3,6 +3,7 @@
 use candle_core::{Result, Tensor};
 
 use super::{Conv2d, Edges};
+use crate::native::cpu;
 
 /// A picture at another size, each pixel a mixture of the four nearest ones; corners are not aligned.
 ///
@@ -35,6 +36,9 @@ pub fn halved_by_max(x: &Tensor) -> Result<Tensor> {
 ///
 /// Those of the tensor library.
 pub fn leaky(x: &Tensor, slope: f64) -> Result<Tensor> {
+    if x.device().is_cpu() {
+        return cpu::leaky(x, slope);
+    }
     x.maximum(&(x * slope)?)
 }
 

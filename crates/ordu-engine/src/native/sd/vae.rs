@@ -322,10 +322,10 @@ impl Resnet {
     }
 
     pub(in crate::native) fn forward(&self, x: &Tensor, edges: Edges) -> Result<Tensor> {
-        let inner = self
-            .conv1
-            .forward(&self.norm1.forward(x, Followed::BySilu)?, edges)?;
-        let inner = self.norm2.forward(&inner, Followed::BySilu)?;
+        // Each takes the place of the one before it, which is let go of.
+        let mut inner = self.norm1.forward(x, Followed::BySilu)?;
+        inner = self.conv1.forward(&inner, edges)?;
+        inner = self.norm2.forward(&inner, Followed::BySilu)?;
         let shortcut = match &self.shortcut {
             Some(shortcut) => shortcut.forward(x, edges)?,
             None => x.clone(),
@@ -376,16 +376,16 @@ impl Attention {
 
     pub(in crate::native) fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let (_, _, height, width) = x.dims4()?;
-        let normed = self.norm.forward(x, Followed::ByNothing)?;
-        let tokens = to_tokens(&normed)?;
-        let (q, k, v) = (
-            self.q.forward(&tokens)?,
-            self.k.forward(&tokens)?,
-            self.v.forward(&tokens)?,
-        );
-        let y = self
-            .out
-            .forward(&attention(&q, &k, &v, self.heads, None)?)?;
-        add(x, &to_picture(&y, height, width)?)
+        let mut y = to_tokens(&self.norm.forward(x, Followed::ByNothing)?)?;
+        y = {
+            let (q, k, v) = (
+                self.q.forward(&y)?,
+                self.k.forward(&y)?,
+                self.v.forward(&y)?,
+            );
+            attention(&q, &k, &v, self.heads, None)?
+        };
+        y = to_picture(&self.out.forward(&y)?, height, width)?;
+        add(x, &y)
     }
 }

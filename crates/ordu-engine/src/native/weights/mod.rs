@@ -14,7 +14,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
-use candle_core::Tensor;
+use candle_core::{Device, Tensor};
 
 pub(in crate::native) use content::Content;
 pub use delta::{Delta, Factors};
@@ -30,6 +30,8 @@ pub struct Weights {
     tensors: BTreeMap<String, Entry>,
     /// What is added to tensors when they are copied, in this order.
     deltas: BTreeMap<String, Vec<Delta>>,
+    /// Whether tensors that are not there are made up.
+    made_up: bool,
 }
 
 impl Weights {
@@ -40,7 +42,15 @@ impl Weights {
                 .entries()
                 .map(|(name, entry)| (name.to_owned(), entry.clone()))
                 .collect(),
-            deltas: BTreeMap::new(),
+            ..Self::default()
+        }
+    }
+
+    /// Whatever is asked for: numbers that mean nothing, to measure networks of true size with.
+    pub fn made_up() -> Self {
+        Self {
+            made_up: true,
+            ..Self::default()
         }
     }
 
@@ -48,7 +58,7 @@ impl Weights {
     pub fn from_entries(entries: impl IntoIterator<Item = (String, Entry)>) -> Self {
         Self {
             tensors: entries.into_iter().collect(),
-            deltas: BTreeMap::new(),
+            ..Self::default()
         }
     }
 
@@ -59,6 +69,7 @@ impl Weights {
         Self {
             tensors: self.tensors.clone(),
             deltas,
+            made_up: self.made_up,
         }
     }
 
@@ -160,6 +171,9 @@ impl Scope<'_> {
     pub fn take(&self, name: &str, shape: &[usize]) -> Result<Tensor, EngineError> {
         let full = format!("{}{name}", self.prefix);
         let Some(entry) = self.weights.tensors.get(&full) else {
+            if self.weights.made_up {
+                return Ok(self.compute.take(&made_up(name, shape)?)?);
+            }
             self.ledger
                 .borrow_mut()
                 .missing
@@ -225,6 +239,31 @@ impl Scope<'_> {
             Err(EngineError::bad_model(model, faults.join("; ")))
         }
     }
+}
+
+/// Numbers that keep the size of what goes through a layer about as it is.
+fn made_up(name: &str, shape: &[usize]) -> Result<Tensor, EngineError> {
+    let count = shape.iter().product::<usize>();
+    let numbers = match shape {
+        [_] if name == "weight" => vec![1.0; count],
+        [_] => vec![0.0; count],
+        [_, inputs @ ..] => {
+            let spread = (3.0 / inputs.iter().product::<usize>().max(1) as f64).sqrt();
+            let mut state = 0x9E37_79B9_u32;
+            let next = || {
+                // Marsaglia 2003, "Xorshift RNGs".
+                state ^= state << 13;
+                state ^= state >> 17;
+                state ^= state << 5;
+                #[expect(clippy::cast_possible_truncation, reason = "weights are in f32")]
+                let number = (spread * (f64::from(state) / f64::from(u32::MAX / 2) - 1.0)) as f32;
+                number
+            };
+            std::iter::repeat_with(next).take(count).collect()
+        }
+        [] => vec![0.0; count],
+    };
+    Ok(Tensor::from_vec(numbers, shape, &Device::Cpu)?)
 }
 
 /// Linear layers and 1×1 convolutions hold the same numbers; files mix the two up freely.

@@ -1,7 +1,7 @@
 //! How much memory this process and the processes that it started take.
 //!
 //! # Source
-//! proc(5): `status` and `children`. Where there is no `/proc`, nothing is known.
+//! proc(5): `status`, `children` and `clear_refs`. Where there is no `/proc`, nothing is known.
 
 use std::fs;
 use std::path::Path;
@@ -24,6 +24,11 @@ impl Memory {
     /// What they took at most.
     pub(crate) fn peak() -> Self {
         Self::of("VmHWM:")
+    }
+
+    /// Has the most that this process took begin anew. Where that cannot be done, it counts on.
+    pub(crate) fn forget_peak() {
+        fs::write("/proc/self/clear_refs", "5").ok();
     }
 
     fn of(field: &str) -> Self {

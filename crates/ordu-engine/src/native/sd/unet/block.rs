@@ -199,7 +199,9 @@ impl Up {
             let Some(other) = kept.pop() else {
                 candle_core::bail!("a block on the way up found nothing kept on the way down");
             };
-            x = step.forward(&join(&x, &other)?, conditions)?;
+            x = join(&x, &other)?;
+            drop(other);
+            x = step.forward(&x, conditions)?;
         }
         let (Some(double), Some(next)) = (&self.double, kept.last()) else {
             return Ok(x);

@@ -68,9 +68,10 @@ impl Resnet {
             shift: Some(&time),
             onto: None,
         };
-        let inner = self.norm1.forward(x, Followed::BySilu)?;
-        let inner = self.conv1.forward_beside(&inner, edges, beside)?;
-        let inner = self.norm2.forward(&inner, Followed::BySilu)?;
+        // Each takes the place of the one before it, which is let go of.
+        let mut inner = self.norm1.forward(x, Followed::BySilu)?;
+        inner = self.conv1.forward_beside(&inner, edges, beside)?;
+        inner = self.norm2.forward(&inner, Followed::BySilu)?;
         let shortcut = match &self.shortcut {
             Some(shortcut) => shortcut.forward(x, edges)?,
             None => x.clone(),

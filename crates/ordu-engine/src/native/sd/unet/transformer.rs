@@ -58,13 +58,13 @@ impl Transformer {
 
     pub(super) fn forward(&self, x: &Tensor, conditions: &Conditions<'_>) -> Result<Tensor> {
         let (_, _, height, width) = x.dims4()?;
-        let normed = self.norm.forward(x, Followed::ByNothing)?;
-        let mut tokens = self.enter.forward(&to_tokens(&normed)?)?;
+        let mut tokens = to_tokens(&self.norm.forward(x, Followed::ByNothing)?)?;
+        tokens = self.enter.forward(&tokens)?;
         for layer in &self.layers {
-            tokens = layer.forward(&tokens, conditions.text)?;
+            tokens = layer.forward(tokens, conditions.text)?;
         }
-        let y = self.leave.forward(&tokens)?;
-        add(x, &to_picture(&y, height, width)?)
+        tokens = self.leave.forward(&tokens)?;
+        add(x, &to_picture(&tokens, height, width)?)
     }
 }
 
@@ -94,11 +94,16 @@ impl Layer {
         })
     }
 
-    fn forward(&self, x: &Tensor, text: &Tensor) -> Result<Tensor> {
-        let normed = self.norm1.forward(x)?;
-        let x = self.to_self.forward((&normed, &normed), x)?;
-        let x = self.to_text.forward((&self.norm2.forward(&x)?, text), &x)?;
-        let inner = gated_gelu(&self.widen.forward(&self.norm3.forward(&x)?)?)?;
+    /// Takes the place of what it is given, which is let go of on the way.
+    fn forward(&self, mut x: Tensor, text: &Tensor) -> Result<Tensor> {
+        x = {
+            let normed = self.norm1.forward(&x)?;
+            self.to_self.forward((&normed, &normed), &x)?
+        };
+        x = self.to_text.forward((&self.norm2.forward(&x)?, text), &x)?;
+        let mut inner = self.norm3.forward(&x)?;
+        inner = self.widen.forward(&inner)?;
+        inner = gated_gelu(&inner)?;
         self.narrow.forward_onto(&inner, Some(&x))
     }
 }
@@ -197,18 +202,20 @@ impl Attention {
             let width = y.dim(D::Minus1)? / of;
             y.narrow(D::Minus1, index * width, width)
         };
-        let (q, k, v) = match &self.reads {
-            Reads::Apart { q, k, v } => (q.forward(x)?, k.forward(to)?, v.forward(to)?),
-            Reads::Itself { qkv } => {
-                let y = qkv.forward(x)?;
-                (part(&y, 0, 3)?, part(&y, 1, 3)?, part(&y, 2, 3)?)
-            }
-            Reads::Text { q, kv } => {
-                let y = kv.forward(to)?;
-                (q.forward(x)?, part(&y, 0, 2)?, part(&y, 1, 2)?)
-            }
+        let y = {
+            let (q, k, v) = match &self.reads {
+                Reads::Apart { q, k, v } => (q.forward(x)?, k.forward(to)?, v.forward(to)?),
+                Reads::Itself { qkv } => {
+                    let y = qkv.forward(x)?;
+                    (part(&y, 0, 3)?, part(&y, 1, 3)?, part(&y, 2, 3)?)
+                }
+                Reads::Text { q, kv } => {
+                    let y = kv.forward(to)?;
+                    (q.forward(x)?, part(&y, 0, 2)?, part(&y, 1, 2)?)
+                }
+            };
+            attention(&q, &k, &v, self.heads, None)?
         };
-        let y = attention(&q, &k, &v, self.heads, None)?;
         match &self.sharing {
             None => self.out.forward_onto(&y, Some(onto)),
             Some(sharing) => sharing.forward(x, &self.out.forward(&y)?, onto),
