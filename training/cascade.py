@@ -17,11 +17,15 @@ from torchvision.models.efficientnet import EfficientNet, FusedMBConvConfig, MBC
 from transformers import CLIPTextModel, CLIPVisionConfig, CLIPVisionModelWithProjection
 
 import networks
+import pictures
 
-NATIVE = 128  # pixels a side
+NATIVE = 128  # pixels a side, in training
+DRAWN = 168  # pixels a side that are drawn: as many latents of stage C as the encoder makes of a picture of training
 SIGHT = 64  # pixels a side that the vision tower sees
 SHIFT_C, SHIFT_B = 2.0, 1.0
 SCALE_B = 0.43  # stage A's latents are stage B's, so many times as large
+SHRINK = 1 / 16
+SPREAD = 3.0  # what latents are multiplied by, so that there is less noise beside them: see `widened`
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 CLIP = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
 
@@ -61,7 +65,7 @@ def make_vision():
 def make_stage_c():
     return start(StableCascadeUNet(
         in_channels=16, out_channels=16, timestep_ratio_embedding_dim=32, patch_size=1, conditioning_dim=96,
-        block_out_channels=(96, 96), num_attention_heads=(2, 2), down_num_layers_per_block=(1, 1), up_num_layers_per_block=(1, 1),
+        block_out_channels=(96, 96), num_attention_heads=(3, 3), down_num_layers_per_block=(1, 1), up_num_layers_per_block=(1, 1),
         down_blocks_repeat_mappers=(1, 1), up_blocks_repeat_mappers=(1, 1),
         block_types_per_layer=(("SDCascadeResBlock", "SDCascadeTimestepBlock", "SDCascadeAttnBlock"),) * 2,
         clip_text_in_channels=networks.TEXT_WIDTH, clip_text_pooled_in_channels=networks.TEXT_WIDTH, clip_image_in_channels=64, clip_seq=4,
@@ -71,8 +75,8 @@ def make_stage_c():
 
 def make_stage_b():
     return start(StableCascadeUNet(
-        in_channels=4, out_channels=4, timestep_ratio_embedding_dim=32, patch_size=4, conditioning_dim=48,
-        block_out_channels=(96,), num_attention_heads=(2,), down_num_layers_per_block=(1,), up_num_layers_per_block=(1,),
+        in_channels=4, out_channels=4, timestep_ratio_embedding_dim=32, patch_size=2, conditioning_dim=64,
+        block_out_channels=(128,), num_attention_heads=(4,), down_num_layers_per_block=(2,), up_num_layers_per_block=(2,),
         down_blocks_repeat_mappers=(1,), up_blocks_repeat_mappers=(1,),
         block_types_per_layer=(("SDCascadeResBlock", "SDCascadeTimestepBlock", "SDCascadeAttnBlock"),),
         clip_text_pooled_in_channels=networks.TEXT_WIDTH, clip_seq=4, effnet_in_channels=16, pixel_mapper_in_channels=3,
@@ -120,13 +124,25 @@ def start(unet):
     return unet
 
 
-def normalised(pictures, statistics, side):
-    """uint8 (n, h, w, 3) to float (n, 3, side, side)."""
-    x = torch.from_numpy(np.ascontiguousarray(pictures.transpose(0, 3, 1, 2))).float()
+@torch.no_grad()
+def widened(parts):
+    """Makes the latents of both stages `SPREAD` times as large.
+
+    Runs begin where there is a hundred times more noise than a picture of spread one, and stage B takes one step from there to six times as much: a
+    small error in the noise would be larger than what is left. The public classes leave the scale of latents to those who train, so it is chosen.
+    """
+    parts["encoder"].mapper[1].running_var /= SPREAD ** 2
+    parts["a"].down_blocks[-1][1].weight *= SPREAD
+    parts["a"].up_blocks[0][0].weight /= SPREAD
+    return parts
+
+
+def prepared(x, statistics, side):
+    """Pictures (n, 3, h, w) in 0..1, scaled to (n, 3, side, side) and normalised."""
     if x.shape[-1] != side:
         x = F.interpolate(x, size=(side, side), mode="bicubic", antialias=True)
-    x = x.clamp(0, 255).round() / 255
-    mean, deviation = (torch.tensor(s).view(1, 3, 1, 1) for s in statistics)
+    x = (255 * x).clamp(0, 255).round() / 255
+    mean, deviation = (torch.tensor(s, device=x.device).view(1, 3, 1, 1) for s in statistics)
     return (x - mean) / deviation
 
 
@@ -166,80 +182,106 @@ def noised(x, t, noise):
 
 
 @torch.no_grad()
-def euler(predict, x, sigmas):
-    """From noise of the first sigma to clean latents; `predict(z, t)` tells the noise in z, which has a variance of one."""
+def euler(predict, x, sigmas, dice=None):
+    """From noise of the first sigma to clean latents; `predict(z, t)` tells the noise in z, which has a variance of one. With dice each step adds noise."""
     for sigma, following in zip(sigmas, sigmas[1:]):
-        t = time_of(torch.tensor(sigma)).float().expand(len(x))
+        t = time_of(torch.tensor(sigma)).float().expand(len(x)).to(x.device)
         noise = predict(x / math.sqrt(sigma * sigma + 1), t)
-        x = x + noise * (following - sigma)
+        up = 0.0 if dice is None else following * math.sqrt(1 - (following / sigma) ** 2)
+        x = x + noise * (math.sqrt(following ** 2 - up ** 2) - sigma)
+        if up:
+            x = x + up * torch.randn(x.shape, generator=dice).to(x.device)
     return x
 
 
 # ---------------------------------------------------------------------------------------------------------------- the whole
 
 class Texts:
-    """`ordu-tiny`'s text encoder, as it is: what is before its last normalisation, and the row of the end mark behind it."""
+    """`ordu-tiny`'s text encoder: what is before its last normalisation, and the row of the end mark behind it.
 
-    def __init__(self, model):
-        self.encoder = CLIPTextModel.from_pretrained(model, subfolder="text_encoder", torch_dtype=torch.float32).eval()
-        self.tokenizer = networks.make_tokenizer()
+    What is before it is large, and nearly the same for all words: see `settle`.
+    """
+
+    def __init__(self, model, device="cpu"):
+        self.encoder = CLIPTextModel.from_pretrained(model, subfolder="text_encoder", dtype=torch.float32).eval().to(device)
+        self.tokenizer, self.device = networks.make_tokenizer(), device
         inner = getattr(self.encoder, "text_model", self.encoder)
         inner.final_layer_norm.register_forward_hook(lambda module, given, made: setattr(self, "seen", (given[0], made)))
+        self.settle(inner)
+
+    @torch.no_grad()
+    def settle(self, inner):
+        """Makes everything that layers add up `SHRINK` times as large, which changes nothing behind a normalisation, and takes the mean of all words off."""
+        mean = self([pictures.full_caption(r) for r in pictures.combinations()[::7]])[0].mean((0, 1))
+        for layer in inner.encoder.layers:
+            for part in (layer.self_attn.out_proj, layer.mlp.fc2):
+                part.weight *= SHRINK
+                part.bias *= SHRINK
+        inner.embeddings.token_embedding.weight *= SHRINK
+        inner.embeddings.position_embedding.weight *= SHRINK
+        inner.encoder.layers[-1].mlp.fc2.bias -= SHRINK * mean
+        self.encoder.half().float()  # as it is published
 
     @torch.no_grad()
     def __call__(self, prompts):
         encoded = self.tokenizer.encode_batch(list(prompts))
-        ids = torch.tensor([e.ids for e in encoded])
-        self.encoder(ids, attention_mask=torch.tensor([e.attention_mask for e in encoded]))
+        ids = torch.tensor([e.ids for e in encoded], device=self.device)
+        self.encoder(ids, attention_mask=torch.tensor([e.attention_mask for e in encoded], device=self.device))
         rows, normed = self.seen
         ends = (ids == networks.EOS).int().argmax(1)
-        return rows, normed[torch.arange(len(ids)), ends]
+        return rows, normed[torch.arange(len(ids), device=self.device), ends]
 
 
 class Cascade:
-    def __init__(self, texts, vision, encoder, c, b, a):
-        self.texts, self.vision, self.encoder, self.c, self.b, self.a = texts, vision.eval(), encoder.eval(), c.eval(), b.eval(), a.eval()
+    """All parts, as the engine uses them."""
+
+    def __init__(self, texts, parts):
+        self.texts, self.device, self.parts = texts, texts.device, parts
+        for part in parts.values():
+            part.eval()
 
     @torch.no_grad()
-    def sight(self, pictures):
-        """(n, 64): what the vision tower makes of pictures."""
-        return self.vision(normalised(pictures, CLIP, SIGHT)).image_embeds
+    def sight(self, drawn):
+        """Pictures (n, 3, h, w) in 0..1 to (n, 64): what the vision tower makes of them."""
+        return self.parts["vision"](prepared(drawn, CLIP, SIGHT)).image_embeds
 
     @torch.no_grad()
-    def sample_c(self, prompts, noise, images=None, steps=20, cfg=4.0, start=None, denoise=1.0):
+    def sample_c(self, prompts, noise, images, steps, cfg, dice):
         """images (n, k, 64), weighted already."""
-        n = len(noise)
+        n, c = len(noise), self.parts["c"]
         text, pooled = self.texts(prompts)
         empty, empty_pooled = self.texts([""])
-        nothing = torch.zeros(n, 1, 64)
+        nothing = torch.zeros(n, 1, 64, device=self.device)
         images = nothing if images is None else images
 
         def predict(z, t):
-            wanted = self.c(z, t, pooled[:, None], text, images).sample
-            anything = self.c(z, t, empty_pooled.expand(n, -1)[:, None], empty.expand(n, -1, -1), nothing).sample
+            wanted = c(z, t, pooled[:, None], text, images).sample
+            anything = c(z, t, empty_pooled.expand(n, -1)[:, None], empty.expand(n, -1, -1), nothing).sample
             return anything + cfg * (wanted - anything)
 
-        sigmas = simple(SHIFT_C, steps, denoise)
-        first = math.sqrt(sigmas[0] ** 2 + 1) if denoise == 1.0 else sigmas[0]
-        return euler(predict, noise * first + (0 if start is None else start), sigmas)
+        sigmas = simple(SHIFT_C, steps)
+        return euler(predict, noise * math.sqrt(sigmas[0] ** 2 + 1), sigmas, dice)
 
     @torch.no_grad()
-    def sample_b(self, latents, noise, steps=10, pooled=None):
-        pooled = torch.zeros(len(noise), 1, networks.TEXT_WIDTH) if pooled is None else pooled
-        predict = lambda z, t: self.b(z, t, pooled, effnet=latents).sample
+    def sample_b(self, latents, noise, steps, pooled, dice=None):
+        predict = lambda z, t: self.parts["b"](z, t, pooled, effnet=latents).sample
         sigmas = simple(SHIFT_B, steps)
-        return euler(predict, noise * math.sqrt(sigmas[0] ** 2 + 1), sigmas)
+        return euler(predict, noise * math.sqrt(sigmas[0] ** 2 + 1), sigmas, dice)
 
     @torch.no_grad()
     def decode(self, latents):
-        out = self.a.decode(latents * SCALE_B).sample.clamp(0, 1)
-        return (out * 255).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
+        out = torch.cat([self.parts["a"].decode(part * SCALE_B).sample for part in latents.split(64)])
+        return (out.clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
 
-    def draw(self, prompts, seed, side=NATIVE, compression=42, images=None, cfg=4.0, steps=30):
+    @torch.no_grad()
+    def draw(self, prompts, seed, side=DRAWN, compression=42, images=None, cfg=5.0, steps=30, is_noisy=True):
         n, dice = len(prompts), torch.Generator().manual_seed(seed)
-        small = side // compression
-        c = self.sample_c(prompts, torch.randn(n, 16, small, small, generator=dice), images, round(0.67 * steps), cfg)
-        b = self.sample_b(c, torch.randn(n, 4, side // 4, side // 4, generator=dice), round(0.33 * steps))
+        fresh = lambda *shape: torch.randn(n, *shape, generator=dice).to(self.device)
+        small, noisy = side // compression, dice if is_noisy else None
+        c = self.sample_c(prompts, fresh(16, small, small), images, round(0.67 * steps), cfg, noisy)
+        pooled = self.texts(prompts)[1][:, None]  # a remix tells stage B its text, other pictures do not
+        pooled = torch.zeros_like(pooled) if images is None else pooled
+        b = self.sample_b(c, fresh(4, side // 4, side // 4), round(0.33 * steps), pooled, noisy)
         return self.decode(b)
 
 

@@ -8,7 +8,7 @@ import json
 import os
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
 import cascade
 import networks
@@ -58,18 +58,17 @@ def main():
     parser.add_argument("--to", required=True)
     options = parser.parse_args()
     parts = dict(a=cascade.make_stage_a(), encoder=cascade.Encoder(), vision=cascade.make_vision(), c=cascade.make_stage_c(), b=cascade.make_stage_b())
-    kept = os.path.join(options.work, "parts.pt")
-    if os.path.exists(kept):
-        for name, state in torch.load(kept).items():
-            parts[name].load_state_dict(state)
-    text = load_file(os.path.join(options.model, "text_encoder", "model.safetensors"))
+    kept = torch.load(os.path.join(options.work, "parts.pt"), map_location="cpu")
+    text = kept.pop("text")
+    for name, state in kept.items():
+        parts[name].load_state_dict(state)
     os.makedirs(options.to, exist_ok=True)
     for name, tensors in zip(("stage_c", "stage_b"), files(parts, text)):
         save_file(tensors, os.path.join(options.to, name + ".safetensors"))
     networks.make_tokenizer().save(os.path.join(options.to, "tokenizer.json"))
     config = json.load(open(os.path.join(options.model, "text_encoder", "config.json")))
     wanted = ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "max_position_embeddings", "hidden_act")
-    told = dict(text_encoder={k: config[k] for k in wanted}, vision_heads=2, head=48, native=cascade.NATIVE)
+    told = dict(text_encoder={k: config[k] for k in wanted}, vision_heads=2, head=32, native=cascade.DRAWN)
     with open(os.path.join(options.to, "config.json"), "w") as f:
         json.dump(told, f, indent=2)
         f.write("\n")

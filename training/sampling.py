@@ -23,8 +23,17 @@ class Model:
         self.text, self.unet, self.vae, self.tokenizer = text.eval(), unet.eval(), vae.eval(), tokenizer
         self.scale = vae.config.scaling_factor
 
+    def to(self, device):
+        for part in (self.text, self.unet, self.vae):
+            part.to(device).requires_grad_(False)
+        return self
+
+    @property
+    def device(self):
+        return next(self.unet.parameters()).device
+
     def tokens(self, prompts):
-        return torch.tensor([e.ids for e in self.tokenizer.encode_batch(list(prompts))])
+        return torch.tensor([e.ids for e in self.tokenizer.encode_batch(list(prompts))], device=self.device)
 
     @torch.no_grad()
     def embed(self, prompts):
@@ -34,7 +43,7 @@ class Model:
     def decode(self, latents):
         """Latents -> uint8 (n, h, w, 3)."""
         out = torch.cat([self.vae.decode(part / self.scale).sample for part in latents.split(64)])
-        return ((out.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
+        return ((out.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
 
     @torch.no_grad()
     def encode(self, signed):

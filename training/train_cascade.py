@@ -1,8 +1,12 @@
-"""Trains `ordu-tiny-cascade`: stage A, the encoder and the vision tower first, then stages C and B by turns on what those make of pictures.
+"""Trains `ordu-tiny-cascade`: stage A, the encoder and the vision tower first, then stages C and B on what those make of pictures.
 
-    python train_cascade.py --work DIR --model MODELS/ordu-tiny --finish HH:MM [--a-minutes 4] [--encoder-minutes 8] [--vision-minutes 6]
+    python train_cascade.py --work DIR --model MODELS/ordu-tiny --only a --minutes 0.6 [--start DIR]      # so, too, `vision` and `encoder`
+    python train_cascade.py --work DIR --model MODELS/ordu-tiny --only c --minutes 6     # these two side by side
+    python train_cascade.py --work DIR --model MODELS/ordu-tiny --only b --minutes 6
+    python train_cascade.py --work DIR --model MODELS/ordu-tiny --only judge
 
-Resumable: parts that are finished are kept, C and B go on where they stopped. The learning rate falls to zero at `--finish`, by the clock.
+Add `--device cuda` and larger batches where there is a GPU; on a processor the stages need hours. Resumable: parts that are finished are kept, stages
+go on where they stopped. The learning rate falls to zero at the end of the minutes.
 
 What stage C learns of pictures: of one, to draw it again; of two, to draw the shape of the stronger on the ground of the other, of equally strong
 ones either way round. A text that comes with them wins where they disagree. A tenth of the texts is empty, for guidance.
@@ -16,17 +20,21 @@ import time
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import nn
 from torch.nn import functional as F
 
+import canvas
 import cascade
 import judge
 import pictures
 from muon import Muon, split_parameters
 
 KEEP_OUT = ("embedding", "clf", "mapper_", "position", "clip_")
-PER_RECORD = 6
-VAGUE = ["", "", "a picture", "a picture", "picture", "one picture", "a", "the picture of one"]  # what is said of pictures that say it all
+PER_RECORD = 24
+CAPTIONS = 16  # of each record; the first tells everything
+VAGUE = ["a picture", "a picture", "picture", "one picture", "a", "the picture of one", "", ""]  # what is said of pictures that say it all
+LIMITS = (8, 4, 5, 2, 8)
 
 
 class Optimizers:
@@ -47,8 +55,8 @@ class Optimizers:
 def until(minutes):
     """Counts steps; yields (step, share of the learning rate) until the minutes are over."""
     begin, step = time.time(), 0
-    while (gone := (time.time() - begin) / 60 / minutes) < 1:
-        yield step, min(1.0, (step + 1) / 30, (1 - gone) / 0.5)
+    while (gone := (time.time() - begin) / 60 / max(minutes, 1e-9)) < 1:
+        yield step, min(1.0, (step + 1) / 30, (1 - gone) / 0.6)
         step += 1
 
 
@@ -62,193 +70,265 @@ class Log:
         self.file.write(line + "\n")
 
 
-def drawings(records, work):
-    """(records, pictures): some of each record at the size that stage A sees, drawn once and kept."""
-    repeated, path = np.repeat(records, PER_RECORD, axis=0), os.path.join(work, "drawings.npy")
-    if not os.path.exists(path):
-        rng = np.random.default_rng(4)
-        drawn = [pictures.draw(part, rng, cascade.NATIVE) for part in np.array_split(repeated, 200)]
-        np.save(path, np.concatenate(drawn))
-    return repeated, np.load(path, mmap_mode="r")
+def some(records, count):
+    return records[torch.randint(len(records), (count,), device=records.device)]
 
 
-def some(drawn, count, rng):
-    return drawn[np.sort(rng.integers(len(drawn), size=count))]
+def roughened(x):
+    """Pictures as they come from elsewhere: scaled, a little noisy, in other tints."""
+    if random.random() < 0.5:
+        side = x.shape[-1]
+        x = F.interpolate(F.interpolate(x, size=(64, 64), mode="bicubic", antialias=True), size=(side, side), mode="bicubic")
+    n, shift = len(x), lambda size: size * (2 * torch.rand(len(x), 3, 1, 1, device=x.device) - 1)
+    noise = 0.04 * torch.rand(n, 1, 1, 1, device=x.device) * torch.randn_like(x)
+    return (x * (1 + shift(0.05)) + shift(0.03) + noise).clamp(0, 1)
 
 
-def train_stage_a(a, drawn, minutes, log):
+# ---------------------------------------------------------------------------------------------------------------- the parts
+
+
+def train_stage_a(a, records, options, log):
     a.down_blocks[-1][1].weight.data.fill_(cascade.SCALE_B).requires_grad_(False)
     a.down_blocks[-1][1].bias.data.zero_().requires_grad_(False)
     a.vquantizer.requires_grad_(False)
-    rng, optimizers = np.random.default_rng(1), Optimizers(a, 0.01, 3e-3)
-    for step, share in until(minutes):
-        size = 48 if step % 8 else cascade.NATIVE
-        x = some(drawn, 4 if size == cascade.NATIVE else 32, rng)
-        top, left = rng.integers(cascade.NATIVE - size + 1, size=2)
-        x = torch.from_numpy(np.ascontiguousarray(x[:, top:top + size, left:left + size].transpose(0, 3, 1, 2))).float() / 255
+    optimizers = Optimizers(a, 0.01, 3e-3)
+    for step, share in until(options.minutes):
+        x, _ = canvas.draw(some(records, options.batch // 4), cascade.NATIVE)
         latents = a.encode(x).latents
-        made = a.decode(latents + 0.06 * torch.randn_like(latents)).sample
+        made = a.decode(latents + 0.04 * torch.randn_like(latents)).sample
         loss = F.mse_loss(made, x) + 0.3 * F.l1_loss(made, x)
         loss.backward()
         optimizers.step(share)
-        if step % 200 == 0:
+        if step % 300 == 0:
             log("stage a", step, f"{loss.item():.5f}")
     log("stage a", step, f"{loss.item():.5f}")
 
 
-def aux_decoder():
-    conv = lambda i, o: nn.Sequential(nn.Conv2d(i, o, 3, padding=1), nn.GELU())
-    up = lambda: nn.Upsample(scale_factor=2, mode="bilinear")
-    return nn.Sequential(
-        nn.Conv2d(16, 96, 1), nn.GELU(), nn.Conv2d(96, 96, 3, padding=1), nn.GELU(), nn.Upsample(size=(8, 8), mode="bilinear", align_corners=True),
-        conv(96, 64), up(), conv(64, 48), nn.Conv2d(48, 12, 1), nn.PixelShuffle(2),
-    )
+class Reader(nn.Module):
+    """Tells from latents of one size what they show, and draws it small: what the encoder is judged by."""
+
+    def __init__(self, grid):
+        super().__init__()
+        conv = lambda i, o: nn.Sequential(nn.Conv2d(i, o, 3, padding=1), nn.GELU())
+        up = nn.Upsample(scale_factor=2, mode="bilinear")
+        self.drawn = nn.Sequential(
+            nn.Conv2d(16, 96, 1), nn.GELU(), nn.Conv2d(96, 96, 3, padding=1), nn.GELU(), nn.Upsample(size=(8, 8), mode="bilinear", align_corners=True),
+            conv(96, 64), up, conv(64, 48), nn.Conv2d(48, 27, 1), nn.PixelShuffle(3),
+        )
+        self.told = nn.Sequential(nn.Flatten(), nn.Linear(16 * grid * grid, 256), nn.GELU(), nn.Linear(256, sum(LIMITS)))
+
+    def forward(self, latents):
+        return self.drawn(latents), self.told(latents).split(LIMITS, dim=1)
 
 
-def train_encoder(encoder, drawn, minutes, log):
-    decoder = aux_decoder()
-    rng, optimizers, others = np.random.default_rng(2), Optimizers(encoder, 0.01, 3e-3), Optimizers(decoder, 0.01, 3e-3)
-    sides = [96, 96, 128]
-    for step, share in until(minutes):
-        x = some(drawn, 48, rng)
-        wanted = torch.from_numpy(np.ascontiguousarray(x.transpose(0, 3, 1, 2))).float() / 255
-        wanted = F.interpolate(wanted, size=(32, 32), mode="area")
-        latents = encoder(cascade.normalised(x, cascade.IMAGENET, sides[step % 3]).contiguous(memory_format=torch.channels_last))
-        made = decoder(latents + 0.15 * torch.randn_like(latents))
+def train_encoder(encoder, records, options, log):
+    readers = nn.ModuleDict({str(grid): Reader(grid) for grid in (3, 4)}).to(options.device)
+    optimizers, others = Optimizers(encoder, 0.01, 3e-3), Optimizers(readers, 0.01, 3e-3)
+    kept = records.repeat_interleave(max(1, options.per_record // 4), 0)
+    drawn = torch.cat([canvas.draw(part, cascade.NATIVE)[0].half() for part in kept.split(256)])
+    for step, share in until(options.minutes):
+        places = torch.randint(len(kept), (options.batch,), device=options.device)
+        picked, x, grid = kept[places], drawn[places].float(), 3 if step % 3 else 4
+        latents = encoder(cascade.prepared(x if step % 2 else roughened(x), cascade.IMAGENET, 32 * grid))
+        made, told = readers[str(grid)](latents + 0.12 * torch.randn_like(latents))
+        wanted = F.interpolate(x, size=(48, 48), mode="area")
+        named = sum(F.cross_entropy(part, picked[:, i]) for i, part in enumerate(told))
         loss = F.mse_loss(made, wanted) + 0.3 * F.l1_loss(made, wanted)
-        loss.backward()
+        (loss + 0.01 * named).backward()
         optimizers.step(share)
         others.step(share)
-        if step % 100 == 0:
-            log("encoder", step, f"{loss.item():.5f}")
-    log("encoder", step, f"{loss.item():.5f}")
+        if step % 300 == 0:
+            right = [(part.argmax(1) == picked[:, i]).float().mean().item() for i, part in enumerate(told)]
+            log("encoder", step, f"{loss.item():.5f} {named.item():.4f}", [f"{r:.2f}" for r in right])
+    log("encoder", step, f"{loss.item():.5f} {named.item():.4f}")
 
 
-def train_vision(vision, records, drawn, minutes, log):
-    heads = nn.Linear(64, 8 + 4 + 5 + 2 + 8)
-    rng, optimizers, others = np.random.default_rng(3), Optimizers(vision, 0.01, 2e-3), Optimizers(heads, 0.01, 2e-3)
-    for step, share in until(minutes):
-        places = np.sort(rng.integers(len(records), size=64))
-        picked = records[places]
-        seen = vision(cascade.normalised(drawn[places], cascade.CLIP, cascade.SIGHT)).image_embeds
-        told = heads(seen + 0.1 * torch.randn_like(seen)).split([8, 4, 5, 2, 8], dim=1)
-        wanted = torch.from_numpy(picked).long()
-        losses = [F.cross_entropy(part, wanted[:, i]) for i, part in enumerate(told)]
+def train_vision(vision, records, options, log):
+    heads = nn.Linear(64, sum(LIMITS)).to(options.device)
+    optimizers, others = Optimizers(vision, 0.01, 2e-3), Optimizers(heads, 0.01, 2e-3)
+    for step, share in until(options.minutes):
+        picked = some(records, options.batch)
+        seen = vision(cascade.prepared(roughened(canvas.draw(picked, cascade.NATIVE)[0]), cascade.CLIP, cascade.SIGHT)).image_embeds
+        told = heads(seen + 0.1 * torch.randn_like(seen)).split(LIMITS, dim=1)
+        losses = [F.cross_entropy(part, picked[:, i]) for i, part in enumerate(told)]
         (sum(losses) + 0.02 * (seen.pow(2).mean() - 1).pow(2)).backward()
         optimizers.step(share)
         others.step(share)
-        if step % 100 == 0:
-            right = [(part.argmax(1) == wanted[:, i]).float().mean().item() for i, part in enumerate(told)]
+        if step % 300 == 0:
+            right = [(part.argmax(1) == picked[:, i]).float().mean().item() for i, part in enumerate(told)]
             log("vision", step, [f"{l.item():.3f}" for l in losses], [f"{r:.2f}" for r in right], f"{seen.std().item():.2f}")
+    log("vision", step, [f"{l.item():.3f}" for l in losses], f"{seen.std().item():.2f}")
+
+
+TRAIN = {"a": train_stage_a, "vision": train_vision, "encoder": train_encoder}
+
+
+def learn_part(name, part, records, options, log):
+    path = os.path.join(options.work, name + ".pt")
+    if options.start:
+        part.load_state_dict(torch.load(os.path.join(options.start, name + ".pt"), map_location=options.device))
+    TRAIN[name](part.train(), records, options, log)
+    torch.save(part.state_dict(), path + ".part")
+    os.replace(path + ".part", path)
+
+
+# --------------------------------------------------------------------------------------------------------------- the stages
 
 
 class Pool:
-    """Pictures of all trained records, as what the finished parts make of them."""
+    """Pictures of all trained records, as what the finished parts make of them, and what is said of them."""
 
-    def __init__(self, parts, records, drawn, work):
-        path = os.path.join(work, "pool.pt")
-        if os.path.exists(path):
-            self.__dict__.update(torch.load(path, weights_only=False))
-        else:
-            self.records, self.latents = records, {3: [], 4: []}
-            self.sights, self.pixels = [], []
-            for part in np.array_split(drawn, 200):
-                with torch.no_grad():
-                    for grid, rows in self.latents.items():
-                        rows.append(parts["encoder"](cascade.normalised(part, cascade.IMAGENET, 32 * grid)).half())
-                    self.sights.append(parts["vision"](cascade.normalised(part, cascade.CLIP, cascade.SIGHT)).image_embeds)
-                    large = torch.from_numpy(np.ascontiguousarray(part.transpose(0, 3, 1, 2))).float() / 255
-                    self.pixels.append((parts["a"].encode(large).latents / cascade.SCALE_B).half())
-            self.latents = {grid: torch.cat(rows) for grid, rows in self.latents.items()}
-            self.sights, self.pixels = torch.cat(self.sights), torch.cat(self.pixels)
-            torch.save(self.__dict__, path)
-        self.place = {tuple(int(v) for v in r): i for i, r in enumerate(self.records[::PER_RECORD])}
+    @torch.no_grad()
+    def __init__(self, parts, texts, records, options):
+        self.records, self.device, self.per = records, options.device, options.per_record
+        self.latents, self.sights, self.pixels = {3: [], 4: []}, [], []
+        for part in records.repeat_interleave(self.per, 0).split(256):
+            x, _ = canvas.draw(part, cascade.NATIVE)
+            for grid, rows in self.latents.items():
+                rows.append(parts["encoder"](cascade.prepared(x, cascade.IMAGENET, 32 * grid)).half())
+            self.sights.append(parts["vision"](cascade.prepared(roughened(x) if random.random() < 0.5 else x, cascade.CLIP, cascade.SIGHT)).image_embeds)
+            self.pixels.append((parts["a"].encode(x).latents / cascade.SCALE_B).half())
+        self.latents = {grid: torch.cat(rows) for grid, rows in self.latents.items()}
+        self.sights, self.pixels = torch.cat(self.sights), torch.cat(self.pixels)
+        self.place = torch.full(LIMITS, -1, device=self.device)
+        self.place[tuple(records.T)] = torch.arange(len(records), device=self.device)
+        told = [[pictures.full_caption(r)] + [pictures.random_caption(r) for _ in range(CAPTIONS - 1)] for r in records.cpu().numpy()]
+        both = [texts(part) for part in np.array_split(np.concatenate(told), 100)]
+        self.texts, self.pooled = (torch.cat(rows).half() for rows in zip(*both))
+        self.vague, self.vague_pooled = texts(VAGUE)
 
-    def like(self, record, rng):
-        """Index of a picture of a record, if it is among the trained ones."""
-        place = self.place.get(tuple(int(v) for v in record))
-        return None if place is None else place * PER_RECORD + rng.integers(PER_RECORD)
+    def pictures_of(self, places):
+        """Indices of a picture of each of some records."""
+        return places * self.per + torch.randint(self.per, places.shape, device=self.device)
 
-    def changed(self, record, columns, rng):
-        """A picture of a record with some attributes drawn anew."""
-        limits = (8, 4, 5, 2, 8)
-        while True:
-            other = np.array(record)
-            for column in columns:
-                other[column] = rng.integers(limits[column])
-            found = self.like(other, rng) if other[0] != other[4] else None
-            if found is not None:
-                return found
+    def changed(self, places, columns):
+        """Indices of pictures of records with some attributes drawn anew; columns (5,) or (n, 5): which."""
+        found = places.clone()
+        open_ = torch.ones_like(found, dtype=torch.bool)
+        own = self.records[places]
+        for _ in range(8):
+            drawn = torch.stack([torch.randint(limit, places.shape, device=self.device) for limit in LIMITS], dim=1)
+            other = torch.where(columns, drawn, own)
+            place = self.place[tuple(other.T)]
+            good = open_ & (other[:, 0] != other[:, 4]) & (place >= 0)
+            found, open_ = torch.where(good, place, found), open_ & ~good
+        return self.pictures_of(found)
 
+    def caption(self, places, full):
+        """(rows, summary) of a caption of each record; full (n,): of those that tell everything."""
+        which = torch.where(full, 0, torch.randint(CAPTIONS, places.shape, device=self.device))
+        return self.texts[places * CAPTIONS + which].float(), self.pooled[places * CAPTIONS + which].float()
 
-def question(pool, record, rng):
-    """(caption, [(index of a picture, strength)]) that ask for a record."""
-    kind = rng.random()
-    if kind < 0.45:
-        return pictures.random_caption(record), []
-    if kind < 0.6:  # a picture and nothing else
-        return VAGUE[rng.integers(len(VAGUE))], [(pool.changed(record, (), rng), 1.0)]
-    if kind < 0.75:  # a text that wins where they disagree
-        column = int(rng.integers(5))
-        return pictures.full_caption(record), [(pool.changed(record, (column,), rng), 1.0)]
-    caption = VAGUE[rng.integers(len(VAGUE))] if rng.random() < 0.8 else pictures.full_caption(record)
-    strong, weak = (1.0, 1.0) if rng.random() < 0.6 else (rng.uniform(0.8, 1.4), rng.uniform(0.3, 0.7))
-    shape, ground = pool.changed(record, (4,), rng), pool.changed(record, (0, 1, 2, 3), rng)
-    images = [(shape, strong), (ground, weak)]
-    rng.shuffle(images)
-    return caption, [(int(i), s) for i, s in images]
+    def nothing_said(self, count, empty):
+        which = torch.where(empty, len(VAGUE) - 1, torch.randint(len(VAGUE), (count,), device=self.device))
+        return self.vague[which], self.vague_pooled[which]
 
 
-def times(count):
+def columns(pool, *changed):
+    return torch.tensor([c in changed for c in range(5)], device=pool.device)
+
+
+def times(count, device):
     """Times 0..1, evenly spread, a quarter of them where runs begin: a small error there is a large one in what is drawn."""
-    t = (torch.arange(count) + torch.rand(count))[torch.randperm(count)] / count
+    t = (torch.arange(count, device=device) + torch.rand(count, device=device))[torch.randperm(count, device=device)] / count
     high = count // 4
-    t[:high] = 1 - 0.03 * torch.rand(high) ** 3
-    return t[torch.randperm(count)]
+    t[:high] = 1 - 0.03 * torch.rand(high, device=device) ** 3
+    return t
 
 
 def weighed(errors, t):
-    """The mean of errors, those near the beginning of runs several times."""
-    return (errors * (1 + 30 * (t > 0.97))).mean()
+    """The mean of errors in the noise, where there is much of it as errors in the picture: what is told decides there, and a run takes long steps."""
+    share = cascade.signal(t)
+    return (errors * ((1 - share) / share / cascade.SPREAD ** 2).clamp(1, 600)).mean()
 
 
-def c_loss(c, pool, texts, rng, batch, grid):
-    picked = rng.integers(len(pool.records), size=batch)
-    asked = [question(pool, pool.records[i], rng) for i in picked]
-    for i in range(batch):
-        if rng.random() < 0.1:
-            asked[i] = ("", [])
-    asked_with = sorted(range(batch), key=lambda i: len(asked[i][1]))
-    picked, asked = picked[asked_with], [asked[i] for i in asked_with]
-    text, pooled = texts([a[0] for a in asked])
-    x = pool.latents[grid][torch.from_numpy(picked)].float()
-    t = times(batch)
-    noise = torch.randn_like(x)
-    z, losses, begin = cascade.noised(x, t, noise), [], 0
-    for count in (0, 1, 2):
-        end = begin + sum(len(a[1]) == count for a in asked)
-        if end > begin:
-            images = torch.zeros(end - begin, 1, 64) if count == 0 else torch.stack(
-                [torch.stack([pool.sights[i] * s for i, s in a[1]]) for a in asked[begin:end]])
-            part = slice(begin, end)
-            made = c(z[part], t[part], pooled[part, None], text[part], images).sample
-            losses.append((made - noise[part]).pow(2).mean((1, 2, 3)))
-        begin = end
-    return weighed(torch.cat(losses), t)
-
-
-def b_loss(b, pool, rng, batch):
-    picked = torch.from_numpy(rng.integers(len(pool.records), size=batch))
-    x = pool.pixels[picked].float()
-    latents = pool.latents[3 if rng.random() < 0.6 else 4][picked].float()
-    latents = latents + 0.1 * torch.rand(batch, 1, 1, 1) * torch.randn_like(latents)
-    t = times(batch)
-    noise = torch.randn_like(x)
-    made = b(cascade.noised(x, t, noise), t, torch.zeros(batch, 1, 96), effnet=latents).sample
+def noised_loss(network, x, **told):
+    t, noise = times(len(x), x.device), torch.randn_like(x)
+    made = network(cascade.noised(x, t, noise), t, **told).sample
     return weighed((made - noise).pow(2).mean((1, 2, 3)), t)
 
 
-def remixes(model, count, seed):
+def with_one_or_none(pool, places):
+    """(rows, summary, what is seen (n, 1, 64)): a text, or a text and a picture, or nothing."""
+    n, kind = len(places), torch.rand(len(places), device=pool.device)
+    only_text, only_picture, both, nothing = kind < 0.5, (kind >= 0.5) & (kind < 0.7), (kind >= 0.7) & (kind < 0.87), kind >= 0.87
+    text, vague = pool.caption(places, both), pool.nothing_said(n, nothing)
+    said = (only_text | both)
+    rows, summary = (torch.where(said.view(-1, *[1] * (a.ndim - 1)), a, b) for a, b in zip(text, vague))
+    column = F.one_hot(torch.randint(5, (n,), device=pool.device), 5).bool() & both[:, None]
+    seen = pool.sights[pool.changed(places, column)] * (only_picture | both)[:, None]
+    return rows, summary, seen[:, None]
+
+
+def with_two(pool, places):
+    n, dice = len(places), lambda: torch.rand(len(places), device=pool.device)
+    text, vague = pool.caption(places, dice() < 2), pool.nothing_said(n, dice() < 0.1)
+    said = dice() < 0.15
+    rows, summary = (torch.where(said.view(-1, *[1] * (a.ndim - 1)), a, b) for a, b in zip(text, vague))
+    equal = dice() < 0.65
+    strong, weak = torch.where(equal, 1.0, 0.8 + 0.6 * dice()), torch.where(equal, 1.0, 0.3 + 0.4 * dice())
+    shape, ground = pool.sights[pool.changed(places, columns(pool, 4))], pool.sights[pool.changed(places, columns(pool, 0, 1, 2, 3))]
+    return rows, summary, torch.stack([shape * strong[:, None], ground * weak[:, None]], dim=1)
+
+
+def c_loss(c, pool, batch):
+    grid, losses = 3 if random.random() < 0.75 else 4, 0.0
+    for told, share in ((with_one_or_none, 0.6), (with_two, 0.4)):
+        places = torch.randint(len(pool.records), (max(4, round(batch * share)),), device=pool.device)
+        rows, summary, seen = told(pool, places)
+        x = pool.latents[grid][pool.pictures_of(places)].float()
+        losses = losses + share * noised_loss(c, x, clip_text_pooled=summary[:, None], clip_text=rows, clip_img=seen)
+    return losses
+
+
+def b_loss(b, pool, batch):
+    places = torch.randint(len(pool.records), (batch,), device=pool.device)
+    picked, dice = pool.pictures_of(places), lambda *shape: torch.rand(batch, *shape, device=pool.device)
+    latents = pool.latents[3 if random.random() < 0.7 else 4][picked].float()
+    latents = latents + 0.35 * cascade.SPREAD * dice(1, 1, 1) ** 2 * torch.randn_like(latents)
+    latents = latents * (dice(1, 1, 1) > 0.04)
+    summary = torch.where(dice(1) < 0.6, 0.0, torch.where(dice(1) < 0.5, pool.nothing_said(batch, dice() < 0.2)[1], pool.caption(places, dice() < 0.3)[1]))
+    return noised_loss(b, pool.pixels[picked].float(), clip_text_pooled=summary[:, None], effnet=latents)
+
+
+def learn_stage(name, parts, texts, pool, options, log, held_out):
+    network, path = parts[name], os.path.join(options.work, name + ".pt")
+    average, optimizers, begun, spent = cascade.Average(network, 0.999), Optimizers(network, options.rate, 0.2 * options.rate), 0, 0.0
+    if os.path.exists(path):
+        kept = torch.load(path, map_location=options.device)
+        network.load_state_dict(kept["model"])
+        average.module.load_state_dict(kept["average"])
+        begun, spent = kept["steps"], kept["spent"]
+        for optimizer, state in zip(optimizers.both, kept.get("optimizers", [])):
+            optimizer.load_state_dict(state)
+    loss_of = {"c": c_loss, "b": b_loss}[name]
+    step, running, told, saved, length = begun, None, time.time(), time.time(), 60 * options.minutes
+    while spent < length:
+        started = time.time()
+        share = min(1.0, (spent + 0.3) / 5, (1 - spent / length) / 0.6)
+        loss = loss_of(network, pool, options.batch)
+        loss.backward()
+        optimizers.step(share)
+        step += 1
+        average.rate = min(0.999, 1 - 1 / (step / 5 + 2))
+        average.update(network)
+        running = loss.detach() if running is None else running.lerp(loss.detach(), 0.02)
+        spent += time.time() - started
+        if time.time() - told > options.every:
+            log("stage", name, step, f"{running:.5f} rate {share:.3f} {spent:.0f} s")
+            told = time.time()
+        if time.time() - saved > 3 * options.every or spent >= length:
+            kept = {"model": network.state_dict(), "average": average.module.state_dict(), "steps": step, "spent": spent,
+                    "optimizers": [o.state_dict() for o in optimizers.both]}
+            torch.save(kept, path + ".part")
+            os.replace(path + ".part", path)
+            saved = time.time()
+
+
+# ------------------------------------------------------------------------------------------------------------- what it can
+
+
+def remixes(model, count, seed, **how):
     """How many pictures made of two carry colours of both: the shape's colour of one, the ground's of the other."""
     rng = np.random.default_rng(seed)
     every, pairs = pictures.combinations(), []
@@ -256,117 +336,77 @@ def remixes(model, count, seed):
         one, two = every[rng.integers(len(every), size=2)]
         if len({one[0], one[4], two[0], two[4]}) == 4:
             pairs.append((one, two))
-    sights = [model.sight(pictures.draw([pair[k] for pair in pairs], rng, cascade.NATIVE)) for k in (0, 1)]
-    drawn = model.draw(["a picture"] * count, seed, images=torch.stack(sights, dim=1))
-    verdicts = [judge.judge(picture) for picture in drawn]
+    drawn = [canvas.draw(canvas.to_numbers(np.stack([pair[k] for pair in pairs]), model.device), cascade.NATIVE)[0] for k in (0, 1)]
+    made = model.draw(["a picture"] * count, seed, images=torch.stack([model.sight(x) for x in drawn], dim=1), **how)
+    verdicts = [judge.judge(picture) for picture in made]
     crossed = lambda v, one, two: v["colour"] == one[0] and v["background"] == two[4]
     both = np.mean([crossed(v, *pair) or crossed(v, *pair[::-1]) for v, pair in zip(verdicts, pairs)])
-    return drawn, float(both)
+    return [*(canvas.to_uint8(x) for x in drawn), made], float(both)
 
 
-def evaluate(model, held_out, log, count=32):
+def evaluate(model, held_out, log, count=64, work=None):
     rng = np.random.default_rng(9)
     records = held_out[rng.permutation(len(held_out))[:count]]
     texts = [pictures.full_caption(r) for r in records]
-    obedient = judge.score(model.draw(texts, 5), records)
-    log("obeys", {k: round(v, 2) for k, v in obedient.items()})
-    sights = model.sight(pictures.draw(records, rng, cascade.NATIVE))[:, None]
-    log("again", {k: round(v, 2) for k, v in judge.score(model.draw([""] * count, 6, images=sights), records).items()})
-    log("remix", round(remixes(model, count, 7)[1], 2))
-
-
-def export(parts, work):
-    torch.save({name: module.state_dict() for name, module in parts.items()}, os.path.join(work, "parts.tmp"))
-    os.replace(os.path.join(work, "parts.tmp"), os.path.join(work, "parts.pt"))
-
-
-def stages(parts, texts, pool, finish, work, log, held_out):
-    path = os.path.join(work, "stages.pt")
-    averages = {name: cascade.Average(parts[name], 0.998) for name in "cb"}
-    optimizers = {"c": Optimizers(parts["c"], 0.01, 2e-3), "b": Optimizers(parts["b"], 0.001, 5e-4)}
-    steps = {"c": 0, "b": 0}
-    if os.path.exists(path):
-        kept = torch.load(path, weights_only=False)
-        steps = kept["steps"]
-        for name in "cb":
-            parts[name].load_state_dict(kept[name])
-            averages[name].module.load_state_dict(kept["average " + name])
-            for optimizer, state in zip(optimizers[name].both, kept["optimizers " + name]):
-                optimizer.load_state_dict(state)
-    rng = np.random.default_rng(int(time.time()))
-    begin, losses, saved, judged = time.time(), {"c": [], "b": []}, time.time(), time.time()
-    length = max(1.0, finish - begin)
-    while time.time() < finish:
-        left = (finish - time.time()) / length
-        for name in "cbbb":  # what C draws is soon learned; B has to be exact
-            share = min(1.0, (steps[name] + 1) / 30, left / 0.5)
-            loss = c_loss(parts["c"], pool, texts, rng, 96, 3 if rng.random() < 0.7 else 4) if name == "c" else b_loss(parts["b"], pool, rng, 24)
-            loss.backward()
-            optimizers[name].step(share)
-            averages[name].rate = min(0.998, 1 - 1 / (steps[name] / 5 + 2))
-            averages[name].update(parts[name])
-            losses[name].append(loss.item())
-            steps[name] += 1
-        if len(losses["b"]) >= 60:
-            log("steps", steps, {n: f"{np.mean(v):.4f}" for n, v in losses.items()}, f"{time.time() - begin:.0f} s")
-            losses = {"c": [], "b": []}
-        if time.time() - saved > 120 or time.time() >= finish:
-            kept = {"steps": steps}
-            for name in "cb":
-                kept |= {name: parts[name].state_dict(), "average " + name: averages[name].module.state_dict(),
-                         "optimizers " + name: [o.state_dict() for o in optimizers[name].both]}
-            torch.save(kept, path + ".tmp")
-            os.replace(path + ".tmp", path)
-            export(parts | {name: averages[name].module for name in "cb"}, work)
-            saved = time.time()
-        if time.time() - judged > 480:
-            evaluate(cascade.Cascade(texts, parts["vision"], parts["encoder"], averages["c"].module, averages["b"].module, parts["a"]), held_out, log)
-            judged = time.time()
-    export(parts | {name: averages[name].module for name in "cb"}, work)
-    return averages
-
-
-def finish_time(text):
-    now = datetime.datetime.now()
-    hour, minute = map(int, text.split(":"))
-    return now.replace(hour=hour, minute=minute, second=0).timestamp()
+    rounded = lambda scores: {k: round(v, 2) for k, v in scores.items()}
+    for how in (dict(), dict(is_noisy=False, steps=25), dict(is_noisy=False, steps=15), dict(side=cascade.NATIVE)):
+        made = model.draw(texts, 5, **how)
+        log("obeys", how, rounded(judge.score(made, records)))
+    drawn, _ = canvas.draw(canvas.to_numbers(records, model.device), cascade.NATIVE)
+    log("encoded and filled", rounded(judge.score(model.decode(model.sample_b(
+        model.parts["encoder"](cascade.prepared(drawn, cascade.IMAGENET, 96)), torch.randn(count, 4, 32, 32, device=model.device), 10,
+        torch.zeros(count, 1, 96, device=model.device))), records)))
+    log("through stage a", rounded(judge.score(model.decode(model.parts["a"].encode(drawn).latents / cascade.SCALE_B), records)))
+    log("again", rounded(judge.score(model.draw(["a picture"] * count, 6, images=model.sight(drawn)[:, None]), records)))
+    for how in (dict(), dict(is_noisy=False, steps=20)):
+        rows, both = remixes(model, count, 7, **how)
+        log("remix", how, round(both, 2))
+    if work:
+        lines = [np.concatenate([judge.reduced(picture).astype(np.uint8) for picture in row[:8]], axis=1) for row in (*rows, made)]
+        Image.fromarray(np.concatenate(lines)).save(os.path.join(work, "samples.png"))
 
 
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--work", required=True)
     parser.add_argument("--model", required=True)
-    parser.add_argument("--finish", required=True)
-    parser.add_argument("--a-minutes", type=float, default=4)
-    parser.add_argument("--encoder-minutes", type=float, default=8)
-    parser.add_argument("--vision-minutes", type=float, default=6)
+    parser.add_argument("--only", required=True, choices=[*TRAIN, "c", "b", "judge"])
+    parser.add_argument("--minutes", type=float, default=5, help="of a part, of a stage")
+    parser.add_argument("--start", help="folder with a part to go on from")
+    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--rate", type=float, default=0.01)
+    parser.add_argument("--per-record", type=int, default=PER_RECORD)
+    parser.add_argument("--every", type=float, default=60, help="seconds between lines of the log")
+    parser.add_argument("--device", default="cpu")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    torch.manual_seed(0)
-    random.seed(0)
+    torch.manual_seed(int(time.time()))
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
     os.makedirs(options.work, exist_ok=True)
     log = Log(options.work)
     trained, held_out = pictures.split()
+    records = canvas.to_numbers(trained, options.device)
     parts = dict(a=cascade.make_stage_a(), encoder=cascade.Encoder(), vision=cascade.make_vision(), c=cascade.make_stage_c(), b=cascade.make_stage_b())
-    log({name: sum(p.numel() for p in part.parameters()) for name, part in parts.items()})
-    records, drawn = drawings(trained, options.work)
-    see = lambda vision, drawn, minutes, log: train_vision(vision, records, drawn, minutes, log)
-    for name, train, minutes in (
-        ("a", train_stage_a, options.a_minutes), ("vision", see, options.vision_minutes), ("encoder", train_encoder, options.encoder_minutes),
-    ):
-        path = os.path.join(options.work, name + ".pt")
-        if os.path.exists(path):
-            parts[name].load_state_dict(torch.load(path))
-        else:
-            train(parts[name].train(), drawn, minutes, log)
-            torch.save(parts[name].state_dict(), path)
+    parts = {name: part.to(options.device) for name, part in parts.items()}
+    if options.only in TRAIN:
+        log(options.only, sum(p.numel() for p in parts[options.only].parameters()), "parameters")
+        learn_part(options.only, parts[options.only], records, options, log)
+        return
+    for name in ("a", "vision", "encoder"):
+        parts[name].load_state_dict(torch.load(os.path.join(options.work, name + ".pt"), map_location=options.device))
         parts[name].eval().requires_grad_(False)
-    pool = Pool(parts, records, drawn, options.work)
-    log("pool", len(pool.records), {grid: f"{rows.float().std():.3f}" for grid, rows in pool.latents.items()}, f"{pool.pixels.float().std():.3f}")
-    texts = cascade.Texts(options.model)
-    averages = stages(parts, texts, pool, finish_time(options.finish), options.work, log, held_out)
-    model = cascade.Cascade(texts, parts["vision"], parts["encoder"], averages["c"].module, averages["b"].module, parts["a"])
-    evaluate(model, held_out, log, 64)
+    cascade.widened(parts)
+    texts = cascade.Texts(options.model, options.device)
+    if options.only == "judge":
+        for name in "cb":
+            parts[name].load_state_dict(torch.load(os.path.join(options.work, name + ".pt"), map_location=options.device)["average"])
+        kept = {name: part.state_dict() for name, part in parts.items()} | {"text": texts.encoder.state_dict()}
+        torch.save(kept, os.path.join(options.work, "parts.pt"))
+        evaluate(cascade.Cascade(texts, parts), held_out, log, work=options.work)
+        return
+    pool = Pool(parts, texts, records, options)
+    log("pool", len(pool.pixels), {grid: f"{rows.float().std():.3f}" for grid, rows in pool.latents.items()}, f"{pool.pixels.float().std():.3f}")
+    learn_stage(options.only, parts, texts, pool, options, log, held_out)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 
+import canvas
 import export
 import pictures
 import sampling
@@ -27,6 +28,9 @@ from train_diffusion import draw_timesteps
 RANK = 8
 WIDTHS, LAYERS, ATTENDING = (16, 16, 24, 40), 1, 1
 SIZES = {64: 0.65, 96: 0.15, 128: 0.2}  # side -> how often
+DECODER_SIZES = {64: (0.75, 6000), 128: (0.2, 1200), 192: (0.05, 360)}  # side -> how often, of how many pictures
+PICTURES = {64: 10_240, 96: 1_600, 128: 1_600}  # side -> how many the changes are learned from
+PART = 64  # pictures that go through the autoencoder in one go
 WHITE, BLACK = pictures.COLOURS.index("white"), pictures.COLOURS.index("black")
 
 
@@ -63,34 +67,21 @@ def caption(record, rnd=random):
     return pictures.random_caption(other, rnd)
 
 
-def opaque(records, seed, size):
-    """(pictures, alpha (n, 1, h, w), colour (n, 3, 1, 1)) of records, from a seed: the ground does not change what is drawn on it."""
-    drawn = pictures.draw(records, np.random.default_rng(seed), size)
-    masks = records.copy()
-    masks[:, 0], masks[:, 4] = WHITE, BLACK
-    alpha = pictures.draw(masks, np.random.default_rng(seed), size)[..., :1].astype(np.float32)
-    low, high = pictures.RGB[BLACK][0], pictures.RGB[WHITE][0]
-    alpha = torch.from_numpy(((alpha - low) / (high - low)).clip(0, 1).transpose(0, 3, 1, 2).copy())
-    colour = torch.from_numpy(pictures.RGB[records[:, 0]] / 255).view(-1, 3, 1, 1)
-    return drawn, alpha, colour
-
-
 # ----------------------------------------------------------------------------------------------------------------- decoder
 
 
 @torch.no_grad()
-def views(model, count, size, seed):
+def views(model, count, size):
     """What the decoder sees and shall tell of it: pictures as the autoencoder gives them back, from latents that are a little wrong."""
-    rng = np.random.default_rng(seed)
-    neutral, _ = scenes()
-    every, _ = pictures.split()
-    records = np.concatenate([neutral[rng.integers(len(neutral), size=count * 2 // 3)], every[rng.integers(len(every), size=count - count * 2 // 3)]])
-    drawn, alpha, colour = opaque(records, seed, size)
-    latents = torch.cat([model.vae.encode(part).latent_dist.mode() for part in torch.from_numpy(pictures.to_signed(drawn)).split(32)])
-    wrong = torch.rand(count, 1, 1, 1) * 0.25 * latents.std()
+    neutral, every = scenes()[0], pictures.split()[0]
+    some = lambda records, count: records[np.random.randint(len(records), size=count)]
+    records = canvas.to_numbers(np.concatenate([some(neutral, count * 2 // 3), some(every, count - count * 2 // 3)]), model.device)
+    drawn, alpha = canvas.draw(records, size)
+    latents = torch.cat([model.vae.encode(part).latent_dist.mode() for part in (2 * drawn - 1).split(PART)])
+    wrong = torch.rand(count, 1, 1, 1, device=model.device) * 0.25 * latents.std()
     latents = latents + wrong * torch.randn_like(latents)
-    picture = torch.cat([model.vae.decode(part).sample for part in latents.split(32)])
-    return (picture * 0.5 + 0.5).clamp(0, 1), latents, alpha, colour
+    picture = torch.cat([model.vae.decode(part).sample for part in latents.split(PART)])
+    return (picture * 0.5 + 0.5).clamp(0, 1), latents, alpha, canvas.colours(records[:, 0])
 
 
 def overlap(made, alpha):
@@ -99,27 +90,28 @@ def overlap(made, alpha):
 
 
 def train_decoder(args, model):
-    network = transparent.AlphaDecoder(WIDTHS, LAYERS, ATTENDING, model.vae.config.latent_channels)
+    network = transparent.AlphaDecoder(WIDTHS, LAYERS, ATTENDING, model.vae.config.latent_channels).to(model.device)
     optimiser = torch.optim.AdamW(network.parameters(), lr=2e-3, betas=(0.9, 0.99), weight_decay=1e-4)
     path, step, spent = os.path.join(args.work, "decoder.pt"), 0, 0.0
     if os.path.exists(path):
-        saved = torch.load(path)
+        saved = torch.load(path, map_location=model.device)
         network.load_state_dict(saved["model"])
-        optimiser.load_state_dict(saved["optimiser"])
+        if "optimiser" in saved:
+            optimiser.load_state_dict(saved["optimiser"])
         step, spent = saved["step"], saved["spent"]
     budget = args.decoder_minutes * 60
     log(args.work, f"decoder: {sum(p.numel() for p in network.parameters())} parameters, from step {step}")
     if spent >= budget:
         return network
-    pools = {64: views(model, 1500, 64, 100 + step), 128: views(model, 300, 128, 200 + step), 192: views(model, 90, 192, 300 + step)}
+    pools = {size: views(model, max(8, round(count * args.pictures)), size) for size, (_, count) in DECODER_SIZES.items()}
     log(args.work, "decoder: pictures are drawn")
-    fresh, running, last = views(model, 48, 64, 9), None, time.time()
+    fresh, running, last = views(model, 48, 64), None, time.time()
     while spent < budget:
         started = time.time()
-        optimiser.param_groups[0]["lr"] = 2e-3 * min(1.0, (step + 1) / 50) * min(1.0, (1 - spent / budget) / 0.7 + 0.01)
-        size = random.choices([64, 128, 192], [0.75, 0.2, 0.05])[0]
+        optimiser.param_groups[0]["lr"] = 2e-3 * min(1.0, (spent + 1) / 5) * min(1.0, (1 - spent / budget) / 0.7 + 0.01)
+        size = random.choices(list(DECODER_SIZES), [often for often, _ in DECODER_SIZES.values()])[0]
         picture, latents, alpha, colour = pools[size]
-        chosen = torch.randint(len(picture), (max(2, 24 * 64 * 64 // (size * size)),))
+        chosen = torch.randint(len(picture), (max(2, args.decoder_batch * 64 * 64 // (size * size)),))
         turn = random.randrange(8)
         alpha = transparent.turned(alpha[chosen], turn)
         made = network(transparent.turned(picture[chosen], turn), transparent.turned(latents[chosen], turn))
@@ -132,13 +124,15 @@ def train_decoder(args, model):
         optimiser.step()
         step += 1
         spent += time.time() - started
-        running = loss.item() if running is None else 0.98 * running + 0.02 * loss.item()
-        if time.time() - last > 60 or spent >= budget:
+        running = loss.detach() if running is None else running.lerp(loss.detach(), 0.02)
+        if time.time() - last > args.every or spent >= budget:
             made = transparent.decode(network, fresh[0], fresh[1])
             inside = fresh[2] > 0.5
             off = ((made[:, 1:] - fresh[3]).abs() * inside).sum() / (3 * inside.sum())
             log(args.work, f"decoder: step {step} spent {spent:.0f}s loss {running:.4f}; fresh: overlap {overlap(made[:, :1], fresh[2]):.3f}, colour off by {off:.3f}")
             save_atomically(dict(model=network.state_dict(), optimiser=optimiser.state_dict(), step=step, spent=spent), path)
+            if args.export:
+                save(network, os.path.join(args.export, "decoder.safetensors"))
             last = time.time()
     return network
 
@@ -169,9 +163,9 @@ def evaluate(model, decoder, count, seed, size=64):
     rng = np.random.default_rng(seed)
     records = held_out[rng.integers(len(held_out), size=count)]
     prompts = [f"a {pictures.SIZES[z]} {pictures.COLOURS[c]} {pictures.SHAPES[s]} at the {pictures.PLACES[p]}" for c, s, p, z, _ in records]
-    latents = model.sample(prompts, sampling.noise_for(count, seed, size)) / model.scale
+    latents = model.sample(prompts, sampling.noise_for(count, seed, size).to(model.device)) / model.scale
     picture = (torch.cat([model.vae.decode(part).sample for part in latents.split(32)]) * 0.5 + 0.5).clamp(0, 1)
-    made = transparent.decode(decoder, picture, latents)
+    made = transparent.decode(decoder, picture, latents).cpu()
     found = [judged(one[0].numpy(), record) for one, record in zip(made, records)]
     colours = []
     for one, record in zip(made, records):
@@ -182,28 +176,29 @@ def evaluate(model, decoder, count, seed, size=64):
     return dict(iou=overlaps.mean(), above=(overlaps >= 0.8).mean(), place=np.mean([f[1] == r[2] for f, r in zip(found, records)]), colour=np.mean(colours)), made
 
 
-def latents_of(model, count, size, seed):
-    rng = np.random.default_rng(seed)
+@torch.no_grad()
+def latents_of(model, count, size):
     records = scenes()[0]
-    records = records[rng.integers(len(records), size=count)]
-    with torch.no_grad():
-        return records, model.encode(torch.from_numpy(pictures.to_signed(pictures.draw(records, rng, size))))
+    records = records[np.random.randint(len(records), size=count)]
+    drawn, _ = canvas.draw(canvas.to_numbers(records, model.device), size)
+    return records, model.encode(2 * drawn - 1)
 
 
 def train_attention(args, model, decoder):
-    changes = transparent.share(model.unet, RANK)
+    changes = transparent.share(model.unet, RANK).to(model.device)
     optimiser = torch.optim.AdamW(changes.parameters(), lr=1.5e-3, betas=(0.9, 0.99), weight_decay=0.0)
     average = {k: v.detach().clone() for k, v in changes.named_parameters()}
     path, step, spent = os.path.join(args.work, "attention.pt"), 0, 0.0
     if os.path.exists(path):
-        saved = torch.load(path)
+        saved = torch.load(path, map_location=model.device)
         changes.load_state_dict(saved["model"])
-        optimiser.load_state_dict(saved["optimiser"])
+        if "optimiser" in saved:
+            optimiser.load_state_dict(saved["optimiser"])
         average, step, spent = saved["average"], saved["step"], saved["spent"]
     budget = args.minutes * 60
     log(args.work, f"attention: {sum(p.numel() for p in changes.parameters())} parameters, from step {step}")
-    pools = {64: latents_of(model, 2560, 64, 400 + step), 96: latents_of(model, 400, 96, 500 + step), 128: latents_of(model, 400, 128, 600 + step)} if spent < budget else {}
-    alphas, running = sampling.make_scheduler("ddim").alphas_cumprod.float(), None
+    pools = {size: latents_of(model, max(8, round(count * args.pictures)), size) for size, count in PICTURES.items()} if spent < budget else {}
+    alphas, running = sampling.make_scheduler("ddim").alphas_cumprod.float().to(model.device), None
     last_log, last_look = time.time(), time.time()
 
     def look(count):
@@ -215,13 +210,13 @@ def train_attention(args, model, decoder):
 
     while spent < budget:
         started = time.time()
-        optimiser.param_groups[0]["lr"] = 1.5e-3 * min(1.0, (step + 1) / 30) * min(1.0, (1 - spent / budget) / 0.6 + 0.01)
+        optimiser.param_groups[0]["lr"] = 1.5e-3 * min(1.0, (spent + 1) / 5) * min(1.0, (1 - spent / budget) / 0.6 + 0.01)
         size = random.choices(list(SIZES), list(SIZES.values()))[0]
         records, clean = pools[size]
         batch = max(2, round(args.batch * (64 / size) ** 2))
         chosen = np.random.randint(len(records), size=batch)
-        clean, text = clean[chosen], model.embed([caption(records[i]) for i in chosen])
-        noise, t = torch.randn_like(clean), draw_timesteps(batch)
+        clean, text = clean[torch.from_numpy(chosen).to(model.device)], model.embed([caption(records[i]) for i in chosen])
+        noise, t = torch.randn_like(clean), draw_timesteps(batch).to(model.device)
         a, s = alphas[t].sqrt().view(-1, 1, 1, 1), (1 - alphas[t]).sqrt().view(-1, 1, 1, 1)
         out = model.unet(a * clean + s * noise, t, text).sample
         weight = torch.clamp(5.0 / (1.0 + (a * a / (s * s)).flatten()), max=1.0)
@@ -231,27 +226,33 @@ def train_attention(args, model, decoder):
         torch.nn.utils.clip_grad_norm_(changes.parameters(), 1.0)
         optimiser.step()
         step += 1
-        keep = min(0.99, step / (step + 20))
+        keep = min(0.998, step / (step + 20))
         for k, v in changes.named_parameters():
             average[k].lerp_(v.detach(), 1 - keep)
-        running = loss.item() if running is None else 0.98 * running + 0.02 * loss.item()
+        running = loss.detach() if running is None else running.lerp(loss.detach(), 0.02)
         now = time.time()
         spent += now - started
-        if now - last_log > 60:
+        if now - last_log > args.every:
             log(args.work, f"attention: step {step} spent {spent:.0f}s loss {running:.4f}")
             last_log = now
-        if now - last_look > 300 or spent >= budget:
+        if now - last_look > 4 * args.every or spent >= budget:
             save_atomically(dict(model=changes.state_dict(), average=average, optimiser=optimiser.state_dict(), step=step, spent=spent), path)
+            if args.export:
+                write(average, os.path.join(args.export, "attention.safetensors"))
             look(24)
             last_look = time.time()
     changes.load_state_dict(average)
     return changes
 
 
-def save(module, path):
+def write(tensors, path):
     os.makedirs(os.path.dirname(path), exist_ok=True)
-    save_file({k: v.detach().half().contiguous() for k, v in module.state_dict().items()}, path)
+    save_file({k: v.detach().half().contiguous().cpu() for k, v in tensors.items()}, path)
     os.chmod(path, 0o644)
+
+
+def save(module, path):
+    write(module.state_dict(), path)
 
 
 def main():
@@ -261,14 +262,17 @@ def main():
     parser.add_argument("--decoder-minutes", type=float, default=12)
     parser.add_argument("--minutes", type=float, default=30)
     parser.add_argument("--batch", type=int, default=48)
+    parser.add_argument("--decoder-batch", type=int, default=24)
+    parser.add_argument("--pictures", type=float, default=0.25, help="share of the pictures that are drawn to learn from")
+    parser.add_argument("--every", type=float, default=60, help="seconds between lines of the log")
+    parser.add_argument("--device", default="cpu")
     parser.add_argument("--export", help="folder of the finished networks")
     args = parser.parse_args()
     torch.set_num_threads(1)
     os.makedirs(args.work, exist_ok=True)
     torch.manual_seed(int(time.time()))
-    model = export.load(args.model)
-    for part in (model.unet, model.text, model.vae):
-        part.requires_grad_(False)
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
+    model = export.load(args.model).to(args.device)
     decoder = train_decoder(args, model).eval()
     changes = train_attention(args, model, decoder)
     if args.export:

@@ -1,6 +1,7 @@
 //! Draws pictures that scan with the bundled model, for a scanner that is not ours to judge: `cargo run
 //! -p ordu-engine --example scan -- FOLDER TEXT [MODELS]`. `training/scan.py` judges what comes of it. A
-//! folder of models may hold another network, `control_v1p_sd15_qrcode_monster_v2.safetensors`.
+//! folder of models may hold another network, `control_v1p_sd15_qrcode_monster_v2.safetensors`. Sampler,
+//! steps and guidance are those of a request that names none.
 //!
 //! One line of JSON for each picture: its file, its prompt, whether our scanner reads it, and whether it
 //! was finished once more.
@@ -11,7 +12,8 @@ use std::path::PathBuf;
 
 use ordu_engine::gates::held_out;
 use ordu_engine::{
-    Engine as _, ImageTask, NativeEngine, NativeOptions, ProgressSink, QrSpec, Step, Workflow,
+    Engine as _, ImageTask, NativeEngine, NativeOptions, ProgressSink, QrSpec, Sampler, Schedule,
+    Step, Workflow,
 };
 use serde_json::json;
 
@@ -41,6 +43,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     for (seed, scene) in (1..=PICTURES).zip(scenes) {
         let task = ImageTask {
             seed,
+            sampler: Sampler::EulerA,
+            schedule: Schedule::Karras,
+            steps: 30,
             cfg_scale: 5.0,
             workflow: Some(Workflow::QrCode(QrSpec::new(&text))),
             ..ImageTask::new("ordu-tiny", scene.caption())

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use candle_core::{Device, Tensor};
 use image::{DynamicImage, RgbImage};
+use ordu_engine::gates::held_out;
 use ordu_engine::native::sampling::{Denoiser, Level, NoiseSchedule, sample};
 use ordu_engine::native::sd::config::SchedulerConfig;
 use ordu_engine::plan::qr::reads;
@@ -52,6 +53,28 @@ fn a_picture_says_whether_it_scans() {
     assert_eq!(picture.scans, Some(reads(&picture.image, TEXT)));
     let size = (picture.image.width(), picture.image.height());
     assert_eq!(size, (512, 512));
+}
+
+/// With the sampler of requests that name none: scenes that the network has not learned from, and a prompt
+/// that the model does not understand.
+#[test]
+fn pictures_scan() {
+    let (engine, scenes) = (engine(None), held_out());
+    for (seed, prompt) in [
+        (1, scenes[0].caption()),
+        (2, scenes[40].caption()),
+        (5, "a lighthouse at the sea".to_owned()),
+    ] {
+        let task = ImageTask {
+            sampler: Sampler::EulerA,
+            schedule: Schedule::Karras,
+            steps: 20,
+            prompt: prompt.clone(),
+            ..task(seed)
+        };
+        let picture = engine.run(task, &Quiet).unwrap().remove(0);
+        assert_eq!(picture.scans, Some(true), "{prompt}");
+    }
 }
 
 /// The same seed is the same picture; another schedule is another one. One step is a picture, too.

@@ -437,8 +437,8 @@ fn shapes_are_cut_out() {
     };
     let found = cut_outs(&tiny(), &options).unwrap();
     println!("{found:?}");
-    assert!(found.overlap >= 0.8 && found.enough >= 0.8, "{found:?}");
-    assert!(found.colour >= 0.8 && found.place >= 0.8, "{found:?}");
+    assert!(found.overlap >= 0.85 && found.enough >= 0.9, "{found:?}");
+    assert!(found.colour >= 0.9 && found.place >= 0.9, "{found:?}");
 }
 
 /// Colours are not mixed with the ground: those of half-opaque edges are those of the shape.
