@@ -18,16 +18,19 @@ const SILENCE: Duration = Duration::from_mins(1);
 /// A stream never ends by time alone.
 const NEVER: Duration = Duration::from_hours(24 * 365);
 
-/// Events as they come.
+/// A stream of server-sent events, of a horde or of whoever else speaks so.
 #[derive(Debug)]
-pub(crate) struct Frames {
+pub struct Frames {
     response: Response,
     decoder: Decoder,
 }
 
 impl Frames {
     /// Opens a stream; `None` if there is nothing to tell.
-    pub(crate) async fn open(call: RequestBuilder) -> Result<Option<Self>, Error> {
+    ///
+    /// # Errors
+    /// By the status of the answer; transport errors.
+    pub async fn open(call: RequestBuilder) -> Result<Option<Self>, Error> {
         let sent = timeout(CALL_TIMEOUT, send(call.timeout(NEVER))).await;
         let response = sent.map_err(|_| broken("no answer in time"))??;
         let response = succeeded(response).await?;
@@ -38,8 +41,11 @@ impl Frames {
         }))
     }
 
-    /// The next event; `None` when the stream is over.
-    pub(crate) async fn next(&mut self) -> Result<Option<Frame>, Error> {
+    /// The next event; `None` when the stream is over. Dropping the future loses nothing.
+    ///
+    /// # Errors
+    /// Transport errors, also when nothing comes for a minute.
+    pub async fn next(&mut self) -> Result<Option<Frame>, Error> {
         loop {
             if let Some(frame) = self.decoder.next() {
                 return Ok(Some(frame));

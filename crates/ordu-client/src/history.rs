@@ -7,7 +7,7 @@ use ordu_api::pulse::Pulse;
 use ordu_api::worker::WorkKind;
 use ordu_api::{UserId, WorkerId};
 
-use crate::frames::Frames;
+use crate::frames::{Frames, broken};
 use crate::transport::answer;
 use crate::{Error, Horde};
 
@@ -94,9 +94,11 @@ impl Horde {
     /// # Errors
     /// [`Error::Refused`] from a horde that does not know it; [`Error::RateLimited`] and
     /// [`Error::Unavailable`] if too many look on.
-    pub async fn pulses(&self) -> Result<Option<Pulses>, Error> {
+    pub async fn pulses(&self) -> Result<Pulses, Error> {
         let opened = Frames::open(self.get(&["status", "pulse"])).await?;
-        Ok(opened.map(Pulses))
+        opened
+            .map(Pulses)
+            .ok_or_else(|| broken("the horde tells nothing"))
     }
 
     /// What is known about a model, such as what it wants from a request

@@ -299,8 +299,12 @@ impl Pool {
                 open_postgres(url, &one).await?
             }
         };
-        let trips = Arc::default();
-        Ok(Self { databases, trips })
+        Ok(Self {
+            databases,
+            trips: Arc::default(),
+            written: None,
+            node: None,
+        })
     }
 
     /// The newest migration that the database has; 0 if it has none.

@@ -303,7 +303,7 @@ async fn the_typed_client_reads_histories_and_the_pulse() {
         .mint("owner", json!({ "kudos": 500, "trusted": true }))
         .await;
     let client = horde.client(&owner.api_key);
-    let mut pulses = client.pulses().await.unwrap().unwrap();
+    let mut pulses = client.pulses().await.unwrap();
     let now = crate::support::soon(pulses.next()).await.unwrap().unwrap();
     assert_eq!(now.queued.image, 0);
     client.async_image(&request()).await.unwrap();

@@ -129,6 +129,7 @@ impl Horde {
                 requests: &BTreeMap::new(),
                 worker,
                 capacity,
+                now,
             };
             inquiry
                 .rows

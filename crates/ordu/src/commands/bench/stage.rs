@@ -216,6 +216,7 @@ impl Writer<'_> {
             // Scattered, so that the order of the queue is not that of their coming.
             priority: Kudos::new(i64::from(number.wrapping_mul(2_654_435_761) % 10_000)),
             created: self.now,
+            twin: None,
         }
     }
 }
