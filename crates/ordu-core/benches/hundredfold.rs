@@ -8,9 +8,13 @@
 //! # Source
 //! `users.md` § 5 (busy hour, times a hundred); `docs/decisions/0013`.
 #![expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_precision_loss,
+    clippy::cast_sign_loss,
+    clippy::disallowed_methods,
     clippy::expect_used,
     clippy::print_stdout,
-    reason = "a benchmark that cannot be set up is of no use; its table is the result"
+    reason = "a benchmark measures time, rounds, prints, and is of no use when it cannot be set up"
 )]
 
 use std::collections::{BTreeMap, VecDeque};
@@ -296,7 +300,7 @@ impl World {
 }
 
 fn owner_of(offer: &Offer) -> Owner {
-    offer.owner.clone()
+    offer.owner
 }
 
 fn model(number: u32) -> String {

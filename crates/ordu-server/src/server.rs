@@ -1,5 +1,6 @@
 //! Starting, serving, ending.
 
+use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -209,12 +210,7 @@ fn public_url(config: &Config, address: SocketAddr) -> String {
 async fn open(config: Config, address: SocketAddr, url: &str) -> Result<App, StartError> {
     let clock = config.clock.clone();
     let secret = config.secret.clone();
-    let database: DatabaseUrl = config.database.parse()?;
-    let own = own_node(&config, &database, url)?;
-    let mut options = Options::default();
-    options.node = own.as_ref().map(|node| node.id);
-    let store = Arc::new(Store::open(&database, &options, clock.now()).await?);
-    join(&store, own.as_ref(), &secret).await?;
+    let (store, own) = open_store(&config, url).await?;
     let blobs = open_blobs(&config.blobs, &secret, url)?;
     blobs.check().await?;
     let client = crate::outgoing::client().build()?;
@@ -278,6 +274,16 @@ async fn open(config: Config, address: SocketAddr, url: &str) -> Result<App, Sta
     })
 }
 
+async fn open_store(config: &Config, url: &str) -> Result<(Arc<Store>, Option<Node>), StartError> {
+    let database: DatabaseUrl = config.database.parse()?;
+    let own = own_node(config, &database, url)?;
+    let mut options = Options::default();
+    options.node = own.as_ref().map(|node| node.id);
+    let store = Arc::new(Store::open(&database, &options, config.clock.now()).await?);
+    join(&store, own.as_ref(), &config.secret).await?;
+    Ok((store, own))
+}
+
 fn open_limits(config: &Config, secret: &Secret) -> Limits {
     let limits = Limits::new(config.rate_limits, secret.digest("limits"));
     match config.node {
@@ -329,11 +335,12 @@ async fn join(store: &Store, own: Option<&Node>, secret: &Secret) -> Result<(), 
         }
         return Ok(store.stop_telling_changes().await?);
     };
-    let mark: String = secret
-        .digest("the secret of every node")
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
+    let digest = secret.digest("the secret of every node");
+    let mark = digest.iter().fold(String::new(), |mut mark, byte| {
+        // Writing into a text cannot fail.
+        let _ = write!(mark, "{byte:02x}");
+        mark
+    });
     let known = store.find_setting(SECRET_MARK).await?;
     let has_others = !store.list_nodes().await?.is_empty();
     match known {

@@ -187,6 +187,10 @@ impl Listener {
     }
 }
 
+/// What is seen with a line, its noun, its subject and when it was written; without a line the first
+/// alone.
+type ChangeRow = (String, Option<String>, Option<String>, Option<i64>);
+
 impl Store {
     /// Has every change told from now on, whoever makes it.
     ///
@@ -237,8 +241,7 @@ impl Store {
     pub async fn read_changes(&self, seen: &Seen, node: Uuid) -> Result<(Changed, Seen)> {
         self.check_shared()?;
         let values = args![seen.0.clone(), node];
-        let rows: Vec<(String, Option<String>, Option<String>, Option<i64>)> =
-            self.pool.all(READ, values).await?;
+        let rows: Vec<ChangeRow> = self.pool.all(READ, values).await?;
         let mut changed = Changed::default();
         let mut now = seen.clone();
         for (snapshot, noun, subject, at) in rows {

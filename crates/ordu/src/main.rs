@@ -53,10 +53,10 @@ fn start(cli: Cli) -> anyhow::Result<Exit> {
 
 async fn run(cli: Cli, logs: &Logs) -> anyhow::Result<Exit> {
     match cli.command {
-        Command::Up(args) => commands::up::run(args).await,
+        Command::Up(args) => Box::pin(commands::up::run(args)).await,
         Command::Serve(args) => commands::serve::run(args).await,
         Command::Work(args) => Box::pin(commands::work::run(args, logs)).await,
-        Command::Imagine(args) => commands::imagine::run(args).await,
+        Command::Imagine(args) => Box::pin(commands::imagine::run(args)).await,
         Command::Write(args) => commands::write::run(args).await,
         Command::Status(args) => commands::status::run(args).await,
         Command::Bot(args) => Box::pin(commands::bot::run(args)).await,

@@ -85,7 +85,7 @@ impl Horde {
     }
 }
 
-/// A hash of both, as good as random (the finisher of MurmurHash3, once for each half).
+/// A hash of both, as good as random (the finisher of `MurmurHash3`, once for each half).
 fn mixed(node: Uuid, id: Uuid) -> u64 {
     let (node_high, node_low) = node.as_u64_pair();
     let (id_high, id_low) = id.as_u64_pair();

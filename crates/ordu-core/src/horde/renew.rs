@@ -164,8 +164,14 @@ impl Horde {
         let Some(job) = self.jobs.get_mut(&id) else {
             return;
         };
-        if job.state != JobState::Running {
-            return;
+        match job.state {
+            JobState::Running => {}
+            // It timed out here before that was heard: what is stored counts.
+            JobState::Faulted => {
+                job.blame = Blame::Nobody;
+                return;
+            }
+            JobState::Done(_) => return,
         }
         job.state = JobState::Faulted;
         job.blame = Blame::Nobody;

@@ -25,14 +25,14 @@ fn account(id: i64) -> Suspect {
 }
 
 #[test]
-fn most_reasons_count_once_and_two_each_time() {
+fn most_reasons_count_once_and_three_each_time() {
     for reason in Reason::ALL {
         let mut suspicions = Suspicions::default();
         for _ in 0..3 {
             suspicions.report(worker(7, 1), Roles::NONE, reason);
         }
         let expected = match reason {
-            Reason::UnreasonablyFast | Reason::TooManyJobsAborted => 3,
+            Reason::UnreasonablyFast | Reason::TooManyJobsAborted | Reason::UnlikePictures => 3,
             _ => 1,
         };
         assert_eq!(suspicions.total(worker(7, 1)), expected, "{reason:?}");

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use ordu_api::{RequestId, UserId};
 use ordu_store::{Changed, Error, Listener, Noun, Seen, Word};
@@ -133,11 +133,10 @@ impl App {
         self.nodes
             .changes
             .fetch_add(count as u64, Ordering::Relaxed);
-        let lag = changed.oldest.map_or(0, |oldest| {
-            let now = SystemTime::now().duration_since(UNIX_EPOCH);
-            let now = now.map_or(0, |now| i64::try_from(now.as_millis()).unwrap_or(i64::MAX));
-            now.saturating_sub(oldest).max(0)
-        });
+        let now = self.clock.now().0;
+        let lag = changed
+            .oldest
+            .map_or(0, |oldest| now.saturating_sub(oldest).max(0));
         self.nodes.lag.store(lag, Ordering::Relaxed);
     }
 }

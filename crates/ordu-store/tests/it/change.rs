@@ -230,7 +230,7 @@ async fn silent_nodes_are_dead(database: &Database) {
         url: format!("http://{name}"),
     };
     let (one, two) = (named("one"), named("two"));
-    assert_eq!(store.beat(&one).await.unwrap(), [one.clone()]);
+    assert_eq!(store.beat(&one).await.unwrap(), std::slice::from_ref(&one));
     let mut both = [one.clone(), two.clone()];
     both.sort();
     assert_eq!(store.beat(&two).await.unwrap(), both);
@@ -238,7 +238,7 @@ async fn silent_nodes_are_dead(database: &Database) {
     database
         .execute("UPDATE nodes SET beat = beat - 6000 WHERE name = 'one'")
         .await;
-    assert_eq!(store.beat(&two).await.unwrap(), [two.clone()]);
+    assert_eq!(store.beat(&two).await.unwrap(), std::slice::from_ref(&two));
     assert_eq!(store.beat(&one).await.unwrap(), both, "it came back");
     store.delete_node(two.id).await.unwrap();
     assert_eq!(store.list_nodes().await.unwrap(), [one]);

@@ -131,7 +131,7 @@ async fn a_hot_write_is_one_round_trip(database: &Database) {
         let mut tasks = JoinSet::new();
         let apart = Arc::clone(&store);
         tasks.spawn(ordu_store::counted_along(async move {
-            apart.ping().await.unwrap()
+            apart.ping().await.unwrap();
         }));
         tasks.join_all().await;
         store.ping().await.unwrap();

@@ -50,7 +50,8 @@ pub(crate) async fn run(task: StockTask, args: &Work) -> Result<Exit> {
 pub(crate) async fn examine(args: &Work) -> Result<Value> {
     let data = read_bridge_data(args)?;
     let shelf = Shelf::open(args, &data).await?;
-    let wanted = shelf.wanted(StockTask::Verify, args, &data).await?;
+    let mut wanted = shelf.wanted(StockTask::Verify, args, &data).await?;
+    wanted.retain(|record| shelf.depot.store.presence(record) != Presence::Missing);
     let (report, _) = shelf.verify(&wanted).await?;
     Ok(report)
 }

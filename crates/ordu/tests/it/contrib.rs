@@ -164,7 +164,9 @@ fn units_are_well_formed() {
 fn containers_find_each_other() {
     let compose = yaml("contrib/compose/compose.yaml");
     let services = compose["services"].as_object().unwrap();
-    let ordu = &services["ordu"]["environment"];
+    let ordu = &services["ordu-1"]["environment"];
+    let other = &services["ordu-2"]["environment"];
+    assert_ne!(ordu["ORDU_NODE"], other["ORDU_NODE"]);
     assert_eq!(ordu["ORDU_LISTEN"], format!("0.0.0.0:{PORT}"));
     let blobs = ordu["ORDU_BLOBS"].as_str().unwrap();
     assert!(blobs.contains("endpoint=http://garage:3900&"));
@@ -201,7 +203,8 @@ fn containers_find_each_other() {
     let used: BTreeSet<_> = used.collect();
     assert_eq!(used, known);
     let caddy = read("contrib/compose/Caddyfile");
-    assert!(caddy.contains(&format!("reverse_proxy ordu:{PORT}")) && caddy.contains("garage:3900"));
+    let nodes = format!("reverse_proxy ordu-1:{PORT} ordu-2:{PORT}");
+    assert!(caddy.contains(&nodes) && caddy.contains("garage:3900"));
     let image = read("contrib/container/Containerfile");
     assert!(image.contains(&format!("EXPOSE {PORT}")) && image.contains("\nUSER 10001"));
 }
@@ -237,8 +240,14 @@ fn proxies_lead_to_the_server_and_hold_nothing_back() {
 
 #[test]
 fn the_dashboard_asks_for_what_is_measured() {
-    let dashboard: Value = serde_json::from_str(&read("contrib/grafana/workers.json")).unwrap();
-    let measured = read("crates/ordu/src/commands/work/metrics.rs");
+    asks_for_what_is_measured("workers", "crates/ordu/src/commands/work/metrics.rs");
+    asks_for_what_is_measured("servers", "crates/ordu-server/src/metrics.rs");
+}
+
+fn asks_for_what_is_measured(dashboard: &str, by: &str) {
+    let dashboard = read(&format!("contrib/grafana/{dashboard}.json"));
+    let dashboard: Value = serde_json::from_str(&dashboard).unwrap();
+    let measured = read(by);
     let panels = dashboard["panels"].as_array().unwrap();
     let mut asked = BTreeSet::new();
     for panel in panels {
@@ -251,7 +260,7 @@ fn the_dashboard_asks_for_what_is_measured() {
         }
     }
     for name in &asked {
-        let measure = name.trim_end_matches("_bucket");
+        let measure = name.trim_end_matches("_bucket").trim_end_matches("_count");
         assert!(
             measured.contains(&format!("\"{measure}\"")),
             "nobody measures `{name}`"

@@ -308,16 +308,16 @@ fn the_doctor_compares_files_with_their_checksums() {
         let report: Value = serde_json::from_str(&told).unwrap();
         let findings = report["findings"].as_array().unwrap();
         let mut found = findings.iter().filter(|it| it["check"] == "checksums");
-        found.next().expect(&told)["level"]
-            .as_str()
-            .unwrap()
-            .to_owned()
+        let found = found.next().expect(&told);
+        (found["level"].as_str().unwrap().to_owned(), told)
     };
-    assert_eq!(level(), "fine");
+    let (before, told) = level();
+    assert_eq!(before, "fine", "{told}");
     std::fs::write(
         folder.path().join("store/compvis/one.safetensors"),
         "spoilt",
     )
     .unwrap();
-    assert_eq!(level(), "wrong");
+    let (after, told) = level();
+    assert_eq!(after, "wrong", "{told}");
 }

@@ -25,7 +25,6 @@ pub(super) fn wide<R>(work: impl FnOnce() -> R) -> R {
 /// `e` to the power of `x`, within two units of the last place; nothing below -87, and no more than
 /// 1.6e38.
 #[inline(always)]
-#[expect(clippy::inline_always, reason = "see `wide`")]
 pub(super) fn exp(x: f32) -> f32 {
     /// Added to a small number, it leaves the nearest whole one in the last bits.
     const ROUND: f32 = 12_582_912.0;

@@ -32,6 +32,9 @@ const OUTPUTS: usize = 64;
 const FEW_CHANNELS: usize = 16;
 const FEW_TILES: usize = 16;
 
+/// Planes of an output, each with its number.
+type Planes<'p> = Vec<(usize, &'p mut [f32])>;
+
 /// Whether it is less work than gathering.
 pub(super) fn pays(x: &Pictures<'_>, outputs: usize) -> bool {
     let tiles = x.batch * x.height.div_ceil(2) * x.width.div_ceil(2);
@@ -311,7 +314,7 @@ impl Room {
         x: &Pictures<'_>,
         beside: &Added<'_>,
         cut: Cut,
-        ((start, outputs), mut planes): ((usize, usize), Vec<(usize, &mut [f32])>),
+        ((start, outputs), mut planes): ((usize, usize), Planes<'_>),
     ) {
         let tiles = cut.tiles();
         let count = self.made.len() / (FORM * tiles);

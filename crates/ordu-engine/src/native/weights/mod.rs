@@ -246,7 +246,7 @@ fn made_up(name: &str, shape: &[usize]) -> Result<Tensor, EngineError> {
     let count = shape.iter().product::<usize>();
     let numbers = match shape {
         [_] if name == "weight" => vec![1.0; count],
-        [_] => vec![0.0; count],
+        [] | [_] => vec![0.0; count],
         [_, inputs @ ..] => {
             let spread = (3.0 / inputs.iter().product::<usize>().max(1) as f64).sqrt();
             let mut state = 0x9E37_79B9_u32;
@@ -261,7 +261,6 @@ fn made_up(name: &str, shape: &[usize]) -> Result<Tensor, EngineError> {
             };
             std::iter::repeat_with(next).take(count).collect()
         }
-        [] => vec![0.0; count],
     };
     Ok(Tensor::from_vec(numbers, shape, &Device::Cpu)?)
 }

@@ -9,7 +9,7 @@ use super::report::{Report, short};
 
 /// One figure of both, the median of all rounds.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub(crate) struct Ratio {
+pub(crate) struct Compared {
     pub(crate) scenario: String,
     pub(crate) phase: String,
     pub(crate) what: String,
@@ -23,13 +23,13 @@ pub(crate) struct Ratio {
 type Name = (String, String, String);
 
 /// What both have measured.
-pub(crate) fn ratios(a: &[Report], b: &[Report]) -> Vec<Ratio> {
+pub(crate) fn ratios(a: &[Report], b: &[Report]) -> Vec<Compared> {
     let (order, of_a) = medians(a);
     let (_, of_b) = medians(b);
     let both = order.into_iter().filter_map(|name| {
         let (a, b) = (*of_a.get(&name)?, *of_b.get(&name)?);
         let (scenario, phase, what) = name;
-        Some(Ratio {
+        Some(Compared {
             scenario,
             phase,
             what,
@@ -77,7 +77,7 @@ fn median(mut values: Vec<f64>) -> f64 {
 }
 
 /// As a table.
-pub(crate) fn table(ratios: &[Ratio]) -> String {
+pub(crate) fn table(ratios: &[Compared]) -> String {
     let mut text = String::new();
     let mut place = None;
     for ratio in ratios {

@@ -13,7 +13,7 @@ use anyhow::{Context as _, Result};
 use tokio::time::{Instant, timeout};
 
 /// How long a start may take.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_mins(2);
 
 /// Ticks of the clock that the system counts CPU time with, per second: 100 on every Linux.
 const TICKS: f64 = 100.0;

@@ -231,7 +231,7 @@ impl Bench {
         let after = meter.read().await;
         drivers.stop(&course).await;
         report.take(&record, seconds);
-        meter.compare(&before, &after, &mut report);
+        Meter::compare(&before, &after, &mut report);
         Ok(report)
     }
 
@@ -268,7 +268,7 @@ impl Meter<'_> {
         }
     }
 
-    fn compare(&self, before: &Reading, after: &Reading, report: &mut PhaseReport) {
+    fn compare(before: &Reading, after: &Reading, report: &mut PhaseReport) {
         let seconds = (after.at - before.at).as_secs_f64();
         let between = |a: Option<Usage>, b: Option<Usage>| {
             let (a, b) = (a.unwrap_or_default(), b.unwrap_or_default());

@@ -1,6 +1,8 @@
 //! What was acknowledged against what is there.
 
-use ordu_api::{ApiKey, ReturnCode};
+use std::time::Duration;
+
+use ordu_api::{ApiKey, RequestId, ReturnCode};
 use ordu_client::Horde;
 use ordu_core::{Kudos, Timestamp};
 use ordu_store::{DatabaseUrl, JobState, Options, Store};
@@ -11,37 +13,42 @@ use super::record::Record;
 /// Late enough for every clock that jumped.
 const LATER: Timestamp = Timestamp(1_900_000_000_000);
 
+/// How often a node is asked that has not heard of everything yet, and how long between.
+const TRIES: usize = 100;
+const PAUSE: Duration = Duration::from_millis(50);
+
 /// Every request that was accepted is known and complete, to every node.
 pub(crate) async fn requests(urls: &[String], record: &mut Record) {
     for url in urls {
         let horde = Horde::new(url, ApiKey::anonymous(), "tests:1:here").unwrap();
         for id in record.requests.keys() {
-            let pictures = match horde.check(*id).await {
-                Ok(progress) => Some(progress),
-                // A text, then.
-                Err(error) if error.is(ReturnCode::RequestNotFound) => None,
-                Err(error) => {
-                    record.breaches.push(format!("request {id}: {error}"));
-                    continue;
+            let mut wrong = look(&horde, *id).await;
+            for _ in 0..TRIES {
+                if wrong.is_none() {
+                    break;
                 }
-            };
-            let (progress, asked) = match pictures {
-                Some(progress) => (progress, ASKED),
-                None => match horde.text_status(*id).await {
-                    Ok(status) => (status.progress, 1),
-                    Err(error) => {
-                        record.breaches.push(format!("request {id}: {error}"));
-                        continue;
-                    }
-                },
-            };
-            let all = progress.waiting + progress.processing + progress.finished;
-            if all != asked && !progress.faulted {
-                let told = format!("request {id} should have {asked} jobs: {progress:?}");
-                record.breaches.push(told);
+                tokio::time::sleep(PAUSE).await;
+                wrong = look(&horde, *id).await;
             }
+            record.breaches.extend(wrong);
         }
     }
+}
+
+/// What is wrong with a request.
+async fn look(horde: &Horde, id: RequestId) -> Option<String> {
+    let (progress, asked) = match horde.check(id).await {
+        Ok(progress) => (progress, ASKED),
+        // A text, then.
+        Err(error) if error.is(ReturnCode::RequestNotFound) => match horde.text_status(id).await {
+            Ok(status) => (status.progress, 1),
+            Err(error) => return Some(format!("request {id}: {error}")),
+        },
+        Err(error) => return Some(format!("request {id}: {error}")),
+    };
+    let all = progress.waiting + progress.processing + progress.finished;
+    let is_whole = all == asked || progress.faulted;
+    (!is_whole).then(|| format!("request {id} should have {asked} jobs: {progress:?}"))
 }
 
 async fn open(url: &str) -> Store {

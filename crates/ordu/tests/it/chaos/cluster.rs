@@ -3,6 +3,7 @@
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
@@ -26,6 +27,8 @@ const FAKETIME: &str = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1";
 pub(crate) struct Options {
     /// PostgreSQL instead of SQLite.
     pub(crate) postgres: bool,
+    /// Two nodes instead of one server.
+    pub(crate) two: bool,
     /// Loses every so manieth write after acknowledging it; for builds that can.
     pub(crate) lose_every: Option<u32>,
 }
@@ -51,9 +54,6 @@ impl Cluster {
         let disk = Disk::new(DISK_MEBIBYTES);
         let folder = tempfile::tempdir().unwrap();
         let postgres = options.postgres.then(|| Postgres::start(disk.path()));
-        let link = postgres
-            .as_ref()
-            .map(|postgres| runtime.block_on(Link::lead_to(postgres.address())));
         let clock = Path::new(FAKETIME)
             .exists()
             .then(|| folder.path().join("clock"));
@@ -61,13 +61,17 @@ impl Cluster {
             Some(clock) => fs::write(clock, "+0").unwrap(),
             None => skip_clock(),
         }
-        let node = Node {
+        let count = if options.two { 2 } else { 1 };
+        let node = |_| Node {
             port: free_port(),
             server: None,
-            link,
+            link: postgres
+                .as_ref()
+                .map(|postgres| runtime.block_on(Link::lead_to(postgres.address()))),
         };
+        let nodes = (0..count).map(node).collect();
         let mut cluster = Self {
-            nodes: vec![node],
+            nodes,
             postgres,
             disk,
             clock,
@@ -116,33 +120,51 @@ impl Cluster {
 
     /// Starts every node that is down.
     pub(crate) fn revive(&mut self) {
-        for node in &mut self.nodes {
-            if node.server.is_some() {
-                continue;
+        for place in 0..self.nodes.len() {
+            if self.nodes[place].server.is_none() {
+                let command = self.command(place);
+                let node = &mut self.nodes[place];
+                let listen = format!("127.0.0.1:{}", node.port);
+                node.server = Some(Running::start_command(command, &listen));
             }
-            let mut command = ordu(self.disk.path());
-            command.args(["serve", "--no-rate-limits"]);
-            command.env("ORDU_TEST_APIKEYS", "1");
-            if let (Some(link), Some(postgres)) = (&node.link, &self.postgres) {
-                let mut url = postgres.url.clone();
-                url.set_port(Some(link.port)).unwrap();
-                command.arg("--database").arg(url.as_str());
-            }
-            if let Some(clock) = &self.clock {
-                command.env("LD_PRELOAD", FAKETIME);
-                command.env("FAKETIME_TIMESTAMP_FILE", clock);
-                command.env("FAKETIME_CACHE_DURATION", "1");
-                command.env("DONT_FAKE_MONOTONIC", "1");
-            }
-            if let Some(every) = self.lose_every {
-                command.env("ORDU_CHAOS_LOSE_EVERY", every.to_string());
-            }
-            let log = self.folder.path().join(format!("node-{}.log", node.port));
-            let log = fs::OpenOptions::new().create(true).append(true).open(log);
-            command.stderr(log.unwrap());
-            let listen = format!("127.0.0.1:{}", node.port);
-            node.server = Some(Running::start_command(command, &listen));
         }
+    }
+
+    fn command(&self, place: usize) -> Command {
+        let node = &self.nodes[place];
+        let home = if self.nodes.len() == 1 {
+            self.disk.path().to_owned()
+        } else {
+            self.disk.path().join(format!("node-{place}"))
+        };
+        fs::create_dir_all(&home).unwrap();
+        let mut command = ordu(&home);
+        command.args(["serve", "--no-rate-limits"]);
+        command.env("ORDU_TEST_APIKEYS", "1");
+        if self.nodes.len() > 1 {
+            let pictures = format!("file://{}", self.disk.path().join("pictures").display());
+            command.args(["--blobs", &pictures, "--shared-blobs"]);
+            command.args(["--secret-key", "of all nodes", "--node"]);
+            command.arg(format!("node-{place}"));
+        }
+        if let (Some(link), Some(postgres)) = (&node.link, &self.postgres) {
+            let mut url = postgres.url.clone();
+            url.set_port(Some(link.port)).unwrap();
+            command.arg("--database").arg(url.as_str());
+        }
+        if let Some(clock) = &self.clock {
+            command.env("LD_PRELOAD", FAKETIME);
+            command.env("FAKETIME_TIMESTAMP_FILE", clock);
+            command.env("FAKETIME_CACHE_DURATION", "1");
+            command.env("DONT_FAKE_MONOTONIC", "1");
+        }
+        if let Some(every) = self.lose_every {
+            command.env("ORDU_CHAOS_LOSE_EVERY", every.to_string());
+        }
+        let log = self.folder.path().join(format!("node-{}.log", node.port));
+        let log = fs::OpenOptions::new().create(true).append(true).open(log);
+        command.stderr(log.unwrap());
+        command
     }
 
     /// Leads every node to the database where it is now.

@@ -30,6 +30,8 @@ pub(crate) enum Fault {
     Distance(Duration),
     /// The database cannot be heard.
     Silence,
+    /// One of several nodes cannot hear it.
+    Apart,
     /// Every connection to the database breaks.
     Cut,
     /// The clock jumps by so many seconds, and back.
@@ -61,6 +63,7 @@ pub(crate) fn of_postgres() -> Vec<Fault> {
         Fault::Distance(Duration::from_millis(25)),
         Fault::Distance(Duration::from_millis(250)),
         Fault::Silence,
+        Fault::Apart,
         Fault::Cut,
     ]);
     faults
@@ -105,6 +108,18 @@ impl Fault {
                     ..FAIR
                 };
                 under(cluster, silent, long).await;
+            }
+            Self::Apart => {
+                let place = dice.random_range(0..cluster.count());
+                let silent = Weather {
+                    silent: true,
+                    ..FAIR
+                };
+                if let Some(link) = cluster.links().nth(place) {
+                    link.set(silent);
+                    sleep(long).await;
+                    link.set(FAIR);
+                }
             }
             Self::Cut => {
                 for link in cluster.links() {

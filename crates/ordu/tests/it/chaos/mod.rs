@@ -74,6 +74,19 @@ fn a_horde_on_postgres_survives_what_can_happen() {
     survive(&options, &fault::of_postgres(), "PostgreSQL");
 }
 
+#[test]
+fn two_nodes_survive_what_can_happen() {
+    if !postgres::is_here() {
+        return;
+    }
+    let options = Options {
+        postgres: true,
+        two: true,
+        ..Options::default()
+    };
+    survive(&options, &fault::of_postgres(), "PostgreSQL, two nodes");
+}
+
 /// A harness that cannot fail proves nothing.
 #[cfg(feature = "chaos")]
 #[test]

@@ -95,6 +95,9 @@ pub(super) fn guest(worker: u32) -> Guest {
     }
 }
 
+/// How often in a second, and what.
+type Stream = (f64, fn(u64) -> Wish);
+
 pub(super) fn start(course: &Arc<Course>, rates: Rates, tasks: &mut JoinSet<()>) {
     let (sender, receiver) = mpsc::channel(MOST_WAITING);
     let crowd = Arc::new(Crowd {
@@ -103,7 +106,7 @@ pub(super) fn start(course: &Arc<Course>, rates: Rates, tasks: &mut JoinSet<()>)
         next_asker: AtomicU32::new(0),
         arrivals: sender,
     });
-    let streams: [(f64, fn(u64) -> Wish); 4] = [
+    let streams: [Stream; 4] = [
         (rates.asks, Wish::Ask),
         (rates.pops, Wish::Pop),
         (rates.looks, Wish::Look),
