@@ -38,14 +38,17 @@ pub(crate) async fn list(
                 .map_err(|_| ApiError::field("worker", "no worker's id"))
         })
         .transpose()?;
-    let page: u32 = match &wanted.page {
+    let page: i64 = match &wanted.page {
         Some(text) => text
             .parse()
-            .map_err(|_| ApiError::field("page", "not a whole number"))?,
+            .ok()
+            .filter(|page| *page >= 1)
+            .ok_or_else(|| ApiError::field("page", "no page: they count from 1"))?,
         None => 1,
     };
     moderator(&app, &key).await?;
-    let page = page.saturating_sub(1);
+    // There is nothing as far back as that.
+    let page = u32::try_from(page - 1).unwrap_or(u32::MAX);
     let audits = app.store.list_trust_audits(worker, page, PAGE).await?;
     let mut views = Vec::with_capacity(audits.len());
     for audit in audits {

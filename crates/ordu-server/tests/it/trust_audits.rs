@@ -229,6 +229,7 @@ async fn only_moderators_see_audits_and_trusted_workers_have_none() {
     let keeper = Some(world.moderator.api_key.reveal());
     assert_eq!(list(keeper, "?worker=x").await, 400);
     assert_eq!(list(keeper, "?page=x").await, 400);
+    assert_eq!(list(keeper, "?page=0").await, 400);
 
     let veteran = world.horde.client(&world.veteran.api_key);
     let client = world.horde.client(&world.asker.api_key);
