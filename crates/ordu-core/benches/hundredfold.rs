@@ -91,6 +91,7 @@ struct World {
     /// What is watched.
     watched: Vec<RequestId>,
     offers: BTreeMap<WorkerId, Offer>,
+    reference: ModelReference,
     asked: u32,
 }
 
@@ -114,7 +115,7 @@ fn main() {
 
 impl World {
     fn new() -> Self {
-        let reference = || Arc::new(ModelReference::from_json("{}").expect("a document"));
+        let reference = || Arc::new(reference());
         let mut world = Self {
             own: Horde::new(reference(), Policy::default()),
             other: Horde::new(reference(), Policy::default()),
@@ -124,6 +125,7 @@ impl World {
             running: VecDeque::new(),
             watched: Vec::new(),
             offers: BTreeMap::new(),
+            reference: self::reference(),
             asked: 0,
         };
         for _ in 0..WAITING + BUSY_WORKERS {
@@ -167,8 +169,8 @@ impl World {
             roles: Roles::NONE.with(Role::Trusted),
             kudos: Kudos::ZERO,
         };
-        let reference = ModelReference::from_json("{}").expect("a document");
-        let offer = Offer::new(worker(number), &owner, &pop.into(), &reference).expect("an offer");
+        let offer =
+            Offer::new(worker(number), &owner, &pop.into(), &self.reference).expect("an offer");
         self.own.check_in(offer.clone(), self.now);
         self.other.check_in(offer.clone(), self.now);
         self.offers.insert(worker(number), offer);
@@ -297,6 +299,14 @@ impl World {
             self.other.tick_aside(now);
         }
     }
+}
+
+/// A reference of all models, those that nobody asks for, too.
+fn reference() -> ModelReference {
+    let models: Vec<String> = (0..MODELS + 50)
+        .map(|number| format!("\"{}\": {{}}", model(number)))
+        .collect();
+    ModelReference::from_json(&format!("{{{}}}", models.join(", "))).expect("a document")
 }
 
 fn owner_of(offer: &Offer) -> Owner {
