@@ -240,14 +240,16 @@ fn proxies_lead_to_the_server_and_hold_nothing_back() {
 
 #[test]
 fn the_dashboard_asks_for_what_is_measured() {
-    asks_for_what_is_measured("workers", "crates/ordu/src/commands/work/metrics.rs");
-    asks_for_what_is_measured("servers", "crates/ordu-server/src/metrics.rs");
+    let of_workers = root().join("crates/ordu/src/commands").join("work");
+    asks_for_what_is_measured("workers", &of_workers);
+    asks_for_what_is_measured("servers", &root().join("crates/ordu-server/src"));
 }
 
-fn asks_for_what_is_measured(dashboard: &str, by: &str) {
+/// Against the names in the `metrics.rs` of a folder.
+fn asks_for_what_is_measured(dashboard: &str, folder: &Path) {
     let dashboard = read(&format!("contrib/grafana/{dashboard}.json"));
     let dashboard: Value = serde_json::from_str(&dashboard).unwrap();
-    let measured = read(by);
+    let measured = std::fs::read_to_string(folder.join("metrics.rs")).unwrap();
     let panels = dashboard["panels"].as_array().unwrap();
     let mut asked = BTreeSet::new();
     for panel in panels {
