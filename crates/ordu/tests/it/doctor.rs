@@ -276,22 +276,28 @@ fn wrong_permissions_are_found() {
 
     let folder = served();
     let data = folder.path().join("data");
-    let mut command = ordu(folder.path());
-    command.args([
+    let arguments = [
         "doctor",
         "--json",
         "--data",
         "data",
         "--listen",
         "127.0.0.1:0",
-    ]);
+    ];
+    let mut command = ordu(folder.path());
     fs::set_permissions(&data, fs::Permissions::from_mode(0o555)).unwrap();
     if fs::write(data.join("probe"), "").is_ok() {
-        // Who may do everything is told about nothing: then it is somebody else who looks.
+        // Who may do everything is told about nothing: then it is somebody else who looks, with a
+        // program of theirs, since a build may lie in a folder that only its owner may enter.
+        let theirs = folder.path().join("ordu");
+        fs::copy(command.get_program(), &theirs).unwrap();
         fs::set_permissions(&data, fs::Permissions::from_mode(0o755)).unwrap();
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        command = Command::new(theirs);
+        command.current_dir(folder.path()).env_clear();
         command.uid(NOBODY).gid(NOBODY);
     }
+    command.args(arguments);
     let told = Told::read(&command.output().unwrap());
     fs::set_permissions(&data, fs::Permissions::from_mode(0o755)).unwrap();
     assert!(told.has("data", "wrong"), "{}", told.all);
