@@ -138,7 +138,7 @@ impl Load {
         }
         let side = load.side(0, &people.giver);
         load.others
-            .spawn(load.until_the_end(give(side, people.clone())));
+            .spawn(give(side, people.clone(), load.end.clone()));
         load.hire();
         load
     }
@@ -156,7 +156,7 @@ impl Load {
         }
     }
 
-    /// Lets everybody finish the call that they are in, and writes down what they heard.
+    /// Lets the gift that is on its way arrive and everybody else go, and writes down what they heard.
     pub(crate) async fn end(mut self, record: &mut Record) {
         self.end.cancel();
         while self.others.join_next().await.is_some() {}
@@ -340,10 +340,10 @@ async fn hand_back(side: &Side, id: JobId, made: Made) {
     }
 }
 
-/// Gives one kudos at a time.
-async fn give(side: Side, people: People) {
+/// Gives one kudos at a time. What is not known of a gift counts, so none is let go of half way.
+async fn give(side: Side, people: People, end: CancellationToken) {
     let client = reqwest::Client::new();
-    loop {
+    while !end.is_cancelled() {
         match people.give(&client, &side.url).await {
             Given::Thanks => {
                 side.say(Heard::Gift { acknowledged: true });
