@@ -27,8 +27,9 @@ use crate::history::Histories;
 use crate::hooks::Hooks;
 use crate::identity::Identity;
 use crate::limits::Limits;
+use crate::load::Load;
 use crate::messages::Messages;
-use crate::metrics::Metrics;
+use crate::metrics::{Jobs, Metrics};
 use crate::nodes::Nodes;
 use crate::openapi::Descriptions;
 use crate::passkeys::Passkeys;
@@ -93,6 +94,7 @@ pub(crate) struct App {
     /// How clients reach this server, without a slash at the end.
     pub(crate) url: String,
     pub(crate) active: AtomicU64,
+    pub(crate) load: Arc<Load>,
     pub(crate) draining: AtomicBool,
     pub(crate) reachable: AtomicBool,
     pub(crate) modes: RwLock<Modes>,
@@ -101,6 +103,7 @@ pub(crate) struct App {
     pub(crate) explainer: Explainer,
     pub(crate) descriptions: Descriptions,
     pub(crate) metrics: Metrics,
+    pub(crate) jobs: Jobs,
 }
 
 /// The live horde with the dice it is played with.

@@ -1,19 +1,23 @@
 //! Bodies that must keep pace: who sends byte by byte does not hold a place for hours.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::body::{Body, Bytes, HttpBody};
 use tokio::time::{Instant, Sleep};
 
+use crate::load::Call;
+
 /// What a body must bring on the average once its sender's patience is over, in bytes a second:
 /// less than any line that can upload a picture at all.
 const MIN_BYTES_A_SECOND: u64 = 8 << 10;
 
-/// A body that fails when it arrives too slowly.
+/// A body that fails when it arrives too slowly, or when there is no room for it.
 pub(crate) struct Paced {
     inner: Body,
+    call: Arc<Call>,
     /// When it would be too slow if nothing had come.
     earliest: Instant,
     received: u64,
@@ -27,13 +31,15 @@ struct TooSlow;
 
 impl Paced {
     /// Lets a body take its time for `patience`, and then only as long as it keeps pace.
-    pub(crate) fn wrap(inner: Body, patience: Duration) -> Body {
+    /// What comes is counted as the call's.
+    pub(crate) fn wrap(inner: Body, patience: Duration, call: Arc<Call>) -> Body {
         if inner.is_end_stream() {
             return inner;
         }
         let earliest = Instant::now() + patience;
         Body::new(Self {
             inner,
+            call,
             earliest,
             received: 0,
             timer: Box::pin(tokio::time::sleep_until(earliest)),
@@ -58,7 +64,11 @@ impl HttpBody for Paced {
             if let Some(Ok(frame)) = &frame
                 && let Some(data) = frame.data_ref()
             {
-                self.received += data.len() as u64;
+                let length = data.len() as u64;
+                self.received += length;
+                if let Err(full) = self.call.receive(length) {
+                    return Poll::Ready(Some(Err(axum::Error::new(full))));
+                }
             }
             return Poll::Ready(frame);
         }

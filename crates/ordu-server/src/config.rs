@@ -16,6 +16,7 @@ use crate::documents::PageSource;
 use crate::guard::GuardConfig;
 use crate::hooks::HookConfig;
 use crate::identity::IdentityConfig;
+use crate::load::MostLoad;
 use crate::nodes::NodeConfig;
 use crate::secret::Secret;
 use crate::trust_audits::TrustAuditConfig;
@@ -49,6 +50,8 @@ pub struct Config {
     pub longest_wait: Duration,
     /// How often a stream of events shows that it is alive.
     pub keep_alive: Duration,
+    /// How much may be in hand at once.
+    pub most_load: MostLoad,
     /// Whether request limits are enforced.
     pub rate_limits: bool,
     /// Private addresses that sources and webhooks may lead to all the same.
@@ -124,6 +127,7 @@ impl Config {
             patience: PATIENCE,
             longest_wait: LONGEST_WAIT,
             keep_alive: KEEP_ALIVE,
+            most_load: MostLoad::default(),
             rate_limits: false,
             private_addresses: Vec::new(),
             ratings_url: None,

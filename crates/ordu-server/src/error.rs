@@ -8,6 +8,7 @@ use ordu_api::error::{ErrorBody, FieldErrors, VALIDATION_MESSAGE};
 use ordu_core::Refusal;
 
 use crate::blobs::BlobError;
+use crate::load::{self, Full};
 
 /// Why a handler says no.
 #[derive(Debug)]
@@ -20,6 +21,8 @@ pub(crate) enum ApiError {
     Plain(StatusCode, String),
     /// The horde cannot answer at the moment; try again after so many seconds.
     Unavailable(u64),
+    /// There is too much to do at the moment; try again after so many seconds.
+    Busy(u64),
     /// Somebody did something too often; try again after so many seconds.
     TooOften(i64, String),
     /// Something that must not happen. The cause is logged, not sent.
@@ -104,6 +107,12 @@ impl From<ordu_store::Error> for ApiError {
     }
 }
 
+impl From<Full> for ApiError {
+    fn from(Full: Full) -> Self {
+        Self::Busy(load::RETRY_AFTER_SECONDS)
+    }
+}
+
 impl From<BlobError> for ApiError {
     fn from(error: BlobError) -> Self {
         tracing::error!(
@@ -146,7 +155,14 @@ impl IntoResponse for ApiError {
                     ..ErrorBody::default()
                 },
             ),
-            Self::Unavailable(seconds) => return unavailable(seconds),
+            Self::Unavailable(seconds) => {
+                let what = "The horde cannot store this at the moment";
+                return unavailable(what, seconds);
+            }
+            Self::Busy(seconds) => {
+                let what = "The horde has too much to do at the moment";
+                return unavailable(what, seconds);
+            }
             Self::TooOften(seconds, message) => return too_often(seconds, message),
             Self::Internal(cause) => {
                 tracing::error!(cause, "a request failed for a reason that must not happen");
@@ -168,8 +184,8 @@ fn status(number: u16) -> StatusCode {
     StatusCode::from_u16(number).unwrap_or(StatusCode::BAD_REQUEST)
 }
 
-fn unavailable(seconds: u64) -> Response {
-    let message = format!("The horde cannot store this at the moment, try again in {seconds} s");
+fn unavailable(what: &str, seconds: u64) -> Response {
+    let message = format!("{what}, try again in {seconds} s");
     let body = Json(ErrorBody {
         message,
         ..ErrorBody::default()

@@ -37,6 +37,7 @@ mod history;
 mod hooks;
 mod identity;
 mod limits;
+mod load;
 mod messages;
 mod metrics;
 mod modes;
@@ -89,6 +90,7 @@ pub use hooks::{Hook, HookConfig, OnFailure, Stage};
 pub use identity::{
     CaptchaConfig, ClientSecret, Endpoints, IdentityConfig, Provider, Registration,
 };
+pub use load::MostLoad;
 pub use nodes::{NodeConfig, NodeStatus};
 pub use push::Onlookers;
 pub use secret::{NoRandomness, Secret, new_api_key, random_bytes};

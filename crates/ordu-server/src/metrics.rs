@@ -6,15 +6,15 @@
 //! # Source
 //! `platform.md` § 7; Prometheus' text exposition format 0.0.4.
 
+mod shown;
+
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::http::{Method, StatusCode};
-use ordu_api::worker::WorkKind;
-
-use crate::app::App;
 
 /// The media type of the answer.
 pub(crate) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -134,6 +134,55 @@ impl Metrics {
     }
 }
 
+/// What became of a job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum JobStep {
+    /// A worker has it.
+    Assigned,
+    /// There is a result.
+    Delivered,
+    /// The worker gave it up.
+    Faulted,
+    /// The worker took too long.
+    TimedOut,
+}
+
+impl JobStep {
+    const ALL: [Self; 4] = [
+        Self::Assigned,
+        Self::Delivered,
+        Self::Faulted,
+        Self::TimedOut,
+    ];
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Assigned => "assigned",
+            Self::Delivered => "delivered",
+            Self::Faulted => "faulted",
+            Self::TimedOut => "timed_out",
+        }
+    }
+}
+
+/// How many jobs came to what, since the start.
+#[derive(Debug, Default)]
+pub(crate) struct Jobs([AtomicU64; JobStep::ALL.len()]);
+
+impl Jobs {
+    /// Counts one job.
+    pub(crate) fn note(&self, outcome: JobStep) {
+        if let Some(count) = self.0.get(outcome as usize) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn read(&self) -> impl Iterator<Item = (JobStep, u64)> {
+        let counts = self.0.iter().map(|count| count.load(Ordering::Relaxed));
+        JobStep::ALL.into_iter().zip(counts)
+    }
+}
+
 /// A text in Prometheus' format.
 #[derive(Debug, Default)]
 struct Page(String);
@@ -155,6 +204,12 @@ impl Page {
     /// A number that only grows.
     fn sum(&mut self, name: &str, about: &str, value: u64) {
         self.head(name, "counter", about);
+        self.sample(name, "", value);
+    }
+
+    /// A number that goes up and down.
+    fn gauge(&mut self, name: &str, about: &str, value: impl std::fmt::Display) {
+        self.head(name, "gauge", about);
         self.sample(name, "", value);
     }
 
@@ -198,114 +253,6 @@ fn seconds(micros: u64) -> String {
     let (whole, rest) = (micros / 1_000_000, micros % 1_000_000);
     let text = format!("{whole}.{rest:06}");
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
-}
-
-impl App {
-    /// All numbers, as Prometheus reads them.
-    pub(crate) fn show_metrics(&self) -> String {
-        let mut page = Page::default();
-        page.answers(&self.metrics.read());
-        page.head("ordu_http_active", "gauge", "Requests in flight.");
-        page.sample("ordu_http_active", "", self.active());
-        self.show_store(&mut page);
-        self.show_traffic(&mut page);
-        self.show_horde(&mut page);
-        page.0
-    }
-
-    fn show_store(&self, page: &mut Page) {
-        let counters = self.store.counters();
-        page.sum(
-            "ordu_store_round_trips_total",
-            "Statements sent to the database, for whatever purpose.",
-            counters.round_trips,
-        );
-        page.sum(
-            "ordu_store_commits_total",
-            "Commits that writes shared.",
-            counters.commits,
-        );
-        page.sum(
-            "ordu_store_writes_total",
-            "Writes that shared commits.",
-            counters.grouped_writes,
-        );
-        let largest = "ordu_store_largest_group_writes";
-        page.head(largest, "gauge", "The most writes that shared a commit.");
-        page.sample(largest, "", counters.largest_group);
-        page.sum(
-            "ordu_store_split_batches_total",
-            "Batches that failed and were repeated write by write.",
-            counters.split_batches,
-        );
-        page.sum(
-            "ordu_store_unavailable_writes_total",
-            "Writes that failed because the database was away or full.",
-            counters.unavailable,
-        );
-        page.sum(
-            "ordu_store_behind_rows_total",
-            "Rows that were written behind.",
-            counters.written_behind,
-        );
-    }
-
-    fn show_traffic(&self, page: &mut Page) {
-        let traffic = self.traffic();
-        page.sum(
-            "ordu_limits_refused_total",
-            "Requests of who asked too often.",
-            traffic.limited,
-        );
-        page.sum(
-            "ordu_limits_forgotten_total",
-            "Clients whose use of a limit was forgotten too early.",
-            traffic.limits_forgotten,
-        );
-        page.sum(
-            "ordu_keys_refused_total",
-            "Keys turned away after too many wrong ones.",
-            traffic.keys_refused,
-        );
-        page.sum(
-            "ordu_webhooks_delivered_total",
-            "Webhook messages that arrived.",
-            traffic.webhooks_delivered,
-        );
-        page.sum(
-            "ordu_webhooks_failed_total",
-            "Attempts to deliver a webhook message that failed.",
-            traffic.webhooks_failed,
-        );
-        page.sum(
-            "ordu_webhooks_dropped_total",
-            "Webhook messages that were given up.",
-            traffic.webhooks_dropped,
-        );
-    }
-
-    fn show_horde(&self, page: &mut Page) {
-        let now = self.clock.now();
-        let traffic = WorkKind::ALL.map(|kind| {
-            let traffic = self.live().horde.traffic(kind, now);
-            (format!("kind=\"{}\"", kind.name()), traffic)
-        });
-        let name = "ordu_results_waiting";
-        page.head(name, "gauge", "Results that no worker has, by kind.");
-        for (kind, traffic) in &traffic {
-            page.sample(name, kind, traffic.waiting);
-        }
-        let name = "ordu_jobs_running";
-        page.head(name, "gauge", "Results that a worker has, by kind.");
-        for (kind, traffic) in &traffic {
-            page.sample(name, kind, traffic.running);
-        }
-        let name = "ordu_workers_online";
-        page.head(name, "gauge", "Workers that are online, by kind.");
-        for (kind, traffic) in &traffic {
-            page.sample(name, kind, traffic.workers);
-        }
-    }
 }
 
 #[cfg(test)]

@@ -31,8 +31,9 @@ use crate::history::Histories;
 use crate::hooks::Hooks;
 use crate::identity::Identity;
 use crate::limits::Limits;
+use crate::load::Load;
 use crate::messages::Messages;
-use crate::metrics::Metrics;
+use crate::metrics::{Jobs, Metrics};
 use crate::nodes::{NodeStatus, Nodes};
 use crate::openapi::Descriptions;
 use crate::passkeys::Passkeys;
@@ -257,6 +258,7 @@ async fn open(config: Config, address: SocketAddr, url: &str) -> Result<App, Sta
         url: url.to_owned(),
         node: node.unwrap_or(HeaderValue::from_static("ordu")),
         active: AtomicU64::new(0),
+        load: Load::new(config.most_load),
         draining: AtomicBool::new(false),
         reachable: AtomicBool::new(true),
         modes: RwLock::new(Modes::default()),
@@ -265,6 +267,7 @@ async fn open(config: Config, address: SocketAddr, url: &str) -> Result<App, Sta
         explainer: Explainer::default(),
         descriptions: Descriptions::default(),
         metrics: Metrics::new(router::paths()),
+        jobs: Jobs::default(),
         config,
         clock,
         secret,

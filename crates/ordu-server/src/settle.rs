@@ -8,6 +8,7 @@ use ordu_store::{Activity, Fault, Faulted, Settled};
 
 use crate::app::App;
 use crate::error::ApiResult;
+use crate::metrics::JobStep;
 use crate::statistics::counted_model;
 
 impl App {
@@ -45,6 +46,10 @@ impl App {
             return Ok(None);
         }
         let confirmed = self.live().horde.confirm(job);
+        self.jobs.note(match settlement.effect {
+            Effect::Delivered(_) => JobStep::Delivered,
+            _ => JobStep::Faulted,
+        });
         self.archive(job, now);
         self.watch.forget_job(request, job);
         if let Effect::Delivered(delivery) = &settlement.effect {

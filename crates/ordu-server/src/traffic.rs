@@ -9,6 +9,8 @@ pub struct TrafficCounters {
     pub limited: u64,
     /// Clients whose use of a limit was forgotten too early because there were too many of them.
     pub limits_forgotten: u64,
+    /// Calls that were sent away because there was too much in hand.
+    pub shed: u64,
     /// Keys that were turned away because too many wrong ones came from their address.
     pub keys_refused: u64,
     /// Webhook messages that reached their receiver.
@@ -25,6 +27,7 @@ impl App {
         TrafficCounters {
             limited: self.limits.refused(),
             limits_forgotten: self.limits.forgotten(),
+            shed: self.load.shed(),
             keys_refused: self.guesses.refused(),
             webhooks_delivered: self.webhooks.delivered(),
             webhooks_failed: self.webhooks.failed(),

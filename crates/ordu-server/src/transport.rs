@@ -23,6 +23,7 @@ use crate::body::Paced;
 use crate::error::ApiError;
 use crate::gateway;
 use crate::limits::{Call, Gauge, TooMany};
+use crate::load::Full;
 use crate::metrics::Answered;
 
 const METHODS: HeaderValue = HeaderValue::from_static("POST, GET, OPTIONS, PUT, DELETE, PATCH");
@@ -71,9 +72,8 @@ pub(crate) async fn wrap(State(app): State<Arc<App>>, request: Request, next: Ne
     };
     let _active = app.count_active();
     let started = tokio::time::Instant::now();
-    let request = request.map(|body| Paced::wrap(body, app.config.patience));
     let (response, trips) =
-        ordu_store::counted(answer(&app, request, next).instrument(span.clone())).await;
+        ordu_store::counted(take_in_hand(&app, request, next).instrument(span.clone())).await;
     let mut response = in_form(response, id).await;
     if is_gateway {
         response = gateway::refusal::in_their_form(response).await;
@@ -90,6 +90,22 @@ pub(crate) async fn wrap(State(app): State<Arc<App>>, request: Request, next: Ne
     let mut response = with_headers(response, &app, id);
     let headers = response.headers_mut();
     headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, allowed);
+    response
+}
+
+/// Who comes when there is no room is sent away before anything is read, and so is the body for which
+/// there is none.
+async fn take_in_hand(app: &App, request: Request, next: Next) -> Response {
+    let call = match app.load.enter(request.method(), request.uri().path()) {
+        Ok(call) => call,
+        Err(full) => return ApiError::from(full).into_response(),
+    };
+    let patience = app.config.patience;
+    let request = request.map(|body| Paced::wrap(body, patience, Arc::clone(&call)));
+    let response = call.scope(answer(app, request, next)).await;
+    if call.is_cut() {
+        return ApiError::from(Full).into_response();
+    }
     response
 }
 

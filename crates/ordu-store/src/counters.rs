@@ -2,7 +2,9 @@
 
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+
+use ordu_core::Kudos;
 
 tokio::task_local! {
     /// The round trips of the work that is being counted just now.
@@ -46,6 +48,10 @@ pub struct Counters {
     pub unavailable: u64,
     /// Rows written behind.
     pub written_behind: u64,
+    /// Kudos that came from nowhere, as far as they are in balances by now.
+    pub minted: Kudos,
+    /// Kudos that were given up for good, as far as they are out of balances by now.
+    pub burnt: Kudos,
 }
 
 /// Counts statements.
@@ -69,6 +75,8 @@ pub(crate) struct Tally {
     split_batches: AtomicU64,
     unavailable: AtomicU64,
     written_behind: AtomicU64,
+    minted: AtomicI64,
+    burnt: AtomicI64,
 }
 
 impl Tally {
@@ -92,6 +100,12 @@ impl Tally {
         self.written_behind.fetch_add(rows, Ordering::Relaxed);
     }
 
+    /// `minted` and `burnt` are in and out of balances now.
+    pub(crate) fn folded(&self, minted: Kudos, burnt: Kudos) {
+        self.minted.fetch_add(minted.milli(), Ordering::Relaxed);
+        self.burnt.fetch_add(burnt.milli(), Ordering::Relaxed);
+    }
+
     pub(crate) fn read(&self) -> Counters {
         Counters {
             round_trips: self.trips.0.load(Ordering::Relaxed),
@@ -101,6 +115,8 @@ impl Tally {
             split_batches: self.split_batches.load(Ordering::Relaxed),
             unavailable: self.unavailable.load(Ordering::Relaxed),
             written_behind: self.written_behind.load(Ordering::Relaxed),
+            minted: Kudos::from_milli(self.minted.load(Ordering::Relaxed)),
+            burnt: Kudos::from_milli(self.burnt.load(Ordering::Relaxed)),
         }
     }
 }

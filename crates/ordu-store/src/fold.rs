@@ -39,6 +39,10 @@ pub struct Folded {
     pub activities: usize,
     /// Accounts that were raised to their floor.
     pub floors: usize,
+    /// Kudos that came from nowhere.
+    pub minted: Kudos,
+    /// Kudos that were given up for good.
+    pub burnt: Kudos,
 }
 
 #[derive(Debug, FromRow)]
@@ -283,7 +287,9 @@ impl Store {
     pub async fn fold(&self, limit: u32, now: Timestamp) -> Result<Folded> {
         let mut connection = self.pool.begin().await?;
         let folded = fold(&mut connection, i64::from(limit), now).await;
-        connection.end(folded).await
+        let folded = connection.end(folded).await?;
+        self.tally.folded(folded.minted, folded.burnt);
+        Ok(folded)
     }
 }
 
@@ -316,11 +322,20 @@ async fn fold(connection: &mut Connection, limit: i64, now: Timestamp) -> Result
     mark(connection, &lines, &activities).await?;
     movement.write(connection).await?;
     shared_key::fold_charges(connection, limit).await?;
+    let mint = ledger::account_number(Account::Mint);
     Ok(Folded {
         lines: folded_lines,
         activities: activities.len(),
         floors: floors.len(),
+        minted: sum(&lines, |line| line.source == mint && line.target != mint),
+        burnt: sum(&lines, |line| line.target == mint && line.source != mint),
     })
+}
+
+/// What those lines move that are `counted`.
+fn sum(lines: &[Posting], counted: impl Fn(&Posting) -> bool) -> Kudos {
+    let counted = lines.iter().filter(|line| counted(line));
+    Kudos::from_milli(counted.map(|line| line.amount).sum())
 }
 
 /// The users whose accounts the lines name, and those who asked for something.

@@ -25,7 +25,7 @@ pub struct Store {
     pub(crate) pool: Arc<Pool>,
     pub(crate) writer: Writer,
     pub(crate) behind: Arc<Behind>,
-    tally: Arc<Tally>,
+    pub(crate) tally: Arc<Tally>,
     closing: watch::Sender<bool>,
     tasks: std::sync::Mutex<Vec<tokio::task::JoinHandle<()>>>,
 }

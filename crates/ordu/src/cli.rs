@@ -7,7 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
-use ordu_server::{ModelSource, PageSource, S3Secret};
+use ordu_server::{ModelSource, MostLoad, PageSource, S3Secret};
 
 mod add_on;
 mod admin;
@@ -171,6 +171,27 @@ pub(crate) struct Server {
     /// Enforce no request limits. For load tests, or where a proxy limits.
     #[arg(long, env = "ORDU_NO_RATE_LIMITS", value_parser = clap::builder::FalseyValueParser::new())]
     pub(crate) no_rate_limits: bool,
+
+    /// The most calls in hand at once, without those that only wait: who comes then is answered 503.
+    #[arg(
+        long,
+        env = "ORDU_MAX_CALLS",
+        value_name = "CALLS",
+        default_value_t = MostLoad::default().calls,
+        value_parser = clap::value_parser!(u64).range(1..)
+    )]
+    pub(crate) max_calls: u64,
+
+    /// The most memory that the bodies of calls in hand may take together, in MiB; the call whose body
+    /// is too much then is answered 503.
+    #[arg(
+        long,
+        env = "ORDU_MAX_BODY_MEMORY",
+        value_name = "MIB",
+        default_value_t = MostLoad::default().body_bytes >> 20,
+        value_parser = clap::value_parser!(u64).range(1..=1 << 20)
+    )]
+    pub(crate) max_body_memory: u64,
 
     /// A private address that source images and webhooks may lead to all the same. Repeatable.
     #[arg(
@@ -348,6 +369,8 @@ impl Server {
             public_url: None,
             trusted_proxy: Vec::new(),
             no_rate_limits: false,
+            max_calls: MostLoad::default().calls,
+            max_body_memory: MostLoad::default().body_bytes >> 20,
             private_address: Vec::new(),
             ratings_url: None,
             share_results: false,

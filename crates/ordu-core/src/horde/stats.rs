@@ -211,6 +211,17 @@ impl Horde {
         }
     }
 
+    /// How many results no worker has, by the model that was asked for; a request that names several
+    /// counts under each. Models that nobody vouches for are `None` together.
+    pub fn waiting_by_model(&self, kind: WorkKind) -> BTreeMap<Option<String>, u64> {
+        let mut waiting = BTreeMap::new();
+        for (name, market) in self.asked_models(kind) {
+            let name = Some(name).filter(|name| self.is_listed(kind, name));
+            *waiting.entry(name).or_default() += market.asked.slots;
+        }
+        waiting
+    }
+
     /// What is asked for by model; a request that names several counts under each.
     fn asked_models(&self, kind: WorkKind) -> BTreeMap<String, Market> {
         let queue = self.queues.of(kind);

@@ -14,6 +14,7 @@ use super::refusal::{GatewayError, GatewayResult, failure};
 use crate::app::App;
 use crate::error::ApiError;
 use crate::extract::Input;
+use crate::push::seats::Seat;
 use crate::push::viewer::Viewer;
 use crate::routes::request::{self, Answer, Asked, Wish};
 
@@ -41,6 +42,8 @@ impl Follower {
     ) -> GatewayResult<Self> {
         check(&request)?;
         let origin = caller.again();
+        // Who may not wait should not ask.
+        let seat = app.push.seats.take(origin.client.network())?;
         let asked = Asked {
             request,
             agent: origin.agent.0,
@@ -49,13 +52,21 @@ impl Follower {
             attempt: None,
         };
         // Of who hangs up meanwhile nobody takes the follower, and it cancels.
-        let asking = Box::pin(Self::accept(Arc::clone(app), caller.key.clone(), asked));
+        let asking = Box::pin(Self::accept(
+            Arc::clone(app),
+            caller.key.clone(),
+            asked,
+            seat,
+        ));
         app.complete(async move { Ok(asking.await) }).await?
     }
 
-    async fn accept<W: Wanted>(app: Arc<App>, key: ApiKey, asked: Asked<W>) -> GatewayResult<Self> {
-        // Who may not wait should not ask.
-        let seat = app.push.seats.take(asked.client.network())?;
+    async fn accept<W: Wanted>(
+        app: Arc<App>,
+        key: ApiKey,
+        asked: Asked<W>,
+        seat: Seat,
+    ) -> GatewayResult<Self> {
         let Answer::Accepted(accepted) = request::ask(&app, &key, asked).await? else {
             return Err(ApiError::Internal("a call cannot ask for a price".to_owned()).into());
         };

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::app::MAX_CONNECTIONS;
 use crate::error::ApiError;
+use crate::load;
 
 /// So many may wait; the other connections are for those who do not.
 const MAX_SEATS: usize = MAX_CONNECTIONS / 2;
@@ -47,6 +48,7 @@ impl Seats {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// A place for the call that is being answered: from now on it is one that waits.
     pub(crate) fn take(&self, network: IpAddr) -> Result<Seat, NoSeat> {
         let mut taken = self.taken();
         if taken.all >= MAX_SEATS {
@@ -58,6 +60,7 @@ impl Seats {
         }
         *here += 1;
         taken.all += 1;
+        load::wait();
         Ok(Seat {
             seats: self.clone(),
             network,
@@ -81,7 +84,7 @@ impl Drop for Seat {
 impl From<NoSeat> for ApiError {
     fn from(no: NoSeat) -> Self {
         match no {
-            NoSeat::Full => Self::Unavailable(RETRY_AFTER_SECONDS),
+            NoSeat::Full => Self::Busy(RETRY_AFTER_SECONDS),
             NoSeat::Crowd => Self::too_often(
                 i64::try_from(RETRY_AFTER_SECONDS).unwrap_or(1),
                 format!("{MAX_SEATS_OF_NETWORK} connections of this address wait already"),

@@ -58,7 +58,7 @@ pub(crate) async fn metrics(State(app): State<Arc<App>>, client: Client) -> Resp
         return transport::not_found().await.into_response();
     }
     let text = [(header::CONTENT_TYPE, metrics::CONTENT_TYPE)];
-    (text, app.show_metrics()).into_response()
+    (text, app.show_metrics().await).into_response()
 }
 
 /// `GET /api/v2/status/heartbeat`: facts of this node only, nothing shared is waited for.

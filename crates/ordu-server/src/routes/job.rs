@@ -25,6 +25,7 @@ use crate::accounts::Account;
 use crate::app::App;
 use crate::error::{ApiError, ApiResult};
 use crate::extract::OptionalKey;
+use crate::metrics::JobStep;
 use crate::onboarding::{Caller, WorkerName, check_door, check_owner, of_claims};
 use crate::push::pops::Ticket;
 use crate::push::prefer::{Applied, Prefer};
@@ -66,6 +67,8 @@ pub(crate) struct Handover {
 impl Handover {
     /// The answer is made: the worker has them.
     pub(crate) fn handed_over(&mut self) {
+        let jobs = self.assignments.iter().flat_map(Assignment::ids);
+        jobs.for_each(|_| self.app.jobs.note(JobStep::Assigned));
         self.assignments.clear();
     }
 

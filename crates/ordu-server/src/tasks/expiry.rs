@@ -8,6 +8,7 @@ use ordu_core::horde::{Lapse, Sanction};
 use ordu_store::{Fault, RequestState, WorkerChange};
 
 use crate::app::App;
+use crate::metrics::JobStep;
 use crate::settle;
 
 /// How often.
@@ -83,6 +84,7 @@ impl App {
                     // Its worker was faster, at another node.
                     return self.refresh_requests(&[request]).await;
                 }
+                self.jobs.note(JobStep::TimedOut);
                 // The last job of a cancelled request ends it.
                 if self.live().horde.is_done(request) {
                     self.accounts.release(request, None);

@@ -2,7 +2,7 @@
 
 use ordu_server::Config;
 
-use crate::support::{TestHorde, on_each_database, text_pop, text_request, written};
+use crate::support::{TEXT_MODEL, TestHorde, on_each_database, text_pop, text_request, written};
 
 async fn metrics(horde: &TestHorde, forwarded: &str) -> (u16, String) {
     let call = horde.http.get(format!("{}/metrics", horde.url));
@@ -65,6 +65,21 @@ async fn answers_and_their_round_trips_are_counted_by_route() {
         let commits = "ordu_store_commits_total";
         assert!(sample(&after, commits) >= sample(&before, commits) + 3.0);
         assert!((sample(&after, "ordu_workers_online{kind=\"text\"}") - 1.0).abs() < 0.5);
+        for (outcome, more) in [("assigned", 1.0), ("delivered", 1.0), ("faulted", 0.0)] {
+            let name = format!("ordu_jobs_total{{outcome=\"{outcome}\"}}");
+            let found = sample(&after, &name) - sample(&before, &name);
+            assert!((found - more).abs() < 0.5, "{outcome}: {found}");
+        }
+        let waiting = format!("ordu_model_results_waiting{{kind=\"text\",model=\"{TEXT_MODEL}\"}}");
+        client.async_text(&text_request()).await.unwrap();
+        horde.server.settle_down().await.unwrap();
+        let (_, after) = metrics(&horde, "").await;
+        assert!(sample(&after, &waiting) >= 1.0, "{after}");
+        // Both results were paid for, and both rewarded.
+        let minted = sample(&after, "ordu_kudos_minted_total");
+        let burnt = sample(&after, "ordu_kudos_burnt_total");
+        assert!(minted > burnt && burnt > 0.0, "{minted} {burnt}");
+        assert!(sample(&after, "process_open_fds") > 3.0 || cfg!(not(target_os = "linux")));
     })
     .await;
 }

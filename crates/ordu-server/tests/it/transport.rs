@@ -3,13 +3,15 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use ordu_server::Config;
+use ordu_server::{Config, MostLoad};
 use reqwest::Method;
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::support::{Answer, TestHorde, on_each_database, pop, request};
+use crate::support::{
+    Answer, TestHorde, on_each_database, pop, request, text_pop, text_request, written,
+};
 
 #[tokio::test]
 async fn every_answer_allows_every_origin_and_names_its_node() {
@@ -270,4 +272,72 @@ async fn a_nul_harms_nobody() {
         horde.server.stop().await;
     })
     .await;
+}
+
+#[tokio::test]
+async fn what_is_too_much_is_sent_away_with_a_time_to_come_again() {
+    let most_load = MostLoad {
+        calls: 1,
+        body_bytes: 10_000,
+    };
+    let horde = TestHorde::start_with(|config| Config {
+        most_load,
+        ..config
+    })
+    .await;
+    let busy = |answer: &Answer| {
+        assert_eq!(answer.status, 503);
+        assert_eq!(answer.headers["retry-after"], "2");
+        let message = answer.body["message"].as_str().unwrap();
+        assert!(message.contains("too much to do"), "{message}");
+    };
+    // Bodies: of one call, however it would read it.
+    let large = json!({ "prompt": "x".repeat(20_000) });
+    for path in ["/generate/async", "/interrogate/submit", "/kudos/transfer"] {
+        busy(&horde.post(path, None, &large).await);
+    }
+    // Calls: one that sends its body slowly is one in hand.
+    let head = "POST /api/v2/generate/async HTTP/1.1\r\nhost: x\r\n\
+                content-type: application/json\r\ncontent-length: 100\r\n\r\n{";
+    let mut slow = TcpStream::connect(horde.server.address()).await.unwrap();
+    slow.write_all(head.as_bytes()).await.unwrap();
+    while horde.get("/status/modes").await.status == 200 {}
+    busy(&horde.get("/status/modes").await);
+    let needed = [
+        "/healthz",
+        "/readyz",
+        "/metrics",
+        "/api/v2/status/heartbeat",
+    ];
+    for path in needed {
+        let answer = horde.http.get(format!("{}{path}", horde.url)).send().await;
+        assert_eq!(answer.unwrap().status(), 200, "{path}");
+    }
+    assert!(horde.server.traffic().shed >= 5);
+    drop(slow);
+    while horde.get("/status/modes").await.status == 503 {}
+}
+
+#[tokio::test]
+async fn who_waits_takes_no_room_from_others() {
+    let most_load = MostLoad {
+        calls: 1,
+        ..MostLoad::default()
+    };
+    let horde = TestHorde::start_with(|config| Config {
+        most_load,
+        ..config
+    })
+    .await;
+    let owner = horde.user("owner", 10_000.0).await;
+    let client = horde.client(&owner.api_key);
+    let id = client.async_text(&text_request()).await.unwrap().id;
+    let url = format!("{}/api/v2/generate/text/status/{id}", horde.url);
+    let waiting = tokio::spawn(horde.http.get(url).header("Prefer", "wait=30").send());
+    while horde.server.onlookers().calls == 0 {
+        tokio::task::yield_now().await;
+    }
+    let pop = client.pop_text(&text_pop("w")).await.unwrap();
+    client.submit_text(&written(pop.ids[0])).await.unwrap();
+    assert_eq!(waiting.await.unwrap().unwrap().status(), 200);
 }

@@ -178,7 +178,9 @@ async fn the_fold_moves_balances_and_buckets(database: &Database) {
         Folded {
             lines: 7,
             activities: 0,
-            floors: 0
+            floors: 0,
+            minted: Kudos::new(1007),
+            burnt: Kudos::new(3),
         }
     );
     let balance = store.balance(taker).await.unwrap();

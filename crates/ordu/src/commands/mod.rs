@@ -17,6 +17,7 @@ pub(crate) mod write;
 mod data;
 mod engines;
 mod explanation;
+mod files;
 mod page;
 mod picture;
 mod remix;

@@ -5,11 +5,12 @@ use ordu_api::UserId;
 use ordu_core::text::Vision;
 use ordu_core::{Kudos, Millis};
 use ordu_server::{
-    BlobPlace, Clock, Config, KEEP_ALIVE, LONGEST_WAIT, ModelSources, PATIENCE, Registration,
-    S3Defaults, Server, Site,
+    BlobPlace, Clock, Config, KEEP_ALIVE, LONGEST_WAIT, ModelSources, MostLoad, PATIENCE,
+    Registration, S3Defaults, Server, Site,
 };
 
 use super::data::DataFolder;
+use super::files;
 use super::signals::Signals;
 use crate::cli::{Serve, Server as Options};
 use crate::exit::Exit;
@@ -23,6 +24,7 @@ pub(crate) async fn run(args: Serve) -> Result<Exit> {
             args.server.data.display()
         );
     };
+    files::raise();
     let server = Server::start(config(&args.server, &data, Registration::Closed)?).await?;
     serving.announce(&server.url())?;
     println!("listening on {}", server.url());
@@ -61,6 +63,10 @@ pub(crate) fn config(
         patience: PATIENCE,
         longest_wait: LONGEST_WAIT,
         keep_alive: KEEP_ALIVE,
+        most_load: MostLoad {
+            calls: options.max_calls,
+            body_bytes: options.max_body_memory << 20,
+        },
         rate_limits: !options.no_rate_limits,
         private_addresses: options.private_address.clone(),
         ratings_url: options.ratings_url.clone(),

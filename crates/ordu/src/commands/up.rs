@@ -10,6 +10,7 @@ use ordu_server::{Clock, Registration, Server};
 use ordu_worker::Engines;
 
 use super::data::{DataFolder, Serving};
+use super::files;
 use super::host;
 use super::serve;
 use super::signals::Signals;
@@ -78,6 +79,7 @@ impl LocalHorde {
         let Some(serving) = data.claim()? else {
             bail!("another horde already runs in `{}`", options.data.display());
         };
+        files::raise();
         let server = Server::start(serve::config(options, &data, Registration::Open)?).await?;
         let url = server.url();
         serving.announce(&url)?;

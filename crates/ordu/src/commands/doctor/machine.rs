@@ -3,9 +3,8 @@
 use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener};
 
-use rustix::process::{Resource, getrlimit};
-
 use super::finding::{Finding, Level};
+use crate::commands::files;
 
 /// So many connections a server takes, and files beside them.
 const WANTED_FILES: u64 = 10_000 + 200;
@@ -13,9 +12,9 @@ const WANTED_FILES: u64 = 10_000 + 200;
 /// With fewer a horde of a few dozen clients already runs into the limit.
 const LEAST_FILES: u64 = 1024;
 
-/// How many files this process may open; a server that is started alike may open as many.
+/// How many files this process may open; a server that is started alike asks for as many.
 pub(super) fn files() -> Finding {
-    match getrlimit(Resource::Nofile).current {
+    match files::raise() {
         None => Finding::fine("files", "any number may be open"),
         Some(limit) => judge_files(limit),
     }
