@@ -13,6 +13,7 @@ use ordu_store::Store;
 use rand_chacha::ChaCha12Rng;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tracing::Instrument as _;
 
 use crate::accounts::{Account, Accounts};
 use crate::blobs::Blobs;
@@ -160,7 +161,8 @@ impl App {
         T: Send + 'static,
         F: Future<Output = ApiResult<T>> + Send + 'static,
     {
-        match self.tracker.spawn(ordu_store::counted_along(work)).await {
+        let work = ordu_store::counted_along(work).in_current_span();
+        match self.tracker.spawn(work).await {
             Ok(result) => result,
             Err(error) => Err(ApiError::Internal(error.to_string())),
         }

@@ -70,14 +70,28 @@ pub(crate) async fn wrap(State(app): State<Arc<App>>, request: Request, next: Ne
     } else {
         allowed_headers(request.headers())
     };
+    let asked = route.as_ref().map_or("", MatchedPath::as_str);
+    let traced = tracing::info_span!(
+        target: "ordu_traces",
+        "request",
+        otel.name = format_args!("{method} {asked}"),
+        otel.kind = "server",
+        http.request.method = %method,
+        http.route = asked,
+        http.response.status_code = tracing::field::Empty,
+        request.id = %id,
+    );
     let _active = app.count_active();
     let started = tokio::time::Instant::now();
     let (response, trips) =
-        ordu_store::counted(take_in_hand(&app, request, next).instrument(span.clone())).await;
+        ordu_store::counted(take_in_hand(&app, request, next).instrument(span.clone()))
+            .instrument(traced.clone())
+            .await;
     let mut response = in_form(response, id).await;
     if is_gateway {
         response = gateway::refusal::in_their_form(response).await;
     }
+    traced.record("http.response.status_code", response.status().as_u16());
     let elapsed = started.elapsed();
     let route = route.as_ref().map(MatchedPath::as_str);
     let answered = Answered::new(&method, response.status(), elapsed, trips);

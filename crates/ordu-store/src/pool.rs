@@ -16,6 +16,7 @@ use sqlx::sqlite::{
 };
 use sqlx::{FromRow, Postgres, Sqlite};
 use tokio::sync::Notify;
+use tracing::Instrument as _;
 use uuid::Uuid;
 
 use crate::audit;
@@ -453,7 +454,8 @@ impl Pool {
         sql: &'static str,
         values: Vec<Value>,
     ) -> Result<Vec<T>> {
-        self.reader().await?.all(sql, values).await
+        let statement = async { self.reader().await?.all(sql, values).await };
+        statement.instrument(statement_span()).await
     }
 
     /// The first row of a statement that does not write.
@@ -462,7 +464,8 @@ impl Pool {
         sql: &'static str,
         values: Vec<Value>,
     ) -> Result<Option<T>> {
-        self.reader().await?.one(sql, values).await
+        let statement = async { self.reader().await?.one(sql, values).await };
+        statement.instrument(statement_span()).await
     }
 
     /// Runs one statement that writes, durable when it returns; says how many rows it touched.
@@ -476,6 +479,11 @@ impl Pool {
         self.note_written();
         Ok(touched)
     }
+}
+
+/// A statement of its own, from waiting for a connection to its rows.
+fn statement_span() -> tracing::Span {
+    tracing::info_span!(target: "ordu_traces", "statement", otel.kind = "client")
 }
 
 impl Connection {

@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
+use tracing::Instrument as _;
 use uuid::Uuid;
 
 use crate::counters::{Tally, note_trip};
@@ -146,7 +147,9 @@ impl Writer {
 
     /// Writes and waits for the commit; says whether the write took place.
     pub(crate) async fn write(&self, write: Write) -> Result<bool> {
-        self.send(write).await?.wait().await
+        let commit = tracing::info_span!(target: "ordu_traces", "commit", otel.kind = "client");
+        let written = async { self.send(write).await?.wait().await };
+        written.instrument(commit).await
     }
 
     /// Waits until the tasks have ended.

@@ -53,6 +53,22 @@ pub(crate) struct Cli {
     #[arg(long, global = true, env = "ORDU_LOG", value_name = "FILTER")]
     pub(crate) log: Option<String>,
 
+    /// A collector that is told by OTLP over HTTP where the time of requests goes, such as
+    /// `http://127.0.0.1:4318`.
+    #[arg(long, global = true, env = "ORDU_OTLP", value_name = "URL")]
+    pub(crate) otlp: Option<url::Url>,
+
+    /// Of which share of requests the collector is told, 0 to 1.
+    #[arg(
+        long,
+        global = true,
+        env = "ORDU_OTLP_SHARE",
+        value_name = "SHARE",
+        default_value_t = 1.0,
+        value_parser = crate::guard::share
+    )]
+    pub(crate) otlp_share: f64,
+
     #[command(subcommand)]
     pub(crate) command: Command,
 }

@@ -227,7 +227,7 @@ pub(crate) fn config(options: &Guard) -> Result<GuardConfig> {
 }
 
 /// A number from 0 to 1.
-fn share(text: &str) -> Result<f64, String> {
+pub(crate) fn share(text: &str) -> Result<f64, String> {
     let number = text.parse::<f64>().ok();
     let number = number.filter(|number| (0.0..=1.0).contains(number));
     number.ok_or_else(|| format!("`{text}` is no number from 0 to 1"))

@@ -12,16 +12,20 @@ mod guard;
 mod identity;
 mod logs;
 mod settings;
+mod traces;
 
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, Layer as _};
 
 use crate::cli::{Cli, Command, ConfigCommand};
 use crate::exit::Exit;
 use crate::logs::Logs;
 use crate::settings::Listing;
+use crate::traces::Traces;
 
 fn main() -> ExitCode {
     let cli = match settings::parse(std::env::args_os().collect()) {
@@ -42,11 +46,14 @@ fn main() -> ExitCode {
 
 fn start(cli: Cli) -> anyhow::Result<Exit> {
     let logs = Logs::default();
-    log_to(&logs, cli.log())?;
     // The rustls provider is chosen once, before any client exists.
     rustls::crypto::ring::default_provider()
         .install_default()
         .ok();
+    let traces = cli.otlp.as_ref();
+    let traces = traces.map(|url| Traces::open(url, cli.otlp_share));
+    let traces = traces.transpose()?;
+    log_to(&logs, cli.log(), traces.as_ref())?;
     let runtime = tokio::runtime::Runtime::new().context("cannot start the runtime")?;
     runtime.block_on(run(cli, &logs))
 }
@@ -79,16 +86,22 @@ async fn run(cli: Cli, logs: &Logs) -> anyhow::Result<Exit> {
 }
 
 /// Logs go to standard error: human on a terminal, JSON otherwise.
-fn log_to(logs: &Logs, filter: &str) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_new(filter)
+fn log_to(logs: &Logs, filter: &str, traces: Option<&Traces>) -> anyhow::Result<()> {
+    // What is made for traces alone is nothing to read.
+    let ours = format!("{filter},{}=off", traces::TARGET);
+    let filter = EnvFilter::try_new(ours)
         .with_context(|| format!("`--log {filter}` is no filter, try `info`"))?;
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(logs.clone());
-    if std::io::IsTerminal::is_terminal(&std::io::stderr()) {
-        builder.with_ansi(true).init();
+    let lines = tracing_subscriber::fmt::layer().with_writer(logs.clone());
+    let lines = if std::io::IsTerminal::is_terminal(&std::io::stderr()) {
+        lines.with_ansi(true).with_filter(filter).boxed()
     } else {
-        builder.json().init();
-    }
+        lines.json().with_filter(filter).boxed()
+    };
+    let layers: Vec<_> = traces
+        .map(Traces::layer)
+        .into_iter()
+        .chain([lines])
+        .collect();
+    tracing_subscriber::registry().with(layers).init();
     Ok(())
 }

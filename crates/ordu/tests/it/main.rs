@@ -22,6 +22,7 @@ mod imagine;
 mod models;
 mod story;
 mod supply;
+mod traces;
 mod worker;
 mod write;
 
