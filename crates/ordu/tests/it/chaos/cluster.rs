@@ -188,7 +188,14 @@ impl Cluster {
         for url in self.urls() {
             loop {
                 let said = match people.give(&client, &url).await {
-                    Given::Thanks => break heard.push(Heard::Gift { acknowledged: true }),
+                    Given::Thanks => {
+                        heard.push(Heard::Gift { acknowledged: true });
+                        let ready = client.get(format!("{url}/readyz")).send().await;
+                        if ready.is_ok_and(|ready| ready.status().is_success()) {
+                            break;
+                        }
+                        "it takes writes and is not ready".to_owned()
+                    }
                     Given::Silence(said) => {
                         heard.push(Heard::Gift {
                             acknowledged: false,
@@ -198,13 +205,9 @@ impl Cluster {
                     Given::Refused(said) | Given::Breach(said) => said,
                 };
                 if started.elapsed() > limit {
-                    return Err(format!("no write {limit:?} after the fault: {said}"));
+                    return Err(format!("not recovered {limit:?} after the fault: {said}"));
                 }
                 tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-            let ready = client.get(format!("{url}/readyz")).send().await;
-            if !ready.is_ok_and(|ready| ready.status().is_success()) {
-                return Err("it takes writes and is not ready".to_owned());
             }
         }
         Ok(heard)
