@@ -25,4 +25,16 @@ else
     skip "the client for Node" "node and npm" || failures=1
 fi
 
+# Then a worker that looks at pictures, in front of a program that does. Before, it would be in the way of
+# those who take any model.
+if [ -n "${python:-}" ]; then
+    start seer "$python" -B "$trips/python/seer.py"
+    seer=$(line_of seer "$process" '^listening on [^ ]+')
+    start scribe "$ordu" work --data "$work/data" --scribe --name seer --engine "openai=$seer"
+    run python "$python" -B "$trips/python/sight.py" "$url"
+    if [ -n "${home:-}" ]; then
+        run node node "$trips/node/sight.mjs" "$url" "$home"
+    fi
+fi
+
 tell_trips

@@ -273,6 +273,41 @@ Object.assign(trips, {
     await shot(page, "text-written");
   }),
 
+  "a text and work on a picture say why they wait, and typing asks for no price": async () => {
+    await visit("/text", async (page) => {
+      let prices = 0;
+      page.on("request", (asked) => { if (asked.postData()?.includes('"dry_run":true')) prices += 1; });
+      const prompt = page.getByLabel("How it begins");
+      await prompt.fill("Nobody");
+      await page.locator("#price", { hasText: /^\d.* kudos$/ }).waitFor();
+      for (const more of [" has", " so much", " to say"]) {
+        await prompt.pressSequentially(more);
+        // Longer than the page waits before it asks.
+        await page.waitForTimeout(900);
+      }
+      assert.equal(prices, 1, "what is typed changes no price");
+      await page.getByLabel("Context").fill("1000000");
+      await page.getByRole("button", { name: "Write" }).click();
+      await page.locator("#texts .note", { hasText: "max_context_length 1000000" }).waitFor();
+      assert.deepEqual(await axe(page), []);
+      await shot(page, "text-explained");
+      await page.getByRole("button", { name: "Cancel" }).click();
+      await page.getByText("Cancelled", { exact: true }).waitFor();
+      assert.ok(await page.locator("#texts .note").isHidden(), "nothing is waited for any more");
+    });
+    await visit("/alchemy", async (page) => {
+      await page.getByLabel("Picture", { exact: true }).setInputFiles({
+        name: "dot.png", mimeType: "image/png",
+        buffer: Buffer.from("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR4nGNgYGBgAAAABQABpfZFQAAAAABJRU5ErkJggg==", "base64"),
+      });
+      await page.getByLabel("palette").check();
+      await page.getByRole("button", { name: "Begin" }).click();
+      // The built-in horde of `ordu up` has no alchemist.
+      await page.locator("#works .note", { hasText: "No worker of its kind is online" }).waitFor();
+      assert.deepEqual(await axe(page), []);
+    });
+  },
+
   "a picture is worked on": async () => {
     // The built-in horde of `ordu up` has no alchemist: one comes.
     const alchemist = spawn(ordu, ["work", "--alchemist", "--horde", horde.url, "--api-key", horde.admin], { stdio: "ignore" });

@@ -2,10 +2,14 @@
 
 import { call, get, patient } from "./api.js";
 import { make, onSubmit, read } from "./form.js";
-import { noPrice, showPrice } from "./price.js";
+import { pricing } from "./price.js";
+import { reasons } from "./reason.js";
 
 const form = document.getElementById("alchemy");
 const works = document.getElementById("works");
+
+/** How long work may wait until it is asked about, in milliseconds. */
+const PATIENCE = 3000;
 
 /** How the answer to a form is shown. */
 function shown(name, answer) {
@@ -27,7 +31,7 @@ function shown(name, answer) {
   return make("p", {}, String(answer));
 }
 
-async function follow(id, card, state, forms) {
+async function follow(id, state, reason, forms) {
   for (;;) {
     const lost = () => { state.textContent = "Connection lost, trying again"; };
     const now = await patient(() => get(`/interrogate/status/${id}`, { wait: 30 }), lost);
@@ -38,6 +42,7 @@ async function follow(id, card, state, forms) {
       const answer = result?.[name] ?? result;
       place.lastChild.replaceWith(how === "done" ? shown(name, answer) : make("p", {}, how));
     }
+    reason.waits(now.forms.some(({ state: how }) => how === "waiting"));
     const over = ["done", "faulted", "partial", "cancelled"].includes(now.state);
     state.textContent = over ? { done: "Done" }[now.state] ?? now.state : "The horde works on it";
     if (over) return;
@@ -57,21 +62,21 @@ onSubmit(form, async () => {
   const { id } = await call("POST", "/interrogate/async", body);
   const state = make("p", { role: "status" }, "Waiting");
   const places = new Map(forms.map((name) => [name, make("section", { "aria-label": name }, make("h2", {}, name), make("p", {}, "waiting"))]));
-  const card = make("article", { class: "card", "aria-label": "Work on a picture" }, state, ...places.values());
-  works.prepend(card);
-  follow(id, card, state, places).catch((error) => { state.textContent = error.message; });
+  const reason = reasons(`/interrogate/status/${id}`);
+  works.prepend(make("article", { class: "card", "aria-label": "Work on a picture" }, state, reason.note, ...places.values()));
+  // Nobody says whether any worker could: what still waits then is asked about.
+  setTimeout(() => reason.doubt(), PATIENCE);
+  follow(id, state, reason, places)
+    .catch((error) => { state.textContent = error.message; })
+    .finally(() => reason.end());
 });
 
+const price = pricing("/interrogate/async");
 let pending = 0;
 form.addEventListener("change", () => {
   clearTimeout(pending);
   pending = setTimeout(async () => {
     const { body, forms } = await request();
-    if (!body.source_image || !forms.length) return;
-    try {
-      showPrice(await call("POST", "/interrogate/async", { ...body, dry_run: true }));
-    } catch (error) {
-      noPrice(error.message);
-    }
+    if (body.source_image && forms.length) await price(body);
   }, 700);
 });

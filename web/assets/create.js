@@ -2,15 +2,13 @@
 
 import { call, follow, get } from "./api.js";
 import { complain, growRows, make, onSubmit, read } from "./form.js";
-import { noPrice, showPrice } from "./price.js";
+import { noPrice, pricing } from "./price.js";
+import { reasons } from "./reason.js";
 
 const form = document.getElementById("create");
 const gallery = document.getElementById("gallery");
 const KEPT = "ordu.pictures";
 const MOST_KEPT = 20;
-
-/** A request that waits for longer is asked about, as often. */
-const IMPATIENT = 20_000;
 
 /** The smallest picture. */
 const DOT = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR4nGNgYGBgAAAABQABpfZFQAAAAABJRU5ErkJggg==";
@@ -65,14 +63,13 @@ class Card {
     this.bar = make("progress", { max: 1, "aria-label": "Progress" });
     this.preview = make("img", { class: "preview", alt: "Unfinished picture", hidden: true });
     this.pictures = make("div", { class: "gallery" });
-    this.reason = make("p", { class: "note", hidden: true });
+    this.reason = reasons(`/generate/check/${id}`);
     this.cancel = make("button", { type: "button", class: "quiet", onclick: () => this.giveUp() }, "Cancel");
     const prompt = (body.prompt || "").split("###")[0];
     this.element = make("article", { class: "card", "aria-label": prompt },
-      make("h3", {}, prompt), this.state, this.reason, this.bar, this.preview, this.pictures, this.cancel);
+      make("h3", {}, prompt), this.state, this.reason.note, this.bar, this.preview, this.pictures, this.cancel);
     this.shown = new Set();
     this.jobs = new Map();
-    this.waiting = setInterval(() => this.explain(), IMPATIENT);
   }
 
   follow() {
@@ -83,7 +80,7 @@ class Card {
   heard(name, data) {
     const told = { queued: this.queued, progress: this.progress, generation: this.show };
     if (told[name]) told[name].call(this, data);
-    if (name !== "queued") this.begun();
+    if (name !== "queued") this.reason.end();
     if (name === "assigned") this.say(`A worker begins, with ${data.model || "its model"}`);
     if (name === "done") this.over(this.shown.size ? "Done" : "Cancelled");
     if (name === "faulted") this.over("The horde gave up on this request");
@@ -99,23 +96,7 @@ class Card {
     this.say(now.is_possible === false
       ? "No worker that is here can do this: it waits until one comes"
       : `Waiting${place}${wait}`);
-    if (now.is_possible === false && this.reason.hidden) this.explain();
-  }
-
-  /** Says what keeps workers away. */
-  async explain() {
-    try {
-      const { explanation } = await get(`/generate/check/${this.id}?explain=true`);
-      if (!explanation || this.isBegun) return;
-      this.reason.textContent = explanation.message;
-      this.reason.hidden = false;
-    } catch { /* another time */ }
-  }
-
-  begun() {
-    this.isBegun = true;
-    clearInterval(this.waiting);
-    this.reason.hidden = true;
+    if (now.is_possible === false) this.reason.doubt();
   }
 
   progress({ id, step, of, preview }) {
@@ -170,7 +151,7 @@ class Card {
   }
 
   over(text) {
-    this.begun();
+    this.reason.end();
     this.say(text);
     this.bar.remove();
     this.preview.remove();
@@ -199,21 +180,19 @@ onSubmit(form, async () => {
 // What this tab asked for before it was loaded anew.
 for (const { id, body } of asked.all().reverse()) open(id, body);
 
+const price = pricing("/generate/async");
 let pending = 0;
-let latest = 0;
 async function ask() {
-  const mine = ++latest;
   try {
     const body = await request();
-    body.prompt ||= "?";
-    // What a source costs more does not hang on what it shows.
+    // No price hangs on what a picture shows, neither this one nor its source.
+    body.prompt = "?";
     if (body.source_image) body.source_image = DOT;
     if (body.source_mask) body.source_mask = DOT;
     for (const extra of body.extra_source_images ?? []) extra.image = DOT;
-    const answer = await call("POST", "/generate/async", { ...body, dry_run: true });
-    if (mine === latest) showPrice(answer);
+    await price(body);
   } catch (error) {
-    if (mine === latest) noPrice(error.message);
+    noPrice(error.message);
   }
 }
 form.addEventListener("input", () => {

@@ -1,5 +1,6 @@
 // What a request would cost, what the price is made of, and what might go less well than hoped.
 
+import { call } from "./api.js";
 import { make } from "./form.js";
 
 const WORDS = {
@@ -12,7 +13,7 @@ const WORDS = {
 const kudos = (amount) => Number(amount).toLocaleString(undefined, { maximumFractionDigits: 2 });
 
 /** Shows the answer to a dry run beside the button, and below it what it is made of. */
-export function showPrice({ kudos: total, breakdown = [], warnings = [] }) {
+function showPrice({ kudos: total, breakdown = [], warnings = [] }) {
   document.getElementById("price").textContent = `${kudos(total)} kudos`;
   const place = document.getElementById("breakdown");
   place.hidden = breakdown.length === 0;
@@ -26,4 +27,25 @@ export function noPrice(reason) {
   document.getElementById("price").textContent = reason;
   document.getElementById("breakdown").hidden = true;
   document.getElementById("advice")?.replaceChildren();
+}
+
+/**
+ * Asks `path` what requests cost and shows it, for the last one that was asked about. One that is as the
+ * last one was is not asked about again: who types would use up what may be asked in a minute.
+ */
+export function pricing(path) {
+  let last = null;
+  return async (body) => {
+    const asked = JSON.stringify({ ...body, dry_run: true });
+    if (asked === last) return;
+    last = asked;
+    try {
+      const answer = await call("POST", path, { ...body, dry_run: true });
+      if (asked === last) showPrice(answer);
+    } catch (error) {
+      if (asked !== last) return;
+      last = null;
+      noPrice(error.message);
+    }
+  };
 }

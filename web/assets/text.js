@@ -2,7 +2,8 @@
 
 import { call, follow } from "./api.js";
 import { make, onSubmit, read } from "./form.js";
-import { noPrice, showPrice } from "./price.js";
+import { noPrice, pricing } from "./price.js";
+import { reasons } from "./reason.js";
 
 const form = document.getElementById("write");
 const texts = document.getElementById("texts");
@@ -18,10 +19,12 @@ function open(id, begun) {
     onclick: () => call("DELETE", `/generate/text/status/${id}`).catch((error) => { state.textContent = error.message; }),
   }, "Cancel");
   actions.append(cancel);
-  texts.prepend(make("article", { class: "card", "aria-label": "Text" }, state,
+  const reason = reasons(`/generate/text/status/${id}`);
+  texts.prepend(make("article", { class: "card", "aria-label": "Text" }, state, reason.note,
     make("p", { class: "story" }, make("span", { class: "begun" }, begun), written), actions));
   let letters = [];
   const over = (text) => {
+    reason.end();
     state.textContent = text;
     cancel.remove();
     if (!letters.length) return;
@@ -40,7 +43,9 @@ function open(id, begun) {
       state.textContent = data.is_possible === false
         ? "No worker that is here can do this: it waits until one comes"
         : `Waiting, place ${data.queue_position}`;
+      if (data.is_possible === false) reason.doubt();
     }
+    if (name !== "queued") reason.end();
     if (name === "assigned") state.textContent = `A worker begins, with ${data.model}`;
     if (name === "token") {
       // What was told from `at` on is void: another worker may write another text.
@@ -64,14 +69,14 @@ onSubmit(form, async () => {
   open(accepted.id, body.prompt);
 });
 
+const price = pricing("/generate/text/async");
 let pending = 0;
 form.addEventListener("input", () => {
   clearTimeout(pending);
   pending = setTimeout(async () => {
     try {
-      const body = { models: [], ...await read(form) };
-      body.prompt ||= "?";
-      showPrice(await call("POST", "/generate/text/async", { ...body, dry_run: true }));
+      // No price hangs on how it begins.
+      await price({ models: [], ...await read(form), prompt: "?" });
     } catch (error) {
       noPrice(error.message);
     }

@@ -22,6 +22,8 @@ pub const EXTENSIONS: &[(&str, &str)] = &[
     ("model-advice", "2"),
     // `capabilities` in pops.
     ("capabilities", "1"),
+    // `vision` among those of text workers: they get requests that bring pictures.
+    ("text-vision", "1"),
     // `controlnet_lines` among them.
     ("controlnet-lines", "1"),
     // `/operations/models`.

@@ -194,6 +194,9 @@ pub struct Model {
     pub owned_by: &'static str,
     /// What it makes, `text` or `image`. The horde's.
     pub makes: &'static str,
+    /// Of those that make texts, whether a worker looks at pictures with it. The horde's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub vision: Option<bool>,
     /// How many jobs workers do with it at the same time. The horde's.
     pub workers: u64,
     /// How long one waits for it, in seconds. The horde's.

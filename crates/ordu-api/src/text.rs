@@ -16,6 +16,11 @@ pub(crate) use fields::PARAMS as PARAM_FIELDS;
 pub use fields::{POP_SCHEMA, REQUEST_SCHEMA, SUBMIT_SCHEMA};
 pub use job::{TextJob, TextPayload, TextPop, TextSubmit};
 
+/// What stands in a prompt where one of its pictures belongs, counted from 1.
+pub fn picture_mark(number: usize) -> String {
+    format!("[image {number}]")
+}
+
 /// What a client asks for at `POST /generate/text/async`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -45,7 +50,7 @@ pub struct TextRequest {
     pub worker_blacklist: bool,
     /// Acceptable models; empty for any.
     pub models: Vec<String>,
-    /// Pictures to look at. Not taken yet.
+    /// Pictures to look at: one, of trusted accounts and patrons at most five.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub extra_source_images: Vec<ExtraSourceImage>,
     /// Whether only the price is asked.

@@ -34,6 +34,9 @@ pub const CONTROLNET_LINES: &str = "controlnet_lines";
 /// The control types that are lines.
 pub const LINES: &[&str] = &["canny", "scribble"];
 
+/// The word of text workers that look at the pictures of a request: an extension.
+pub const VISION: &str = "vision";
+
 /// The capability words that are not names of samplers or post-processors.
 pub const CAPABILITIES: &[&str] = &[
     "img2img",
@@ -61,6 +64,8 @@ pub const CAPABILITIES: &[&str] = &[
     "workflow",
     "layer_diffuse",
     "flux",
+    // Ours, of text workers.
+    VISION,
 ];
 
 /// From which major version on an agent has which capabilities.

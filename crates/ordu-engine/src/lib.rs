@@ -79,4 +79,6 @@ pub use task::{
     Control, Embedding, EmbeddingPlace, Hires, ImageTask, Lora, Mode, NoiseSource, Picture,
     RemixImage, Source, Workflow,
 };
-pub use text::{Finish, Format, Sampling, Text, TextCapabilities, TextEngine, TextError, TextTask};
+pub use text::{
+    Finish, Format, Sampling, Text, TextCapabilities, TextEngine, TextError, TextPicture, TextTask,
+};

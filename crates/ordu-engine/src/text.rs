@@ -37,6 +37,8 @@ pub struct TextCapabilities {
     pub max_context_length: Option<u32>,
     /// Soft prompts a task may name.
     pub soft_prompts: Vec<String>,
+    /// Whether it looks at pictures.
+    pub vision: bool,
     /// One word for the program that does the work.
     pub engine: &'static str,
     /// One word for the way that is spoken to it.
@@ -71,6 +73,29 @@ pub struct TextTask {
     /// What to do with the text when it is there.
     #[serde(with = "crate::host::as_json")]
     pub format: Format,
+    /// What to look at, in the order of their places. Only with [`TextCapabilities::vision`].
+    pub pictures: Vec<TextPicture>,
+}
+
+/// A picture that a text is about.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TextPicture {
+    /// Where in the prompt it belongs, in bytes.
+    pub at: usize,
+    /// The picture, as JPEG: what all programs read.
+    pub jpeg: Vec<u8>,
+}
+
+impl TextTask {
+    /// Refuses pictures where nobody looks at them.
+    pub(crate) fn check_pictures(&self, vision: bool) -> Result<(), TextError> {
+        if vision || self.pictures.is_empty() {
+            return Ok(());
+        }
+        Err(TextError::Refused {
+            reason: "it does not look at pictures".to_owned(),
+        })
+    }
 }
 
 /// How to choose tokens. What is `None` is the engine's own default.
@@ -304,6 +329,10 @@ mod tests {
                 single_line: Some(true),
                 ..Format::default()
             },
+            pictures: vec![TextPicture {
+                at: 1,
+                jpeg: vec![0xff, 0xd8],
+            }],
         };
         let bytes = postcard::to_extend(&task, Vec::new()).unwrap();
         assert_eq!(postcard::from_bytes::<TextTask>(&bytes).unwrap(), task);

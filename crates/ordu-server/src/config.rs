@@ -76,7 +76,7 @@ pub struct Config {
     pub news: Option<PathBuf>,
     /// A file of those who support the horde with money, JSON; read again when it changes.
     pub subscriptions: Option<PathBuf>,
-    /// Whether text requests may bring pictures to look at.
+    /// Whether requests to `generate/text/async` may bring pictures to look at.
     pub text_vision: Vision,
     /// The site's name.
     pub title: String,

@@ -36,7 +36,7 @@ const DECODE_DEADLINE: Duration = Duration::from_secs(20);
 /// The WebP quality that source pictures are kept in.
 const SOURCE_QUALITY: f32 = 50.0;
 
-/// The WebP quality that pictures for alchemy are kept in.
+/// The WebP quality that pictures are kept in that somebody looks at, or works on.
 const FINE_QUALITY: f32 = 95.0;
 
 /// Turns what clients and workers send into pictures.
@@ -52,6 +52,8 @@ pub(crate) enum Keep {
     Picture,
     /// A mask: every pixel counts.
     Mask,
+    /// What is looked at, also closely: hardly lossy.
+    Seen,
     /// What is worked on as it is: hardly lossy, and as large as alchemists take.
     Fine,
 }
@@ -60,7 +62,7 @@ impl Keep {
     /// The most pixels.
     const fn max_pixels(self) -> u64 {
         match self {
-            Self::Picture | Self::Mask => MAX_SOURCE_PIXELS,
+            Self::Picture | Self::Mask | Self::Seen => MAX_SOURCE_PIXELS,
             Self::Fine => MAX_TILES * TILE as u64 * TILE as u64,
         }
     }
@@ -164,7 +166,7 @@ fn recode(bytes: &[u8], keep: Keep) -> Result<Source, Refusal> {
     let encoded = match keep {
         Keep::Picture => encoder.encode_simple(false, SOURCE_QUALITY),
         Keep::Mask => encoder.encode_simple(true, 100.0),
-        Keep::Fine => encoder.encode_simple(false, FINE_QUALITY),
+        Keep::Seen | Keep::Fine => encoder.encode_simple(false, FINE_QUALITY),
     };
     let encoded =
         encoded.map_err(|error| unreadable(&format!("WebP cannot hold it: {error:?}")))?;

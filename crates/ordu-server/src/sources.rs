@@ -24,7 +24,7 @@ pub(crate) async fn keep(app: &App, id: RequestId, work: &mut Work) -> ApiResult
         }
         Work::Text(spec) => {
             let spec = std::sync::Arc::make_mut(spec);
-            keep_extra(app, id, &mut spec.extra_source_images).await
+            keep_extra(app, (id, Keep::Seen), &mut spec.extra_source_images).await
         }
         Work::Alchemy(spec) => {
             let spec = std::sync::Arc::make_mut(spec);
@@ -54,14 +54,18 @@ async fn keep_of_image(app: &App, id: RequestId, spec: &mut ImageSpec) -> ApiRes
         app.blobs.put(&name, picture.webp).await?;
         spec.source_mask = Some(name);
     }
-    keep_extra(app, id, &mut spec.extra_source_images).await
+    keep_extra(app, (id, Keep::Picture), &mut spec.extra_source_images).await
 }
 
 /// Keeps more pictures of a request.
-async fn keep_extra(app: &App, id: RequestId, extras: &mut [ExtraSourceImage]) -> ApiResult<()> {
+async fn keep_extra(
+    app: &App,
+    (id, keep): (RequestId, Keep),
+    extras: &mut [ExtraSourceImage],
+) -> ApiResult<()> {
     for (index, extra) in extras.iter_mut().enumerate() {
         let name = blobs::source_name(id, SourcePart::Extra(index));
-        let picture = app.pictures.read(&extra.image, Keep::Picture).await?;
+        let picture = app.pictures.read(&extra.image, keep).await?;
         app.blobs.put(&name, picture.webp).await?;
         extra.image = name;
     }

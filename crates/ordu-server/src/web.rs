@@ -45,6 +45,7 @@ assets! {
     "moderate.js": "text/javascript",
     "parts.js": "text/javascript",
     "price.js": "text/javascript",
+    "reason.js": "text/javascript",
     "request.js": "text/javascript",
     "style.css": "text/css",
     "text.js": "text/javascript",

@@ -1,8 +1,9 @@
 //! Pictures as WebP, for the way back to the horde.
 
 use bytes::Bytes;
-use image::imageops::FilterType;
-use image::{DynamicImage, RgbImage};
+use image::codecs::jpeg::JpegEncoder;
+use image::imageops::{self, FilterType};
+use image::{DynamicImage, RgbImage, Rgba, RgbaImage};
 use webp::{Encoder, WebPConfig};
 
 /// The longest side that WebP can hold, in pixels.
@@ -38,6 +39,32 @@ pub(crate) fn webp(picture: DynamicImage) -> Result<Bytes, EncodeError> {
         .map_err(|_| EncodeError)
 }
 
+/// The longest side of a picture that a text is about, in pixels: models look no closer.
+const MAX_SEEN_SIDE: u32 = 2048;
+
+/// Out of 100.
+const SEEN_QUALITY: u8 = 90;
+
+/// A picture that a text is about, as JPEG, which all programs read: on white if it is transparent. For
+/// a thread that may block.
+pub(crate) fn jpeg(picture: DynamicImage) -> Result<Vec<u8>, EncodeError> {
+    let mut picture = picture;
+    if picture.width().max(picture.height()) > MAX_SEEN_SIDE {
+        picture = picture.resize(MAX_SEEN_SIDE, MAX_SEEN_SIDE, FilterType::Triangle);
+    }
+    if picture.color().has_alpha() {
+        let white = Rgba([u8::MAX; 4]);
+        let mut page = RgbaImage::from_pixel(picture.width(), picture.height(), white);
+        imageops::overlay(&mut page, &picture.into_rgba8(), 0, 0);
+        picture = page.into();
+    }
+    let mut file = Vec::new();
+    let encoder = JpegEncoder::new_with_quality(&mut file, SEEN_QUALITY);
+    let encoded = picture.into_rgb8().write_with_encoder(encoder);
+    encoded.map_err(|_| EncodeError)?;
+    Ok(file)
+}
+
 /// The longest side of a picture that only shows what is coming, in pixels.
 const MAX_PREVIEW_SIDE: u32 = 256;
 
@@ -68,8 +95,6 @@ fn fitting(picture: DynamicImage) -> DynamicImage {
 
 #[cfg(test)]
 mod tests {
-    use image::{Rgba, RgbaImage};
-
     use super::*;
 
     fn decoded(bytes: &Bytes) -> DynamicImage {
@@ -84,6 +109,16 @@ mod tests {
         let back = decoded(&webp(picture.into()).unwrap()).into_rgba8();
         assert_eq!(back.get_pixel(0, 0).0[3], 0);
         assert_eq!(back.get_pixel(63, 0).0[3], 255);
+    }
+
+    #[test]
+    fn what_is_seen_is_small_and_on_white() {
+        let picture = RgbaImage::from_pixel(4096, 1024, Rgba([0, 0, 0, 0]));
+        let file = jpeg(picture.into()).unwrap();
+        let back = image::load_from_memory_with_format(&file, image::ImageFormat::Jpeg);
+        let back = back.unwrap().into_rgb8();
+        assert_eq!(back.dimensions(), (2048, 512));
+        assert!(back.get_pixel(9, 9).0.iter().all(|channel| *channel > 250));
     }
 
     #[test]

@@ -11,10 +11,12 @@ use bytes::Bytes;
 use futures::future::{join_all, join3};
 use image::{DynamicImage, ImageReader};
 use ordu_api::image::{ImageJob, Metadata};
+use ordu_api::text::TextJob;
 use ordu_client::{Fetcher, Trust};
 
 use crate::Timing;
 use crate::bridge::image::Sources;
+use crate::encode::jpeg;
 use crate::pacing::jitter;
 use crate::retry::{Next, after_download, pause};
 
@@ -93,6 +95,22 @@ impl Larder {
     fn trust_for(&self, job: &ImageJob) -> Trust {
         let uploads = job.r2_uploads.iter().flatten().chain(&job.r2_upload);
         uploads.fold(self.trust.clone(), |trust, url| trust.and(url))
+    }
+
+    /// The pictures that a text is about, as JPEG: all of them, because a text that leaves one out
+    /// says what is not so.
+    pub(crate) async fn seen(&self, job: &TextJob) -> Result<Vec<Vec<u8>>, Missing> {
+        let pictures = || job.extra_source_images.iter().flatten();
+        if pictures().count() > MAX_EXTRAS {
+            return Err(Missing::Download);
+        }
+        let mut seen = Vec::new();
+        for one in pictures() {
+            let picture = self.picture(&one.image, &self.trust).await?;
+            let file = tokio::task::spawn_blocking(move || jpeg(picture)).await;
+            seen.push(file.ok().and_then(Result::ok).ok_or(Missing::Parse)?);
+        }
+        Ok(seen)
     }
 
     async fn optional(

@@ -80,6 +80,9 @@ const CLASSIC_AGENT: &str = "AI Horde Worker";
 /// Between the name of a model and that of its owner.
 const BRAND: &str = "::";
 
+/// The word of text workers that look at pictures.
+const VISION: &str = "vision";
+
 /// The offer of a text worker, or `None` if there is nothing to offer. `brand` is the owner's alias.
 pub(crate) fn text_offer(
     config: &Config,
@@ -108,6 +111,8 @@ pub(crate) fn text_offer(
         max_length: lower(config.max_length, engine.max_length),
         max_context_length: lower(config.max_context_length, engine.max_context_length),
         softprompts: engine.soft_prompts.clone(),
+        // Nothing else that a text worker can do has a word.
+        capabilities: engine.vision.then(|| vec![VISION.to_owned()]),
     })
 }
 
@@ -368,6 +373,7 @@ mod tests {
 
     fn writer(model: &str) -> TextCapabilities {
         TextCapabilities {
+            vision: false,
             model: model.to_owned(),
             max_length: Some(64),
             max_context_length: None,

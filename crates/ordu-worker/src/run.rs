@@ -136,10 +136,13 @@ pub async fn run_with(
         }
         None => None,
     };
-    let scribe = engines.text.map(|engine| {
-        let office = office(WorkKind::Text);
-        Desk::new(Scribe::new(engine, &office), office)
-    });
+    let scribe = match engines.text {
+        Some(engine) => {
+            let office = office(WorkKind::Text);
+            Some(Desk::new(Scribe::new(engine, &office)?, office))
+        }
+        None => None,
+    };
     let alchemist = if engines.alchemy.is_empty() {
         None
     } else {

@@ -3,6 +3,7 @@
 //! # Source
 //! `worker.md` § 5.
 
+use std::future::Future;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -17,9 +18,10 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::bridge;
 use crate::deliver::{Delivery, FAULTED, NO_SEED, submitted};
-use crate::dreamer::words;
+use crate::dreamer::{larder, words};
 use crate::effort::Pending;
 use crate::generate::{Meter, on_a_thread};
+use crate::inputs::Larder;
 use crate::job::drain_remark;
 use crate::offer::text_offer;
 use crate::report::{Reporter, Shown};
@@ -30,12 +32,16 @@ use crate::{Config, Level};
 /// What every text gets on top of the time for its tokens.
 const BASE_TIME: Duration = Duration::from_secs(10);
 
+/// The time for looking at each picture.
+const TIME_PER_PICTURE: Duration = Duration::from_secs(10);
+
 /// The time for each token.
 const TIME_PER_TOKEN: Duration = Duration::from_millis(500);
 
 /// Writes texts.
 pub(crate) struct Scribe {
     engine: Arc<dyn TextEngine>,
+    larder: Larder,
     office: Office,
     /// The owner's alias, behind the model's name.
     brand: OnceLock<String>,
@@ -52,6 +58,8 @@ enum Fault {
     Blacklisted,
     #[error("it is no job that can be done here: {0}")]
     Foreign(&'static str),
+    #[error("a picture of it cannot be had")]
+    NoPicture,
     #[error("the engine panicked")]
     Panicked,
     #[error(transparent)]
@@ -59,12 +67,13 @@ enum Fault {
 }
 
 impl Scribe {
-    pub(crate) fn new(engine: Arc<dyn TextEngine>, office: &Office) -> Self {
-        Self {
+    pub(crate) fn new(engine: Arc<dyn TextEngine>, office: &Office) -> Result<Self, Error> {
+        Ok(Self {
             engine,
+            larder: larder(&office.current.now(), &office.horde)?,
             office: office.clone(),
             brand: OnceLock::new(),
-        }
+        })
     }
 }
 
@@ -189,10 +198,17 @@ impl Role for Scribe {
     }
 }
 
-/// How long the text may take: what its length allows, but never longer than the horde waits.
+/// How long the text may take: what its length and its pictures allow, but never longer than the horde waits.
 fn time_for(job: &TextJob, most: Duration) -> Duration {
     let tokens = job.payload.params.max_length.unwrap_or_default();
-    (BASE_TIME + TIME_PER_TOKEN.saturating_mul(tokens)).min(most)
+    let pictures = job.extra_source_images.iter().flatten().count();
+    let pictures = u32::try_from(pictures).unwrap_or(u32::MAX);
+    let looking = TIME_PER_PICTURE.saturating_mul(pictures);
+    let writing = TIME_PER_TOKEN.saturating_mul(tokens);
+    BASE_TIME
+        .saturating_add(looking)
+        .saturating_add(writing)
+        .min(most)
 }
 
 impl Scribe {
@@ -206,9 +222,6 @@ impl Scribe {
         let Some(prompt) = &job.payload.prompt else {
             return Err(Fault::Foreign("it has no prompt"));
         };
-        if job.extra_source_images.iter().flatten().next().is_some() {
-            return Err(Fault::Foreign("it brings pictures"));
-        }
         let lower = prompt.to_lowercase();
         let blacklist = self.office.current.read(|config| words(&config.blacklist));
         if blacklist.iter().any(|word| lower.contains(word)) {
@@ -221,7 +234,8 @@ impl Scribe {
         if self.office.shutdown.level() >= Level::Hurry {
             return Err(Fault::Stopping);
         }
-        let task = bridge::text::task(job, prompt);
+        let pictures = self.in_time(give_up, self.pictures(job)).await?;
+        let task = bridge::text::task(job, prompt, pictures);
         let board = &self.office.board;
         board.stage(id, Stage::Sampling { step: 0, of: 0 });
         let meter = Meter::new(board.clone(), id);
@@ -235,12 +249,44 @@ impl Scribe {
         };
         let engine = self.engine.clone();
         let writing = on_a_thread(meter, slot, move |meter| engine.write(&task, meter));
+        let writing = async {
+            tokio::select! {
+                biased;
+                written = writing => match written {
+                    Some(written) => written.map(|text| text.text).map_err(Fault::from),
+                    None => Err(Fault::Panicked),
+                },
+                never = reporter.keep_telling() => match never {},
+            }
+        };
+        self.in_time(give_up, writing).await
+    }
+
+    /// What there is to look at for a job.
+    async fn pictures(&self, job: &TextJob) -> Result<Vec<Vec<u8>>, Fault> {
+        if job.extra_source_images.iter().flatten().next().is_none() {
+            return Ok(Vec::new());
+        }
+        let engine = self.engine.clone();
+        let asked = tokio::task::spawn_blocking(move || engine.capabilities()).await;
+        if !asked.map_err(|_| Fault::Panicked)??.vision {
+            return Err(Fault::Foreign("it brings pictures"));
+        }
+        let pictures = self.larder.seen(job).await;
+        pictures.map_err(|_| Fault::NoPicture)
+    }
+
+    /// Something that must be done before the time is up and the worker gone.
+    async fn in_time<T>(
+        &self,
+        give_up: Instant,
+        work: impl Future<Output = Result<T, Fault>>,
+    ) -> Result<T, Fault> {
         tokio::select! {
             biased;
             () = self.office.shutdown.reached(Level::Abort) => Err(Fault::Stopping),
             () = sleep_until(give_up) => Err(Fault::Deadline),
-            written = writing => Ok(written.ok_or(Fault::Panicked)??.text),
-            never = reporter.keep_telling() => match never {},
+            done = work => done,
         }
     }
 
@@ -296,6 +342,7 @@ impl Fault {
             Self::Stopping | Self::Engine(TextError::Cancelled) => Cause::Stopping,
             Self::Blacklisted => Cause::Blacklisted,
             Self::Foreign(_) => Cause::Foreign,
+            Self::NoPicture => Cause::NoPicture,
             Self::Panicked => Cause::Panicked,
             Self::Engine(TextError::Unavailable { .. }) => Cause::Away,
             Self::Engine(TextError::Stalled { .. } | TextError::Empty) => Cause::Program,
@@ -332,6 +379,7 @@ fn result(part: JobId, written: Result<String, Fault>) -> (TextSubmit, Verdict) 
         _ if stops => Verdict::HandedBack("the worker stops"),
         Fault::Blacklisted => Verdict::HandedBack("its prompt is on the blacklist"),
         Fault::Foreign(_) => Verdict::HandedBack("it is no job that can be done here"),
+        Fault::NoPicture => Verdict::HandedBack("a picture of it cannot be had"),
         Fault::Engine(TextError::Unavailable { .. }) => Verdict::EngineAway(reason),
         Fault::Deadline => Verdict::Failed(reason),
         _ => Verdict::ModelFailed(reason),

@@ -266,7 +266,7 @@ pub(crate) struct Server {
     #[arg(long, env = "ORDU_TRUST_THRESHOLD", value_name = "KUDOS")]
     pub(crate) trust_threshold: Option<u32>,
 
-    /// Let text requests bring pictures to look at. Workers must know what to do with them.
+    /// Let requests to `generate/text/async` bring pictures, for workers that look at them.
     #[arg(long, env = "ORDU_TEXT_VISION", value_parser = clap::builder::FalseyValueParser::new())]
     pub(crate) text_vision: bool,
 

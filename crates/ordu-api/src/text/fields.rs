@@ -132,7 +132,7 @@ pub const REQUEST_SCHEMA: Schema = Schema {
         Field::optional(
             "extra_source_images",
             Kind::list(&Kind::Object(EXTRA_SOURCE_IMAGE)),
-            "Not taken yet.",
+            "Pictures to look at, where the operator lets them be: 1, of the trusted at most 5.",
         ),
         Field::optional("dry_run", Kind::Bool, "Only tell the price."),
         Field::optional(
@@ -202,6 +202,11 @@ pub const POP_SCHEMA: Schema = Schema {
             "softprompts",
             Kind::list(&Kind::TEXT),
             "Those that it has, the first 200 count.",
+        ),
+        Field::optional(
+            "capabilities",
+            Kind::list(&Kind::text(1, 100)),
+            "What it can do, instead of being judged by its agent's name.",
         ),
     ],
 };

@@ -39,6 +39,9 @@ pub struct TextPop {
     pub max_context_length: i64,
     /// Soft prompts that it has.
     pub softprompts: Vec<String>,
+    /// What it can do, by word; replaces the judgement by agent name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub capabilities: Option<Vec<String>>,
 }
 
 impl Default for TextPop {
@@ -56,6 +59,7 @@ impl Default for TextPop {
             max_length: 512,
             max_context_length: 2048,
             softprompts: Vec::new(),
+            capabilities: None,
         }
     }
 }
@@ -79,7 +83,8 @@ pub struct TextJob {
     /// Seconds until the horde gives up on the worker.
     #[serde(default)]
     pub ttl: Option<u64>,
-    /// Pictures to look at.
+    /// Pictures to look at, as links. In the prompt [`picture_mark`](super::picture_mark) stands
+    /// where each was; those without it come before the prompt.
     #[serde(default)]
     pub extra_source_images: Option<Vec<ExtraSourceImage>>,
     /// Why waiting requests were passed over.

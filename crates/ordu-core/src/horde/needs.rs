@@ -11,6 +11,8 @@
 use ordu_api::image::{POST_PROCESSORS, SAMPLERS};
 use ordu_api::worker::{Skipped, WorkKind};
 
+use crate::agent::VISION;
+
 /// Why a waiting request was passed over, as a pop is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Reason {
@@ -54,6 +56,8 @@ pub enum Reason {
     MatchingSoftprompt,
     /// Its picture is too large.
     MaxTiles,
+    /// It brings pictures, and the worker looks at none. An extension.
+    Vision,
 }
 
 impl Reason {
@@ -79,6 +83,7 @@ impl Reason {
         Self::MaxContextLength,
         Self::MatchingSoftprompt,
         Self::MaxTiles,
+        Self::Vision,
     ];
 
     /// The name on the wire.
@@ -104,6 +109,7 @@ impl Reason {
             Self::MaxContextLength => "max_context_length",
             Self::MatchingSoftprompt => "matching_softprompt",
             Self::MaxTiles => "max_tiles",
+            Self::Vision => "vision",
         }
     }
 
@@ -119,6 +125,7 @@ impl Reason {
                 | Self::MaxContextLength
                 | Self::MatchingSoftprompt
                 | Self::MaxTiles
+                | Self::Vision
         )
     }
 
@@ -292,6 +299,7 @@ const ABILITIES: &[(&str, Reason)] = &[
     ("textual_inversion", Reason::BridgeVersion),
     ("layer_diffuse", Reason::BridgeVersion),
     ("extra_source_images", Reason::BridgeVersion),
+    (VISION, Reason::Vision),
 ];
 
 const FIRST_ABILITY: usize = 32;

@@ -12,7 +12,7 @@ use super::kinds::{self, image};
 use super::names::Bits;
 use super::needs::{Needs, Reason, Reasons};
 use super::queue::Names;
-use crate::agent::Agent;
+use crate::agent::{Agent, VISION};
 use crate::model_reference::{self, Baseline, ModelReference};
 use crate::{Refusal, Roles, Standing};
 
@@ -91,6 +91,11 @@ impl Offer {
     /// The models that are offered.
     pub fn models(&self) -> &[String] {
         self.declared.common().models
+    }
+
+    /// Whether it looks at the pictures that a text is to be about.
+    pub fn sees(&self) -> bool {
+        self.agent.can(VISION)
     }
 
     /// How many jobs it runs at the same time.

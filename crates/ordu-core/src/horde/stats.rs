@@ -3,15 +3,16 @@
 //! # Source
 //! `community.md` § 7.2, § 7.3.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use ordu_api::status::{ModelStatus, Performance};
 use ordu_api::worker::WorkKind;
 
 use super::rank::Load;
 use super::request::divisor;
-use super::{Declared, Horde, JobState, Statistics};
+use super::{Declared, Horde, JobState, Offer, Statistics};
 use crate::model_reference::is_special;
+use crate::text::Vision;
 use crate::{Millis, Timestamp};
 
 /// Speeds of a model count for so long.
@@ -160,12 +161,30 @@ impl Horde {
         self.model_status(kind, name.to_owned(), market, now)
     }
 
-    /// How long a text the best of the workers writes that serve one of these models; `None` if none
-    /// does.
-    pub fn text_reach(&self, models: &[String], now: Timestamp) -> Option<TextReach> {
+    /// The models with which text workers look at pictures.
+    pub fn seeing_models(&self, now: Timestamp) -> BTreeSet<String> {
+        let offers = self.working(now).filter(|offer| offer.sees());
+        let texts = offers.filter(|offer| offer.kind() == WorkKind::Text);
+        texts.flat_map(Offer::models).cloned().collect()
+    }
+
+    /// What workers offer that are online and not in maintenance.
+    fn working(&self, now: Timestamp) -> impl Iterator<Item = &Offer> {
         let working = self.workers.online(now);
         let working = working.filter(|worker| worker.record.maintenance.is_none());
-        let offers = working.filter_map(|worker| worker.offer.as_ref());
+        working.filter_map(|worker| worker.offer.as_ref())
+    }
+
+    /// How long a text the best of the workers writes that serve one of these models, of those that
+    /// look at pictures if it brings some; `None` if none does.
+    pub fn text_reach(
+        &self,
+        models: &[String],
+        vision: Vision,
+        now: Timestamp,
+    ) -> Option<TextReach> {
+        let offers = self.working(now);
+        let offers = offers.filter(|offer| vision == Vision::Off || offer.sees());
         let reaches = offers.filter_map(|offer| match &offer.declared {
             Declared::Text(pop) if pop.models.iter().any(|name| models.contains(name)) => {
                 Some(TextReach {

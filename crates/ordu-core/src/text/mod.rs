@@ -86,7 +86,7 @@ pub enum Vision {
     /// They may not, as everywhere today.
     #[default]
     Off,
-    /// They may; their workers must know what to do with them.
+    /// They may; workers get them that say [`VISION`](crate::agent::VISION).
     On,
 }
 

@@ -142,6 +142,7 @@ impl From<Writer> for TextCapabilities {
             max_length: known.max_length,
             max_context_length: known.max_context_length,
             soft_prompts: known.soft_prompts,
+            vision: false,
             engine: Self::NATIVE_ENGINE,
             mode: Self::NATIVE_MODE,
         }

@@ -19,6 +19,7 @@ use super::backend::{Backend, Failure, Memory, RemoteOptions, read_json};
 use super::events::{Events, is_stream, stalled};
 use super::growing::{Growing, formatted, tell};
 use super::probe::{self, Family, Found};
+use super::sight;
 use crate::{Finish, ProgressSink, Text, TextCapabilities, TextEngine, TextError, TextTask};
 
 /// How long telling the program to stop may take.
@@ -185,14 +186,16 @@ impl TextEngine for KoboldEngine {
             max_length: found.max_length,
             max_context_length: found.max_context_length,
             soft_prompts: found.soft_prompts,
+            vision: found.vision,
             engine: found.family.word(),
             mode: "kai",
         })
     }
 
     fn write(&self, task: &TextTask, progress: &dyn ProgressSink) -> Result<Text, TextError> {
-        let family = self.found()?.family;
-        let key = (family == Family::KoboldCpp).then(|| KeyForOne::of(task).0);
+        let found = self.found()?;
+        task.check_pictures(found.vision)?;
+        let key = (found.family == Family::KoboldCpp).then(|| KeyForOne::of(task).0);
         let call = Call {
             task,
             body: body(task, key.as_deref()),
@@ -250,7 +253,10 @@ fn body(task: &TextTask, key: Option<&str>) -> Value {
             body.insert(name.to_owned(), value);
         }
     };
-    put("prompt", task.prompt.clone().into());
+    put("prompt", sight::for_kobold(task).into());
+    if !task.pictures.is_empty() {
+        put("images", sight::files(task).into());
+    }
     put("n", 1.into());
     put("max_length", task.max_length.into());
     put("max_context_length", task.max_context_length.into());

@@ -9,5 +9,6 @@ mod backend;
 mod events;
 mod growing;
 mod probe;
+mod sight;
 
 pub use backend::{RemoteOptions, RemoteTiming};

@@ -16,6 +16,7 @@ use super::backend::{Backend, Failure, Memory, RemoteOptions, read_json};
 use super::events::{Events, is_stream, stalled};
 use super::growing::{Growing, formatted};
 use super::probe::{self, Family, Found};
+use super::sight;
 use crate::{Finish, ProgressSink, Text, TextCapabilities, TextEngine, TextError, TextTask};
 
 /// How a prompt is put to the program.
@@ -29,11 +30,23 @@ pub enum OpenAiMode {
 }
 
 impl OpenAiMode {
-    fn path(self) -> &'static str {
+    /// Where a task is sent. OpenAI's plain completions know no pictures, so one with pictures goes to
+    /// llama.cpp's own.
+    fn path(self, task: &TextTask) -> &'static str {
         match self {
-            Self::Completions => "v1/completions",
             Self::Chat => "v1/chat/completions",
+            Self::Completions if task.pictures.is_empty() => "v1/completions",
+            Self::Completions => "completion",
         }
+    }
+
+    /// Whether a program can be shown pictures this way.
+    fn shows(self, found: &Found) -> bool {
+        let families: &[Family] = match self {
+            Self::Completions => &[Family::LlamaCpp],
+            Self::Chat => &[Family::LlamaCpp, Family::KoboldCpp],
+        };
+        found.vision && families.contains(&found.family)
     }
 }
 
@@ -77,7 +90,7 @@ impl OpenAiEngine {
         let timing = &self.backend.timing;
         let sent = timeout(
             timing.first_token,
-            self.backend.post(self.mode.path(), body),
+            self.backend.post(self.mode.path(task), body),
         );
         let response = sent.await.map_err(|_| stalled(timing.first_token))??;
         let mut growing = Growing::new(task);
@@ -100,6 +113,7 @@ impl TextEngine for OpenAiEngine {
     fn capabilities(&self) -> Result<TextCapabilities, TextError> {
         let found = self.found()?;
         Ok(TextCapabilities {
+            vision: self.mode.shows(&found),
             model: found.model,
             max_length: found.max_length,
             max_context_length: found.max_context_length,
@@ -111,6 +125,7 @@ impl TextEngine for OpenAiEngine {
 
     fn write(&self, task: &TextTask, progress: &dyn ProgressSink) -> Result<Text, TextError> {
         let found = self.found()?;
+        task.check_pictures(self.mode.shows(&found))?;
         let body = body(task, &found, self.mode);
         let attempts = self.backend.retried(|| self.attempt(&body, task, progress));
         let written = self.backend.run(progress, attempts);
@@ -157,14 +172,22 @@ fn body(task: &TextTask, found: &Found, mode: OpenAiMode) -> Value {
     let sampling = &task.sampling;
     let mut body = Map::new();
     body.insert("model".into(), found.model.clone().into());
+    let mut length = "max_tokens";
     match mode {
-        OpenAiMode::Completions => body.insert("prompt".into(), task.prompt.clone().into()),
-        OpenAiMode::Chat => body.insert(
-            "messages".into(),
-            json!([{"role": "user", "content": task.prompt}]),
-        ),
-    };
-    body.insert("max_tokens".into(), task.max_length.into());
+        OpenAiMode::Chat => {
+            let said = json!([{"role": "user", "content": sight::for_chat(task)}]);
+            body.insert("messages".into(), said);
+        }
+        OpenAiMode::Completions if task.pictures.is_empty() => {
+            body.insert("prompt".into(), task.prompt.clone().into());
+        }
+        OpenAiMode::Completions => {
+            let marker = found.marker.as_deref().unwrap_or(sight::MARKER);
+            body.insert("prompt".into(), sight::for_llama(task, marker));
+            length = "n_predict";
+        }
+    }
+    body.insert(length.into(), task.max_length.into());
     body.insert("stream".into(), true.into());
     let mut put = |name: &str, value: Value| {
         if !value.is_null() {
@@ -257,8 +280,7 @@ fn take(growing: &mut Growing<'_>, event: &Value) -> Result<bool, Failure> {
         return Err(Failure::Passing("it broke off with an error".to_owned()));
     }
     let Some(choice) = event.pointer("/choices/0") else {
-        // Some programs end with what it took.
-        return Ok(true);
+        return take_own(growing, event);
     };
     let places = ["/text", "/delta/content", "/message/content"];
     let piece = places
@@ -280,6 +302,23 @@ fn take(growing: &mut Growing<'_>, event: &Value) -> Result<bool, Failure> {
         }
         Some(_) => growing.end(Finish::Unknown),
         None => {}
+    }
+    Ok(true)
+}
+
+/// Takes an event in llama.cpp's own words. Other programs may end with what it took, which says
+/// nothing in them.
+fn take_own(growing: &mut Growing<'_>, event: &Value) -> Result<bool, Failure> {
+    let piece = event.get("content").and_then(Value::as_str);
+    if !growing.add(piece.unwrap_or_default())? {
+        return Ok(false);
+    }
+    if event.get("stop") == Some(&Value::Bool(true)) {
+        growing.end(match event.get("stop_type").and_then(Value::as_str) {
+            Some("limit") => Finish::Length,
+            Some("eos" | "word") => Finish::Stop,
+            _ => Finish::Unknown,
+        });
     }
     Ok(true)
 }
@@ -332,6 +371,8 @@ mod tests {
             max_length: None,
             max_context_length: None,
             soft_prompts: Vec::new(),
+            vision: false,
+            marker: None,
         };
         let body = body(&task, &found, OpenAiMode::Completions);
         body.as_object().unwrap().clone()

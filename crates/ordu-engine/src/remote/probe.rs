@@ -46,6 +46,19 @@ pub(super) struct Found {
     pub(super) max_length: Option<u32>,
     pub(super) max_context_length: Option<u32>,
     pub(super) soft_prompts: Vec<String>,
+    /// Whether its model looks at pictures.
+    pub(super) vision: bool,
+    /// What llama.cpp puts a picture in the place of, if it says so.
+    pub(super) marker: Option<String>,
+}
+
+/// What is known of a program besides its model.
+#[derive(Default)]
+struct Tells {
+    family: Option<Family>,
+    context: Option<u32>,
+    vision: bool,
+    marker: Option<String>,
 }
 
 /// A program that speaks like OpenAI's.
@@ -54,7 +67,8 @@ pub(super) async fn openai(backend: &Backend) -> Result<Found, TextError> {
     let Some(model) = models.pointer("/data/0/id").and_then(Value::as_str) else {
         return Err(TextError::unavailable("it has no model loaded"));
     };
-    let (family, context) = openai_family(backend, &models).await;
+    let tells = openai_tells(backend, &models).await;
+    let family = tells.family.unwrap_or(Family::Unknown);
     Ok(Found {
         family,
         model: model.to_owned(),
@@ -62,17 +76,25 @@ pub(super) async fn openai(backend: &Backend) -> Result<Found, TextError> {
             Family::KoboldCpp => number(backend, "api/v1/config/max_length").await,
             _ => None,
         },
-        max_context_length: context.or_else(|| at(&models, "/data/0/max_model_len")),
+        max_context_length: tells
+            .context
+            .or_else(|| at(&models, "/data/0/max_model_len")),
         soft_prompts: Vec::new(),
+        vision: tells.vision,
+        marker: tells.marker,
     })
 }
 
-/// The family and its context, where the answer that tells one apart tells the other. KoboldCpp goes
-/// first: it imitates others.
-async fn openai_family(backend: &Backend, models: &Value) -> (Family, Option<u32>) {
-    if is_koboldcpp(backend).await {
-        let context = number(backend, "api/extra/true_max_context_length").await;
-        return (Family::KoboldCpp, context);
+/// What tells a program apart, and what the answer that does it says besides. KoboldCpp goes first: it
+/// imitates others.
+async fn openai_tells(backend: &Backend, models: &Value) -> Tells {
+    if let Some(version) = koboldcpp(backend).await {
+        return Tells {
+            family: Some(Family::KoboldCpp),
+            context: number(backend, "api/extra/true_max_context_length").await,
+            vision: is_true(&version, "/vision"),
+            marker: None,
+        };
     }
     let tells: [(&str, &str, Family, Option<&str>); 4] = [
         (
@@ -99,16 +121,27 @@ async fn openai_family(backend: &Backend, models: &Value) -> (Family, Option<u32
         if let Ok(answer) = backend.get(path).await
             && answer.pointer(mark).is_some()
         {
-            return (family, context.and_then(|place| at(&answer, place)));
+            let marker = answer.pointer("/media_marker").and_then(Value::as_str);
+            return Tells {
+                family: Some(family),
+                context: context.and_then(|place| at(&answer, place)),
+                vision: is_true(&answer, "/modalities/vision"),
+                marker: marker
+                    .filter(|marker| !marker.is_empty())
+                    .map(str::to_owned),
+            };
         }
     }
     let owner = models.pointer("/data/0/owned_by").and_then(Value::as_str);
     let family = match backend.get("version").await {
-        Ok(_) if owner == Some("vllm") => Family::Vllm,
-        Ok(_) => Family::Aphrodite,
-        Err(_) => Family::Unknown,
+        Ok(_) if owner == Some("vllm") => Some(Family::Vllm),
+        Ok(_) => Some(Family::Aphrodite),
+        Err(_) => None,
     };
-    (family, None)
+    Tells {
+        family,
+        ..Tells::default()
+    }
 }
 
 /// A program that speaks like KoboldAI.
@@ -120,7 +153,8 @@ pub(super) async fn kobold(backend: &Backend) -> Result<Found, TextError> {
     let Some(model) = model else {
         return Err(TextError::unavailable("it has no model loaded"));
     };
-    let family = if is_koboldcpp(backend).await {
+    let version = koboldcpp(backend).await;
+    let family = if version.is_some() {
         Family::KoboldCpp
     } else if backend.get("version").await.is_ok() {
         Family::Aphrodite
@@ -137,6 +171,8 @@ pub(super) async fn kobold(backend: &Backend) -> Result<Found, TextError> {
         max_length: number(backend, "api/v1/config/max_length").await,
         max_context_length: context,
         soft_prompts: soft_prompts(backend).await,
+        vision: version.is_some_and(|version| is_true(&version, "/vision")),
+        marker: None,
     })
 }
 
@@ -152,9 +188,16 @@ async fn soft_prompts(backend: &Backend) -> Vec<String> {
         .collect()
 }
 
-async fn is_koboldcpp(backend: &Backend) -> bool {
+/// What a KoboldCpp says of itself; nothing if it is another program.
+async fn koboldcpp(backend: &Backend) -> Option<Value> {
     let answer: Result<Value, Failure> = backend.get("api/extra/version").await;
-    answer.is_ok_and(|answer| answer.pointer("/result") == Some(&Value::from("KoboldCpp")))
+    answer
+        .ok()
+        .filter(|answer| answer.pointer("/result") == Some(&Value::from("KoboldCpp")))
+}
+
+fn is_true(answer: &Value, place: &str) -> bool {
+    answer.pointer(place) == Some(&Value::Bool(true))
 }
 
 /// A setting of KoboldAI's kind: `{"value": 2048}`.

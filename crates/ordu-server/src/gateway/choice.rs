@@ -3,10 +3,13 @@
 //! OpenAI's clients always name one. A name means the model of that name, whatever its case and
 //! whoever it is by, if a worker serves it just now; a word of [`ANY`] means whichever is free first.
 
+use std::collections::BTreeSet;
+
 use ordu_api::status::ModelStatus;
 use ordu_api::worker::WorkKind;
 use ordu_core::chat::ChatFormat;
 use ordu_core::horde::TextReach;
+use ordu_core::text::Vision;
 
 use super::refusal::{GatewayError, GatewayResult};
 use crate::app::App;
@@ -47,8 +50,19 @@ impl App {
     }
 
     /// The models that a call wants a text of.
-    pub(crate) fn choose_text(&self, wanted: Option<&str>) -> GatewayResult<TextChoice> {
-        let names = self.choose(WorkKind::Text, wanted)?;
+    pub(crate) fn choose_text(
+        &self,
+        wanted: Option<&str>,
+        vision: Vision,
+    ) -> GatewayResult<TextChoice> {
+        let mut names = self.choose(WorkKind::Text, wanted)?;
+        if vision == Vision::On {
+            let seeing = self.live().horde.seeing_models(self.clock.now());
+            names.retain(|name| seeing.contains(name));
+            if names.is_empty() {
+                return Err(nobody_sees(wanted, &seeing));
+            }
+        }
         let reference = self.reference();
         let format = |name: &String| reference.text().chat_format(name);
         let first = names.first().map_or(ChatFormat::Plain, format);
@@ -57,7 +71,8 @@ impl App {
             .into_iter()
             .filter(|name| format(name) == first)
             .collect();
-        let reach = self.live().horde.text_reach(&models, self.clock.now());
+        let now = self.clock.now();
+        let reach = self.live().horde.text_reach(&models, vision, now);
         let Some(reach) = reach else {
             return Err(nobody(WorkKind::Text, wanted, &[]));
         };
@@ -144,6 +159,16 @@ fn nobody(kind: WorkKind, wanted: Option<&str>, names: &[String]) -> GatewayErro
         None => format!("No worker makes {things} just now"),
     };
     GatewayError::no_model(format!("{what}: {}", advice(names)))
+}
+
+/// Workers there are, but none that looks at pictures.
+fn nobody_sees(wanted: Option<&str>, seeing: &BTreeSet<String>) -> GatewayError {
+    let who = match wanted.filter(|name| !is_any(name)) {
+        Some(name) => format!("no worker looks at pictures with `{name}` just now"),
+        None => "no worker looks at pictures just now".to_owned(),
+    };
+    let seeing: Vec<String> = seeing.iter().cloned().collect();
+    GatewayError::unsupported("messages", &format!("{who}: {}", advice(&seeing)))
 }
 
 fn advice(names: &[String]) -> String {

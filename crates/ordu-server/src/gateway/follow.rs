@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use ordu_api::event::Event;
 use ordu_api::image::ImageRequest;
-use ordu_api::text::TextRequest;
 use ordu_api::{ApiKey, JobId, RequestId};
 use ordu_core::horde::JobState;
 use serde::Serialize;
@@ -17,6 +16,7 @@ use crate::extract::Input;
 use crate::push::seats::Seat;
 use crate::push::viewer::Viewer;
 use crate::routes::request::{self, Answer, Asked, Wish};
+use crate::routes::text::SeeingText;
 
 /// A request that a call waits for. Who lets go of it before its end cancels it.
 pub(crate) struct Follower {
@@ -29,7 +29,7 @@ pub(crate) struct Follower {
 /// What the horde knows how to ask for by the gateway.
 pub(crate) trait Wanted: Wish + Input + Serialize + Send + 'static {}
 
-impl Wanted for TextRequest {}
+impl Wanted for SeeingText {}
 
 impl Wanted for ImageRequest {}
 

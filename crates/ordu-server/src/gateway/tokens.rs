@@ -6,6 +6,9 @@
 /// Letters of a token, on the average of European languages and program text.
 const LETTERS: usize = 4;
 
+/// What a picture counts as. Models make some hundreds to some thousands of tokens of one.
+pub(crate) const OF_A_PICTURE: u64 = 1000;
+
 /// About how many tokens a text has.
 pub(crate) fn count(text: &str) -> u64 {
     let letters = text.chars().count();

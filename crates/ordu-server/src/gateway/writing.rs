@@ -6,7 +6,7 @@ use ordu_api::JobId;
 use ordu_api::event::{Event, Generated, WrittenText};
 use ordu_api::image::ExtraSourceImage;
 use ordu_api::openai::{FinishReason, Problem, Usage};
-use ordu_api::text::{TextParams, TextRequest};
+use ordu_api::text::{TextParams, TextRequest, picture_mark};
 use ordu_core::chat::{Role, Turn};
 use ordu_core::text::Vision;
 use serde_json::Value;
@@ -19,6 +19,7 @@ use super::members::Members;
 use super::refusal::{GatewayError, GatewayResult, failure};
 use super::tokens;
 use crate::app::App;
+use crate::routes::text::SeeingText;
 
 /// How long a text may be if the call does not say, in tokens.
 const DEFAULT_TOKENS: u64 = 512;
@@ -34,6 +35,9 @@ const MOST_CONTEXT: u64 = 1_048_576;
 
 /// The most texts of one call.
 const MOST_TEXTS: u64 = 20;
+
+/// How closely a picture can be asked to be looked at. How closely a model looks is its own affair.
+const DETAILS: &[&str] = &["auto", "low", "high"];
 
 /// How much the strongest penalty adds to the factor that the horde knows. OpenAI's penalties are
 /// taken off scores, the horde's is a factor: the two cannot be the same.
@@ -118,7 +122,7 @@ impl Manner {
         let context = u64::try_from(choice.reach.max_context_length).unwrap_or(LEAST_CONTEXT);
         let wanted = self.max_tokens.unwrap_or(DEFAULT_TOKENS);
         let length = wanted.min(reach).clamp(LEAST_TOKENS, MOST_TOKENS);
-        let needed = tokens::count(&prompt.text).saturating_add(length);
+        let needed = prompt.tokens().saturating_add(length);
         let context = needed.max(LEAST_CONTEXT).min(context).min(MOST_CONTEXT);
         let small = |number: u64| u32::try_from(number).ok();
         let stops = self.stops(choice, prompt);
@@ -195,6 +199,12 @@ impl Prompt {
             ..Self::default()
         }
     }
+
+    /// About how many tokens it is for the model.
+    fn tokens(&self) -> u64 {
+        let pictures = u64::try_from(self.pictures.len()).unwrap_or(u64::MAX);
+        tokens::count(&self.text).saturating_add(pictures.saturating_mul(tokens::OF_A_PICTURE))
+    }
 }
 
 /// A conversation as it comes.
@@ -254,26 +264,27 @@ impl Conversation {
     fn parts(&mut self, at: &str, parts: &[Value]) -> GatewayResult<String> {
         let mut text = String::new();
         for (index, part) in parts.iter().enumerate() {
-            let wrong = |what: &str| GatewayError::member(&format!("{at}[{index}]"), what);
-            match part["type"].as_str() {
-                Some("text") => {
-                    let said = part["text"].as_str().ok_or_else(|| wrong("has no text"))?;
-                    if !text.is_empty() {
-                        text.push('\n');
-                    }
-                    text.push_str(said);
-                }
+            let at = format!("{at}[{index}]");
+            let wrong = |what: &str| GatewayError::member(&at, what);
+            let mark;
+            let said = match part["type"].as_str() {
+                Some("text") => part["text"].as_str().ok_or_else(|| wrong("has no text"))?,
                 Some("image_url") => {
-                    let place = &part["image_url"];
-                    let url = place["url"].as_str().or(place.as_str());
-                    let url = url.ok_or_else(|| wrong("has no url"))?;
-                    self.pictures.push(ExtraSourceImage {
-                        image: url.to_owned(),
-                        strength: 1.0,
-                    });
+                    self.pictures.push(picture(&at, &part["image_url"])?);
+                    mark = picture_mark(self.pictures.len());
+                    mark.as_str()
+                }
+                Some(kind @ ("file" | "input_audio")) => {
+                    let why =
+                        format!("workers of the horde take no `{kind}`, texts and pictures only");
+                    return Err(GatewayError::unsupported(&at, &why));
                 }
                 _ => return Err(wrong("is neither a text nor an image_url")),
+            };
+            if !text.is_empty() {
+                text.push('\n');
             }
+            text.push_str(said);
         }
         Ok(text)
     }
@@ -287,14 +298,34 @@ impl Conversation {
         }
     }
 
-    /// Pictures are looked at where the horde allows it.
-    pub(crate) fn check(&self, app: &App) -> GatewayResult<()> {
-        if self.pictures.is_empty() || app.config.text_vision == Vision::On {
-            return Ok(());
+    /// Whether somebody must look at pictures to answer.
+    pub(crate) const fn vision(&self) -> Vision {
+        if self.pictures.is_empty() {
+            Vision::Off
+        } else {
+            Vision::On
         }
-        let why = "text workers of this horde do not look at pictures";
-        Err(GatewayError::unsupported("messages", why))
     }
+}
+
+/// A picture of a message.
+fn picture(at: &str, place: &Value) -> GatewayResult<ExtraSourceImage> {
+    let url = place["url"].as_str().or(place.as_str());
+    let url = url.filter(|url| !url.is_empty());
+    let url = url.ok_or_else(|| GatewayError::member(at, "has no url"))?;
+    match &place["detail"] {
+        Value::Null => {}
+        Value::String(detail) if DETAILS.contains(&detail.as_str()) => {}
+        other => {
+            let complaint = format!("{other} is none of {}", DETAILS.join(", "));
+            let at = format!("{at}.image_url.detail");
+            return Err(GatewayError::member(&at, complaint));
+        }
+    }
+    Ok(ExtraSourceImage {
+        image: url.to_owned(),
+        strength: 1.0,
+    })
 }
 
 /// A request of a call, and the texts that come of it.
@@ -336,11 +367,11 @@ impl Writing {
         let request = manner.request(choice, prompt);
         let count = usize::try_from(manner.n).unwrap_or(1);
         Ok(Self {
-            follower: Follower::ask(app, caller, request).await?,
+            follower: Follower::ask(app, caller, SeeingText(request)).await?,
             cut: manner.cut(choice, prompt),
             texts: (0..count).map(|_| Text::default()).collect(),
             model: choice.models.first().cloned().unwrap_or_default(),
-            prompt_tokens: tokens::count(&prompt.text),
+            prompt_tokens: prompt.tokens(),
         })
     }
 

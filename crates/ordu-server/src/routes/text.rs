@@ -8,6 +8,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use ordu_api::RequestId;
 use ordu_api::image::{Metadata, Reward};
+use ordu_api::schema::Schema;
 use ordu_api::text::{
     AcceptedText, TextGeneration, TextJob, TextPayload, TextPop, TextRequest, TextStatus,
     TextSubmit,
@@ -15,14 +16,16 @@ use ordu_api::text::{
 use ordu_api::worker::{Skipped, WorkKind};
 use ordu_core::asking::check_metadata;
 use ordu_core::horde::{Assignment, Content, GenerationView, Outcome, Owner, Work, is_csam};
+use ordu_core::text::Vision;
 use ordu_core::{Kudos, Refusal, Standing, text};
+use serde::{Deserialize, Serialize};
 
 use super::job::{self, Popped};
 use super::request::{self, Answer, Asked, Claims, Wish};
 use crate::app::App;
 use crate::error::{ApiError, ApiResult};
 use crate::explaining::Explain;
-use crate::extract::{Checked, OptionalKey, Origin, Peer};
+use crate::extract::{Checked, Input, OptionalKey, Origin, Peer};
 use crate::guard::Asker;
 use crate::push::prefer::{Applied, Prefer};
 use crate::repeats::Attempt;
@@ -61,6 +64,38 @@ impl Wish for TextRequest {
 
     fn check(&self, standing: &Standing, app: &App) -> Result<Work, Refusal> {
         let spec = text::check(self, standing, app.config.text_vision)?;
+        Ok(Work::Text(Arc::new(spec)))
+    }
+}
+
+/// A text of which it is known that workers look at the pictures that it brings, if any.
+#[derive(Serialize, Deserialize)]
+#[serde(transparent)]
+pub(crate) struct SeeingText(pub(crate) TextRequest);
+
+impl Input for SeeingText {
+    const SCHEMA: Schema = TextRequest::SCHEMA;
+}
+
+impl Wish for SeeingText {
+    fn claims(&self) -> Claims<'_> {
+        self.0.claims()
+    }
+
+    fn precheck(&self, standing: &Standing) -> Result<(), Refusal> {
+        self.0.precheck(standing)
+    }
+
+    fn check_batching(&self, standing: &Standing) -> Result<(), Refusal> {
+        self.0.check_batching(standing)
+    }
+
+    async fn admit(&mut self, app: &App, asker: Asker<'_>) -> ApiResult<()> {
+        self.0.admit(app, asker).await
+    }
+
+    fn check(&self, standing: &Standing, _: &App) -> Result<Work, Refusal> {
+        let spec = text::check(&self.0, standing, Vision::On)?;
         Ok(Work::Text(Arc::new(spec)))
     }
 }

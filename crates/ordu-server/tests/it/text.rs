@@ -649,7 +649,11 @@ async fn pictures_reach_a_worker_where_the_operator_lets_them() {
     let progress = horde.anonymous().text_status(id).await.unwrap().progress;
     assert!((progress.kudos - 6.0).abs() < f64::EPSILON);
     let worker = horde.client(&owner.api_key);
-    let job = worker.pop_text(&text_pop("w")).await.unwrap();
+    let blind = worker.pop_text(&text_pop("blind")).await.unwrap();
+    assert_eq!((blind.id, blind.skipped.len()), (None, 0));
+    let mut pop = text_pop("w");
+    pop.capabilities = Some(vec!["vision".to_owned()]);
+    let job = worker.pop_text(&pop).await.unwrap();
     let pictures = job.extra_source_images.unwrap();
     let picture = worker.download(&pictures[0].image, 10_000).await.unwrap();
     assert_eq!(picture.get(8..12), Some(&b"WEBP"[..]));

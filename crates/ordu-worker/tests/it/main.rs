@@ -20,6 +20,7 @@ mod push;
 mod references;
 mod safety;
 mod scribe;
+mod sight;
 mod sources;
 mod steer;
 mod stop;

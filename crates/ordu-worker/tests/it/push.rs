@@ -136,6 +136,7 @@ struct Slow {
 impl TextEngine for Slow {
     fn capabilities(&self) -> Result<TextCapabilities, TextError> {
         Ok(TextCapabilities {
+            vision: false,
             model: "tiny".to_owned(),
             max_length: None,
             max_context_length: None,

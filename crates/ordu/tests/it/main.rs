@@ -20,6 +20,7 @@ mod figures;
 mod horde;
 mod imagine;
 mod models;
+mod sight;
 mod story;
 mod supply;
 mod traces;

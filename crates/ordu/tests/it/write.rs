@@ -31,7 +31,7 @@ fn slow_program() -> (String, mpsc::Sender<()>) {
     let (go_on, told) = mpsc::channel();
     std::thread::spawn(move || {
         for stream in listener.incoming() {
-            let Some((path, mut stream)) = read(stream.unwrap()) else {
+            let Some((path, _, mut stream)) = read(stream.unwrap()) else {
                 continue;
             };
             let (status, kind, answer) = respond(&path);
@@ -54,8 +54,8 @@ fn slow_program() -> (String, mpsc::Sender<()>) {
 /// What a program writes.
 const PIECES: [&str; 3] = [" and they", " lived.\n", "\nThe end"];
 
-/// Reads a request; answers its path.
-fn read(stream: TcpStream) -> Option<(String, TcpStream)> {
+/// Reads a request; answers its path and body.
+pub(crate) fn read(stream: TcpStream) -> Option<(String, Vec<u8>, TcpStream)> {
     let mut reader = BufReader::new(stream);
     let mut head = Vec::new();
     loop {
@@ -73,14 +73,17 @@ fn read(stream: TcpStream) -> Option<(String, TcpStream)> {
     let mut body = vec![0; length.unwrap_or(0)];
     reader.read_exact(&mut body).unwrap();
     let path = first.split(' ').nth(1).unwrap().to_owned();
-    Some((path, reader.into_inner()))
+    Some((path, body, reader.into_inner()))
 }
 
 fn answer(stream: TcpStream) {
-    let Some((path, mut stream)) = read(stream) else {
-        return;
-    };
-    let (status, kind, answer) = respond(&path);
+    if let Some((path, _, stream)) = read(stream) {
+        reply(stream, respond(&path));
+    }
+}
+
+/// Answers a request with status, kind and body.
+pub(crate) fn reply(mut stream: TcpStream, (status, kind, answer): (u16, &str, String)) {
     let length = answer.len();
     let head = format!(
         "HTTP/1.1 {status} -\r\ncontent-type: {kind}\r\ncontent-length: {length}\r\n\

@@ -291,6 +291,14 @@ const TEXT: &[Row<TextSpec>] = &[
         message: "no list of workers",
     },
     Row {
+        name: "extra_source_images",
+        weight: 60,
+        applies: |spec| !spec.extra_source_images.is_empty(),
+        apply: |spec| spec.extra_source_images.clear(),
+        patch: r#"{"extra_source_images": []}"#,
+        message: "no pictures",
+    },
+    Row {
         name: "softprompt",
         weight: 40,
         applies: |spec| spec.softprompt.is_some(),

@@ -6,7 +6,7 @@
 use ordu_api::ReturnCode;
 use ordu_api::text::TextPop;
 
-use crate::agent::Agent;
+use crate::agent::{Agent, VISION};
 use crate::horde::Declared;
 use crate::horde::demand::Size;
 use crate::horde::needs::{Needs, Switch};
@@ -37,6 +37,9 @@ pub(in crate::horde) fn needs(needs: &mut Needs, spec: &TextSpec) {
     if spec.validated_backends {
         needs.switch(Switch::ValidatedBackend);
     }
+    if !spec.extra_source_images.is_empty() {
+        needs.ability(VISION);
+    }
 }
 
 /// How large a text is.
@@ -61,7 +64,10 @@ pub(in crate::horde) fn accept(
     for name in &mut pop.softprompts {
         *name = name.chars().take(MAX_SOFTPROMPT_CHARS).collect();
     }
-    let agent = Agent::parse(&pop.bridge_agent);
+    let agent = match &pop.capabilities {
+        Some(words) => Agent::declared(&pop.bridge_agent, words),
+        None => Agent::parse(&pop.bridge_agent),
+    };
     Ok((pop.into(), agent))
 }
 
@@ -90,8 +96,12 @@ pub(in crate::horde) fn terms(offer: &Offer, pop: &TextPop, models: &TextModels)
         (true, Switch::UnsafeAddress),
         (offer.agent.is_validated_backend(), Switch::ValidatedBackend),
     ];
+    let mut held = Needs::of(&switches);
+    if offer.sees() {
+        held.ability(VISION);
+    }
     Terms {
-        held: Needs::of(&switches),
+        held,
         max_size: Size {
             extent: u64::try_from(pop.max_context_length).unwrap_or(0),
             length: u64::try_from(pop.max_length).unwrap_or(0),

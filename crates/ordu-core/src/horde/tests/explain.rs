@@ -202,6 +202,22 @@ fn texts_and_forms_are_explained_too() {
 }
 
 #[test]
+fn a_text_about_pictures_needs_somebody_who_sees() {
+    let asked = "request r1 text models=7b extra_images=1";
+    check(
+        &format!("worker w1 text models=7b\ncheckin w1\n{asked}"),
+        &[
+            "No worker that is online can take it as it is. no pictures: 1 worker",
+            "7b 0/1 1×vision",
+        ],
+    );
+    check(
+        &format!("worker w1 text models=7b capabilities=vision\ncheckin w1\n{asked}"),
+        &["1 worker could take it: it waits for its turn", "7b 1/1"],
+    );
+}
+
+#[test]
 fn the_owner_is_served_in_maintenance() {
     check(
         "worker w1 models=sd

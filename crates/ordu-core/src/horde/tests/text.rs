@@ -49,6 +49,22 @@ fn what_the_worker_cannot_do_is_not_mentioned() {
 }
 
 #[test]
+fn pictures_are_for_workers_that_look_at_them() {
+    let seeing = "agent=Ordu_Worker:0.1.0:x capabilities=vision";
+    pop("extra_images=2", seeing, SERVED);
+    pop("", seeing, SERVED);
+    // Who does not know of it hears nothing of it, also an agent whose image workers take pictures.
+    for blind in [
+        "",
+        "capabilities=r2",
+        "agent=AI_Horde_Worker_reGen:14:x",
+        "capabilities=extra_source_images",
+    ] {
+        pop("extra_images=1", blind, "nothing ");
+    }
+}
+
+#[test]
 fn what_its_owner_can_change_is_mentioned() {
     pop("trusted_workers", "owner=2", "nothing untrusted=1");
     pop("trusted_workers", "owner=1", SERVED);

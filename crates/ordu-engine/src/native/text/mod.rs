@@ -230,6 +230,7 @@ impl TextEngine for NativeText {
             max_length: Some(MAX_LENGTH.min(context)),
             max_context_length: Some(context),
             soft_prompts: Vec::new(),
+            vision: false,
             engine: TextCapabilities::NATIVE_ENGINE,
             mode: TextCapabilities::NATIVE_MODE,
         })
@@ -241,6 +242,7 @@ impl TextEngine for NativeText {
                 reason: format!("there is no soft prompt `{name}`"),
             });
         }
+        task.check_pictures(false)?;
         self.try_write(task, progress).map_err(|error| match error {
             EngineError::Cancelled => TextError::Cancelled,
             error => TextError::Failed {

@@ -50,9 +50,12 @@ pub(crate) async fn model(
 }
 
 fn served(app: &App) -> Vec<Model> {
-    let texts = app.served(WorkKind::Text).into_iter();
+    let seeing = app.live().horde.seeing_models(app.clock.now());
+    let texts = app.served(WorkKind::Text).into_iter().map(|model| Model {
+        vision: Some(seeing.contains(&model.name)),
+        ..show(model, "text")
+    });
     let pictures = app.served(WorkKind::Image).into_iter();
-    let texts = texts.map(|model| show(model, "text"));
     texts
         .chain(pictures.map(|model| show(model, "image")))
         .collect()
@@ -65,6 +68,7 @@ fn show(model: ModelStatus, makes: &'static str) -> Model {
         created: 0,
         owned_by: "horde",
         makes,
+        vision: None,
         workers: model.count,
         eta: model.eta,
     }

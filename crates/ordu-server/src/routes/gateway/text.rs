@@ -15,6 +15,7 @@ use ordu_api::openai::{
     ChatChoice, ChatMessage, ChatPiece, Delta, FinishReason, Problem, Refused, TextChoice, Texts,
     Usage,
 };
+use ordu_core::text::Vision;
 use serde::Serialize;
 
 use super::{OF_STREAMS, keep_alive};
@@ -39,8 +40,7 @@ pub(crate) async fn chat(
 ) -> GatewayResult<Response> {
     let conversation = Conversation::read(&mut members)?;
     let manner = Manner::read(&mut members)?;
-    conversation.check(&app)?;
-    let choice = app.choose_text(manner.wanted.as_deref())?;
+    let choice = app.choose_text(manner.wanted.as_deref(), conversation.vision())?;
     let prompts = vec![conversation.prompt(&choice)];
     let batch = Batch::begin(&app, &caller, (&manner, &choice), prompts).await?;
     match manner.delivery {
@@ -62,7 +62,7 @@ pub(crate) async fn complete(
     }
     let echo = members.switch("echo")?;
     let manner = Manner::read(&mut members)?;
-    let choice = app.choose_text(manner.wanted.as_deref())?;
+    let choice = app.choose_text(manner.wanted.as_deref(), Vision::Off)?;
     let kind = Kind::Text {
         echoes: if echo { prompts.clone() } else { Vec::new() },
     };

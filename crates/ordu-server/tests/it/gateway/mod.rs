@@ -3,6 +3,7 @@
 //! What their published packages make of it is tried in `tests/sdk`.
 
 mod image;
+mod sight;
 mod text;
 
 use ordu_api::ApiKey;

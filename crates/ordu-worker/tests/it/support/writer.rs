@@ -20,6 +20,7 @@ use super::http::{Answer, Seen, TestServer};
 use super::{config, logs, within};
 
 pub const COMPLETIONS: &str = "/v1/completions";
+pub const COMPLETION: &str = "/completion";
 pub const CHAT: &str = "/v1/chat/completions";
 pub const GENERATE: &str = "/api/latest/generate";
 pub const STREAM: &str = "/api/extra/generate/stream";
@@ -75,6 +76,17 @@ impl Program {
         }
     }
 
+    /// A llama.cpp, with a model that sees or not.
+    pub fn llamacpp(vision: bool, answers: impl IntoIterator<Item = Answer>) -> Self {
+        let mut program = Self::openai(answers);
+        let props = json!({
+            "default_generation_settings": {"n_ctx": 4096},
+            "modalities": {"vision": vision, "audio": false},
+        });
+        program.facts.push(("/props", props));
+        program
+    }
+
     /// One that does not stream, and says so.
     pub fn unstreamed(self) -> Self {
         Self {
@@ -94,7 +106,7 @@ impl Program {
         if self.lacks.iter().any(|door| seen.is("POST", door)) {
             return Answer::json(404, &json!({"detail": "Not Found"}));
         }
-        if [COMPLETIONS, CHAT, GENERATE, STREAM]
+        if [COMPLETIONS, COMPLETION, CHAT, GENERATE, STREAM]
             .iter()
             .any(|path| seen.is("POST", path))
         {

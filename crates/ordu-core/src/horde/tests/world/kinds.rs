@@ -101,6 +101,7 @@ pub(super) fn text_pop(name: &str, words: &Words<'_>) -> TextPop {
         max_length: words.number("length").unwrap_or(512),
         max_context_length: words.number("context").unwrap_or(4096),
         softprompts: list(words.get("softprompts").unwrap_or_default()),
+        capabilities: words.get("capabilities").map(list),
     }
 }
 
@@ -113,6 +114,7 @@ fn text_spec(words: &Words<'_>) -> TextSpec {
         max_length: words.small("length", 80),
         max_context_length: words.small("context", 2048),
         softprompt: words.get("softprompt").map(str::to_owned),
+        extra_source_images: extra_images(words),
         trusted_workers: words.has("trusted_workers"),
         validated_backends: words.has("validated_backends"),
         slow_workers: words.on("slow_workers"),
@@ -237,17 +239,20 @@ fn image_spec(words: &Words<'_>) -> ImageSpec {
             Some("remix") => SourceProcessing::Remix,
             _ => SourceProcessing::Img2Img,
         },
-        extra_source_images: (0..number("extra_images", 0))
-            .map(|_| ExtraSourceImage {
-                image: "extra".to_owned(),
-                strength: 1.0,
-            })
-            .collect(),
+        extra_source_images: extra_images(words),
         source_image: source,
         r2: words.get("r2") != Some("false"),
         disable_batching: words.has("disable_batching"),
         ..ImageSpec::default()
     }
+}
+
+fn extra_images(words: &Words<'_>) -> Vec<ExtraSourceImage> {
+    let picture = |_| ExtraSourceImage {
+        image: "extra".to_owned(),
+        strength: 1.0,
+    };
+    (0..words.small("extra_images", 0)).map(picture).collect()
 }
 
 /// A LoRA; digits name a version.
