@@ -12,13 +12,14 @@ fn price(criterion: &mut Criterion) {
         width: 1024,
         height: 1024,
         hires_fix: true,
-        source_image: Some(String::new()),
-        source_mask: Some(String::new()),
+        source_image: Some(String::new()).into(),
+        source_mask: Some(String::new()).into(),
         denoising_strength: Some(0.6),
-        control_type: Some("canny".to_owned()),
+        control_type: Some("canny".to_owned()).into(),
         post_processing: ["GFPGAN", "RealESRGAN_x4plus", "strip_background"]
             .map(str::to_owned)
-            .to_vec(),
+            .to_vec()
+            .into(),
         ..ImageSpec::default()
     };
     let mut group = criterion.benchmark_group("price");

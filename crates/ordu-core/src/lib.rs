@@ -24,6 +24,7 @@ pub mod model_reference;
 pub mod permission;
 pub mod pricing;
 pub mod profanity;
+pub mod rare;
 pub mod rating;
 pub mod shared_key;
 pub mod standing;

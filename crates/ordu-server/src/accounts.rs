@@ -140,23 +140,20 @@ pub(crate) fn is_pseudonymous(user: &User) -> bool {
 
 /// Finds an account with what it can spend.
 pub async fn find(store: &Store, id: UserId) -> Result<Option<Account>, ordu_store::Error> {
-    match store.find_user(id).await? {
-        Some(user) => with_balance(store, user).await.map(Some),
-        None => Ok(None),
-    }
+    let found = store.find_account(id).await?;
+    Ok(found.map(|(user, unfolded)| with_balance(user, unfolded)))
 }
 
-async fn with_balance(store: &Store, user: User) -> Result<Account, ordu_store::Error> {
-    let balance = store.balance(user.id).await?;
+fn with_balance(user: User, unfolded_debit: Kudos) -> Account {
     let mut account = Account {
-        balance: balance.spendable,
+        balance: user.spendable,
         user,
         patron: false,
     };
-    if balance.unfolded_debit > Kudos::ZERO {
-        account.debit(balance.unfolded_debit);
+    if unfolded_debit > Kudos::ZERO {
+        account.debit(unfolded_debit);
     }
-    Ok(account)
+    account
 }
 
 /// Makes an account; its key is returned this once.
@@ -339,12 +336,11 @@ impl Accounts {
         {
             return Ok(Some(account));
         }
-        let Some(user) = self.store.find_user_by_key(&hash).await? else {
+        let Some((user, unfolded)) = self.store.find_account_by_key(&hash).await? else {
             return Ok(None);
         };
         self.by_key.insert(hash, user.id);
-        let account = with_balance(&self.store, user).await?;
-        Ok(Some(self.keep(account)))
+        Ok(Some(self.keep(with_balance(user, unfolded))))
     }
 
     /// Whether this key was used or made here before, as far as is remembered: then it is no guess.

@@ -10,7 +10,7 @@ use std::time::Duration;
 use axum::http::HeaderValue;
 use ordu_api::status::Modes;
 use ordu_core::horde::{Horde, Policy};
-use ordu_store::{DatabaseUrl, Node, Options, Store};
+use ordu_store::{DatabaseUrl, Node, Options, RequestState, Store};
 use rand::SeedableRng;
 use rand_chacha::ChaCha12Rng;
 use tokio::net::TcpListener;
@@ -61,6 +61,9 @@ use crate::{router, tasks};
 
 /// How long requests in flight may take to end.
 const DRAIN_DEADLINE: Duration = Duration::from_secs(8);
+
+/// Stored requests that lie in memory at once at a start, beside what becomes of them.
+const RESTORED_AT_ONCE: usize = 1_000;
 
 /// Under this name a digest of the secret is stored that all nodes must have.
 const SECRET_MARK: &str = "secret-mark";
@@ -399,7 +402,7 @@ async fn restore(app: &App) -> Result<(), StartError> {
     app.worker_edits.begin(app.clock.now());
     app.begin_log().await?;
     let workers = app.store.list_workers().await?;
-    let requests = app.store.list_live().await?;
+    let live = app.store.list_live().await?;
     app.load_modes().await?;
     app.load_guard().await?;
     app.passkeys.refresh(&app.store).await?;
@@ -418,11 +421,14 @@ async fn restore(app: &App) -> Result<(), StartError> {
         registry: &app.registry,
     };
     let mut restored = 0_usize;
-    // Each row makes room for what becomes of the next one.
-    for request in requests {
-        if rebuilder.restore(&mut app.live().horde, &request) {
-            restore_promises(app, &request);
-            restored += 1;
+    for page in live.chunks(RESTORED_AT_ONCE) {
+        for request in app.store.list_requests(page).await? {
+            // What another node ended meanwhile, the change log tells.
+            let is_live = request.state == RequestState::Live;
+            if is_live && rebuilder.restore(&mut app.live().horde, &request) {
+                restore_promises(app, &request);
+                restored += 1;
+            }
         }
     }
     app.live().horde.restarted(app.clock.now());

@@ -46,13 +46,13 @@ async fn keep_of_image(app: &App, id: RequestId, spec: &mut ImageSpec) -> ApiRes
             ));
         }
         app.blobs.put(&name, picture.webp).await?;
-        spec.source_image = Some(name);
+        spec.source_image = Some(name).into();
     }
     if let Some(mask) = spec.source_mask.take() {
         let name = blobs::source_name(id, SourcePart::Mask);
         let picture = app.pictures.read(&mask, Keep::Mask).await?;
         app.blobs.put(&name, picture.webp).await?;
-        spec.source_mask = Some(name);
+        spec.source_mask = Some(name).into();
     }
     keep_extra(app, (id, Keep::Picture), &mut spec.extra_source_images).await
 }
@@ -118,10 +118,10 @@ pub(crate) async fn hand_over(
     now: Timestamp,
 ) -> ApiResult<Sources> {
     let mut sources = Sources::default();
-    if let Some(name) = &spec.source_image {
+    if let Some(name) = spec.source_image.as_ref() {
         sources.image = Some(hand_over_one(app, name, agent, now).await?);
     }
-    if let Some(name) = &spec.source_mask {
+    if let Some(name) = spec.source_mask.as_ref() {
         sources.mask = Some(hand_over_one(app, name, agent, now).await?);
     }
     for extra in &spec.extra_source_images {

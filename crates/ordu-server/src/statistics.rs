@@ -152,8 +152,8 @@ impl Detail {
                     hires_fix: spec.hires_fix,
                     tiling: spec.tiling,
                     nsfw: spec.nsfw,
-                    control_type: spec.control_type.clone(),
-                    post_processing: spec.post_processing.clone(),
+                    control_type: spec.control_type.value(),
+                    post_processing: spec.post_processing.value(),
                     loras: spec.loras.iter().map(|lora| lora.name.clone()).collect(),
                     tis: spec
                         .tis
@@ -168,7 +168,7 @@ impl Detail {
                     max_length: spec.max_length,
                     max_context_length: spec.max_context_length,
                     prompt_length: spec.prompt.chars().count(),
-                    softprompt: spec.softprompt.clone(),
+                    softprompt: spec.softprompt.value(),
                 }),
                 ..empty
             },

@@ -41,6 +41,13 @@ const QUIET: Duration = Duration::from_secs(30);
 /// Connections for reading a database file.
 const SQLITE_READERS: u32 = 3;
 
+/// What the connection that writes keeps of the file in memory, in KiB below zero.
+const WRITER_CACHE: &str = "-16384";
+
+/// The same of each that reads: little, because what is asked for often lies in memory anyway, and
+/// whoever once reads everything would leave all of it full.
+const READER_CACHE: &str = "-2048";
+
 /// Where the data lies: `sqlite://path`, `sqlite::memory:` or `postgres://…`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct DatabaseUrl {
@@ -589,7 +596,7 @@ async fn open_sqlite(url: &DatabaseUrl, options: &Options) -> Result<Databases> 
         .busy_timeout(BUSY_TIMEOUT)
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(SqliteSynchronous::Full)
-        .pragma("cache_size", "-16384")
+        .pragma("cache_size", WRITER_CACHE)
         .thread_name(|number| format!("sqlite-{number}"));
     if let Some(pages) = options.max_pages {
         connect = connect.pragma("max_page_count", pages.to_string());
@@ -607,6 +614,7 @@ async fn open_sqlite(url: &DatabaseUrl, options: &Options) -> Result<Databases> 
         // Connections to one memory database block each other by table: all share the writer.
         (writer.clone(), Some(pool(1).connect_with(connect).await?))
     } else {
+        let connect = connect.pragma("cache_size", READER_CACHE);
         (pool(SQLITE_READERS).connect_lazy_with(connect), None)
     };
     Ok(Databases::Sqlite {

@@ -361,18 +361,10 @@ const FIND_JOBS: &str = "
     ORDER BY assigned_at, slot, id";
 
 const LIST_LIVE: &str = "
-    SELECT id, owner, kind, spec, n, open, running, done, faults, priority, created, expires,
-        state, cancelled, client_agent, ip, shared_key, hold, consumed
+    SELECT id
     FROM requests
     WHERE state = 'live'
     ORDER BY created, id";
-
-const LIST_LIVE_JOBS: &str = "
-    SELECT j.id, j.request, j.worker, j.slot, j.seed, j.model, j.assigned_at, j.ttl, j.state,
-        j.finished_at, j.result, j.kudos
-    FROM requests AS r JOIN jobs AS j ON j.request = r.id
-    WHERE r.state = 'live'
-    ORDER BY j.assigned_at, j.slot, j.id";
 
 /// The members of [`RequestRow`] of the requests that `$1` names, before a condition.
 macro_rules! select_some {
@@ -529,13 +521,12 @@ impl Store {
         Ok(Some(request))
     }
 
-    /// All requests that wait or run, oldest first, each with its jobs: what the horde is rebuilt
-    /// from.
-    pub async fn list_live(&self) -> Result<Vec<Request>> {
-        let mut connection = self.pool.reader().await?;
-        let rows: Vec<RequestRow> = connection.all(LIST_LIVE, args![]).await?;
-        let jobs: Vec<JobRow> = connection.all(LIST_LIVE_JOBS, args![]).await?;
-        joined(rows, jobs)
+    /// All requests that wait or run, oldest first: what the horde is rebuilt from. What they are,
+    /// [`Self::list_requests`] tells, some at a time: all together are too large.
+    pub async fn list_live(&self) -> Result<Vec<RequestId>> {
+        let rows: Vec<(Uuid,)> = self.pool.all(LIST_LIVE, args![]).await?;
+        let ids = rows.into_iter().map(|(id,)| RequestId::from_uuid(id));
+        Ok(ids.collect())
     }
 
     /// Some requests, live or ended, oldest first, each with its jobs; those that are not there are

@@ -175,15 +175,36 @@ impl UserRow {
     }
 }
 
-/// The members of [`UserRow`], before a condition.
+/// A user with what it spent that is not folded yet. Its account that can be spent has twice its
+/// number in the ledger.
+#[derive(Debug, FromRow)]
+struct AccountRow {
+    #[sqlx(flatten)]
+    user: UserRow,
+    unfolded_debit: i64,
+}
+
+impl AccountRow {
+    fn into_account(self) -> Result<(User, Kudos)> {
+        let debit = Kudos::from_milli(self.unfolded_debit);
+        Ok((self.user.into_user()?, debit))
+    }
+}
+
+/// The members of [`UserRow`] and what comes after them, before a condition.
 macro_rules! select_users {
     ($condition:literal) => {
+        select_users!("", $condition)
+    };
+    ($more:literal, $condition:literal) => {
         concat!(
             "
     SELECT id, username, key_hash, subject, moderator, trusted, flagged, customizer, vpn,
         service, education, special, deleted, public_workers, contact, admin_comment,
         proxy_passkey, concurrency, worker_invited, usage_multiplier, monthly_kudos,
-        monthly_received, created, last_active, spendable, escrow
+        monthly_received, created, last_active, spendable, escrow",
+            $more,
+            "
     FROM users
     WHERE NOT wiped ",
             $condition
@@ -191,8 +212,22 @@ macro_rules! select_users {
     };
 }
 
+/// The members of [`AccountRow`]: one statement, so one round trip and one snapshot.
+macro_rules! select_accounts {
+    ($condition:literal) => {
+        select_users!(
+            ",
+        (SELECT CAST(COALESCE(SUM(amount), 0) AS BIGINT)
+         FROM ledger
+         WHERE NOT folded AND source = 2 * users.id) AS unfolded_debit",
+            $condition
+        )
+    };
+}
+
+const FIND_ACCOUNT: &str = select_accounts!("AND id = $1");
+const FIND_ACCOUNT_BY_KEY: &str = select_accounts!("AND key_hash = $1");
 const FIND: &str = select_users!("AND id = $1");
-const FIND_BY_KEY: &str = select_users!("AND key_hash = $1");
 const FIND_BY_SUBJECT: &str = select_users!("AND subject = $1");
 const LIST_SQLITE: &str = select_users!("AND id IN (SELECT value FROM json_each($1))");
 const LIST_POSTGRES: &str = select_users!(
@@ -425,10 +460,16 @@ impl Store {
         row.map(UserRow::into_user).transpose()
     }
 
-    /// The account with the key that has this hash.
-    pub async fn find_user_by_key(&self, key_hash: &str) -> Result<Option<User>> {
-        let row: Option<UserRow> = self.pool.one(FIND_BY_KEY, args![key_hash]).await?;
-        row.map(UserRow::into_user).transpose()
+    /// An account by its number, with what it spent that is not folded yet.
+    pub async fn find_account(&self, id: UserId) -> Result<Option<(User, Kudos)>> {
+        let row: Option<AccountRow> = self.pool.one(FIND_ACCOUNT, args![id.get()]).await?;
+        row.map(AccountRow::into_account).transpose()
+    }
+
+    /// The same of the account with the key that has this hash.
+    pub async fn find_account_by_key(&self, key_hash: &str) -> Result<Option<(User, Kudos)>> {
+        let row: Option<AccountRow> = self.pool.one(FIND_ACCOUNT_BY_KEY, args![key_hash]).await?;
+        row.map(AccountRow::into_account).transpose()
     }
 
     /// The account of an external identity.

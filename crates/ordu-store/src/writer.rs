@@ -2,31 +2,32 @@
 //!
 //! A write is a few rows of JSON; a batch of one kind is one JSON array and runs through the same
 //! few statements however long it is. On PostgreSQL a batch is a single statement and with that a
-//! single round trip; on SQLite all batches of a bite share one transaction and one fsync.
+//! single round trip, and several are on their way at once ([`line`]); on SQLite all batches of a
+//! bite share one transaction and one fsync, one after the other.
 //! A batch that fails is taken back and repeated write by write, so that a bad write spoils none
 //! of its neighbours.
 
-use std::collections::BTreeSet;
+mod line;
+
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::task::JoinHandle;
+use tokio::task::{Id, JoinError, JoinHandle, JoinSet};
+use tokio::time::Instant;
 use tracing::Instrument as _;
 use uuid::Uuid;
 
 use crate::counters::{Tally, note_trip};
 use crate::error::{Error, Result};
 use crate::pool::{Connection, Dialect, Pool, Value, args};
+use line::{Gone, Line};
 
-/// Writes that may wait in one lane; more callers wait for a place.
+/// Writes that may wait, before they are taken note of and after; more callers wait for a place.
 const QUEUE: usize = 4096;
 
 /// Writes that share a commit at most.
 const BITE: usize = 512;
-
-/// Connections that write each frequent kind at once on PostgreSQL, so that a write does not wait
-/// for the round trip before it.
-const POSTGRES_LANES_PER_KIND: usize = 2;
 
 /// What a write does, in the order in which one bite does them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -94,42 +95,39 @@ impl Pending {
     }
 }
 
-/// The lanes with their tasks.
+/// The queue with the task that writes.
 #[derive(Debug)]
 pub(crate) struct Writer {
-    lanes: Vec<mpsc::Sender<Waiting>>,
-    tasks: std::sync::Mutex<Vec<JoinHandle<()>>>,
+    queue: mpsc::Sender<Waiting>,
+    task: std::sync::Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Writer {
-    /// Starts the tasks that write. They end when `closing` turns true, after what still waits.
+    /// Starts the task that writes. It ends when `closing` turns true, after what still waits.
     pub(crate) fn start(
         pool: &Arc<Pool>,
         tally: &Arc<Tally>,
         closing: &watch::Receiver<bool>,
     ) -> Self {
-        let lanes = match pool.dialect() {
-            Dialect::Sqlite => 1,
-            Dialect::Postgres => 4 * POSTGRES_LANES_PER_KIND,
+        let (queue, receiver) = mpsc::channel(QUEUE);
+        let scribe = Scribe {
+            pool: Arc::clone(pool),
+            tally: Arc::clone(tally),
         };
-        let mut senders = Vec::with_capacity(lanes);
-        let mut tasks = Vec::with_capacity(lanes);
-        for _ in 0..lanes {
-            let (sender, receiver) = mpsc::channel(QUEUE);
-            senders.push(sender);
-            let lane = Lane {
-                pool: Arc::clone(pool),
-                tally: Arc::clone(tally),
-            };
-            tasks.push(crate::task::start(lane.run(receiver, closing.clone())));
-        }
+        let closing = closing.clone();
+        let task = match pool.dialect() {
+            Dialect::Sqlite => crate::task::start(scribe.write_in_turn(receiver, closing)),
+            Dialect::Postgres => {
+                crate::task::start(Arc::new(scribe).write_at_once(receiver, closing))
+            }
+        };
         Self {
-            lanes: senders,
-            tasks: std::sync::Mutex::new(tasks),
+            queue,
+            task: std::sync::Mutex::new(Some(task)),
         }
     }
 
-    /// Queues a write; waits while the lane is full.
+    /// Queues a write; waits while the queue is full.
     pub(crate) async fn send(&self, write: Write) -> Result<Pending> {
         let (answer, pending) = oneshot::channel();
         #[cfg(feature = "chaos")]
@@ -138,9 +136,8 @@ impl Writer {
             let _ = answer.send(Ok(true));
             return Ok(Pending(pending));
         }
-        let lane = self.lane(&write).ok_or(Error::Closed)?;
         let waiting = Waiting { write, answer };
-        lane.send(waiting).await.map_err(|_| Error::Closed)?;
+        self.queue.send(waiting).await.map_err(|_| Error::Closed)?;
         note_trip();
         Ok(Pending(pending))
     }
@@ -152,38 +149,23 @@ impl Writer {
         written.instrument(commit).await
     }
 
-    /// Waits until the tasks have ended.
+    /// Waits until the task has ended.
     pub(crate) async fn ended(&self) {
-        let tasks = match self.tasks.lock() {
-            Ok(mut tasks) => std::mem::take(&mut *tasks),
+        let task = match self.task.lock() {
+            Ok(mut task) => task.take(),
             Err(_) => return,
         };
-        for task in tasks {
-            if let Err(error) = task.await {
-                tracing::error!(error = %error, "a writer task ended badly");
-            }
+        if let Some(task) = task
+            && let Err(error) = task.await
+        {
+            tracing::error!(error = %error, "the task that writes ended badly");
         }
-    }
-
-    /// Frequent kinds have lanes of their own, so that no batch mixes kinds on PostgreSQL.
-    fn lane(&self, write: &Write) -> Option<&mpsc::Sender<Waiting>> {
-        if self.lanes.len() == 1 {
-            return self.lanes.first();
-        }
-        let kind = match write.kind {
-            Kind::Insert => 0,
-            Kind::Assign => 1,
-            Kind::Settle => 2,
-            Kind::Fault | Kind::Cancel | Kind::End | Kind::Record => 3,
-        };
-        let turn = usize::from(write.key.as_bytes()[15]) % POSTGRES_LANES_PER_KIND;
-        self.lanes.get(kind * POSTGRES_LANES_PER_KIND + turn)
     }
 }
 
-/// One task that writes, with one connection at a time.
+/// Writes what waits.
 #[derive(Debug)]
-struct Lane {
+struct Scribe {
     pool: Arc<Pool>,
     tally: Arc<Tally>,
 }
@@ -194,8 +176,13 @@ type Batch = Vec<Waiting>;
 /// The answer to each write of a batch.
 type Answers = Vec<Result<bool>>;
 
-impl Lane {
-    async fn run(self, mut receiver: mpsc::Receiver<Waiting>, mut closing: watch::Receiver<bool>) {
+impl Scribe {
+    /// SQLite: everything that waits, then everything that came meanwhile.
+    async fn write_in_turn(
+        self,
+        mut receiver: mpsc::Receiver<Waiting>,
+        mut closing: watch::Receiver<bool>,
+    ) {
         let mut bite = Vec::with_capacity(BITE);
         loop {
             tokio::select! {
@@ -206,20 +193,46 @@ impl Lane {
                     if taken == 0 {
                         return;
                     }
-                    self.write(std::mem::take(&mut bite)).await;
+                    self.write_together(batches(std::mem::take(&mut bite))).await;
                 }
             }
         }
     }
 
-    async fn write(&self, bite: Vec<Waiting>) {
-        let batches = batches(bite);
-        match self.pool.dialect() {
-            Dialect::Sqlite => self.write_together(batches).await,
-            Dialect::Postgres => {
-                for batch in batches {
-                    self.write_apart(batch).await;
+    /// PostgreSQL: each batch by itself, as many at once as the line lets go.
+    async fn write_at_once(
+        self: Arc<Self>,
+        mut receiver: mpsc::Receiver<Waiting>,
+        mut closing: watch::Receiver<bool>,
+    ) {
+        let mut line = Line::default();
+        let mut on_their_way = JoinSet::new();
+        let mut gone: HashMap<Id, Gone> = HashMap::new();
+        let mut bite = Vec::with_capacity(BITE);
+        let mut is_over = false;
+        loop {
+            while let Some((what, batch)) = line.next(Instant::now()) {
+                let scribe = Arc::clone(&self);
+                let way = on_their_way.spawn(async move { scribe.write_apart(batch).await });
+                gone.insert(way.id(), what);
+            }
+            if is_over && line.is_idle() {
+                return;
+            }
+            let due = line.next_due(Instant::now());
+            tokio::select! {
+                biased;
+                Ok(()) = closing.changed() => receiver.close(),
+                Some(ended) = on_their_way.join_next_with_id() => {
+                    if let Some(what) = gone.remove(&way_of(ended)) {
+                        line.end(&what);
+                    }
                 }
+                taken = receiver.recv_many(&mut bite, BITE), if line.has_room() && !is_over => {
+                    is_over = taken == 0;
+                    bite.drain(..).for_each(|waiting| line.push(waiting));
+                }
+                () = at(due) => {}
             }
         }
     }
@@ -342,6 +355,25 @@ impl Lane {
         }
         // A caller that went away does not need the answer.
         let _ = waiting.answer.send(answer);
+    }
+}
+
+/// Which batch ended.
+fn way_of(ended: std::result::Result<(Id, ()), JoinError>) -> Id {
+    match ended {
+        Ok((id, ())) => id,
+        Err(error) => {
+            tracing::error!(error = %error, "a group of writes ended badly");
+            error.id()
+        }
+    }
+}
+
+/// Waits until then, or for ever.
+async fn at(due: Option<Instant>) {
+    match due {
+        Some(due) => tokio::time::sleep_until(due).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -160,7 +160,7 @@ impl Horde {
         if !entry.open.is_empty() {
             self.changes.opened.insert(id);
         }
-        self.requests.insert(id, entry);
+        self.requests.insert(id, Box::new(entry));
         self.requeue(id);
     }
 

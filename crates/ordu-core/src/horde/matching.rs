@@ -315,7 +315,7 @@ impl Worker {
 /// Compares one worker with what waits.
 pub(super) struct Matcher<'a> {
     pub(super) queue: &'a Queue,
-    pub(super) requests: &'a BTreeMap<RequestId, Entry>,
+    pub(super) requests: &'a BTreeMap<RequestId, Box<Entry>>,
     pub(super) worker: &'a Worker,
     pub(super) capacity: &'a Capacity,
     pub(super) now: Timestamp,

@@ -116,7 +116,8 @@ pub enum Alert {
 pub struct Horde {
     reference: Arc<ModelReference>,
     policy: Policy,
-    requests: BTreeMap<RequestId, Entry>,
+    /// In boxes: places of a tree that are free would be as large as an entry otherwise.
+    requests: BTreeMap<RequestId, Box<Entry>>,
     /// The requests of each account but the one that everybody shares, oldest first.
     by_user: BTreeMap<UserId, BTreeSet<(Timestamp, RequestId)>>,
     jobs: BTreeMap<JobId, Job>,
@@ -264,7 +265,8 @@ impl Horde {
 
     /// Whether nothing more will come of a request that is known.
     pub fn is_done(&self, id: RequestId) -> bool {
-        self.requests.get(&id).is_some_and(Entry::is_done)
+        let entry = self.requests.get(&id);
+        entry.is_some_and(|entry| entry.is_done())
     }
 
     /// A job that is known: running, finished or faulted, decoys included.
@@ -331,7 +333,7 @@ impl Horde {
         self.queues
             .of(kind)
             .of_user(user)
-            .filter_map(|id| self.requests.get(&id))
+            .filter_map(|id| self.requests.get(&id).map(|entry| &**entry))
             .filter(counts)
             .map(|entry| u64::from(entry.open.count()))
             .sum()

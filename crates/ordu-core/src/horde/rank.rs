@@ -151,10 +151,12 @@ impl Ranking {
         self.total.add(item.load);
         let at = self.chunk_of(item.place);
         let Some(chunk) = self.chunks.get_mut(at) else {
+            let mut items = Vec::with_capacity(CHUNK + 1);
+            items.push(item);
             self.chunks.push(Chunk {
                 first: item.place,
                 sum: Ahead::of(item.load),
-                items: vec![item],
+                items,
             });
             self.sums = Sums::new(&self.chunks);
             return;
@@ -168,7 +170,9 @@ impl Ranking {
             self.sums.change(at, |sum| sum.add(Ahead::of(item.load)));
             return;
         }
-        let items = chunk.items.split_off(CHUNK / 2);
+        // Grown by themselves, chunks would have room for twice as much as they may hold.
+        let mut items = Vec::with_capacity(CHUNK + 1);
+        items.extend(chunk.items.drain(CHUNK / 2..));
         if let Some(first) = items.first().map(|item| item.place) {
             let mut sum = Ahead::default();
             for item in &items {

@@ -205,7 +205,7 @@ impl Horde {
         }
         confirmed.request_done = request
             .and_then(|request| self.requests.get(&request))
-            .is_some_and(super::Entry::is_done);
+            .is_some_and(|entry| entry.is_done());
         confirmed
     }
 

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::{Address, Horde, Job, Request, Requester, Work};
 use crate::image::{ImageSpec, seed};
 use crate::likeness::Likeness;
+use crate::rare::Rare;
 use crate::{Kudos, Role, Roles, Timestamp};
 
 /// The picture that a request makes once more.
@@ -72,11 +73,11 @@ impl Horde {
             seed_variation: None,
             trusted_workers: true,
             slow_workers: true,
-            workers: vec![job.worker],
+            workers: vec![job.worker].into(),
             worker_blacklist: true,
             shared: false,
-            webhook: None,
-            proxied_account: None,
+            webhook: Rare::default(),
+            proxied_account: Rare::default(),
             disable_batching: true,
             ..(**spec).clone()
         };

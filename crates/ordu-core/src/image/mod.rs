@@ -23,6 +23,7 @@ use serde_json::{Map, Value};
 
 use crate::asking;
 use crate::model_reference::{Baseline, ModelReference};
+use crate::rare::{self, Rare};
 use crate::{Refusal, Role, Standing};
 
 pub use warnings::warnings;
@@ -101,6 +102,7 @@ const LCM_LORAS: &[&str] = &["195519", "216190", "324115"];
 pub struct ImageSpec {
     pub prompt: String,
     /// Acceptable models; empty for any.
+    #[serde(deserialize_with = "rare::exact")]
     pub models: Vec<String>,
     /// How many pictures, 1…20.
     pub n: u32,
@@ -123,33 +125,33 @@ pub struct ImageSpec {
     pub hires_fix_denoising_strength: Option<f64>,
     pub clip_skip: Option<u32>,
     pub facefixer_strength: Option<f64>,
-    pub post_processing: Vec<String>,
-    pub loras: Vec<Lora>,
-    pub tis: Vec<TextualInversion>,
-    pub special: Option<Map<String, Value>>,
-    pub workflow: Option<String>,
-    pub control_type: Option<String>,
-    pub extra_texts: Vec<ExtraText>,
+    pub post_processing: Rare<Vec<String>>,
+    pub loras: Rare<Vec<Lora>>,
+    pub tis: Rare<Vec<TextualInversion>>,
+    pub special: Rare<Option<Map<String, Value>>>,
+    pub workflow: Rare<Option<String>>,
+    pub control_type: Rare<Option<String>>,
+    pub extra_texts: Rare<Vec<ExtraText>>,
     pub nsfw: bool,
     pub censor_nsfw: bool,
     pub trusted_workers: bool,
     pub slow_workers: bool,
     pub extra_slow_workers: bool,
     /// At most [`asking::MAX_WORKERS`].
-    pub workers: Vec<WorkerId>,
+    pub workers: Rare<Vec<WorkerId>>,
     pub worker_blacklist: bool,
     pub source_processing: SourceProcessing,
     /// As the client sent it, until whoever stores it puts the name of the stored object here.
-    pub source_image: Option<String>,
+    pub source_image: Rare<Option<String>>,
     /// Like `source_image`.
-    pub source_mask: Option<String>,
+    pub source_mask: Rare<Option<String>>,
     /// Like `source_image`.
-    pub extra_source_images: Vec<ExtraSourceImage>,
+    pub extra_source_images: Rare<Vec<ExtraSourceImage>>,
     pub r2: bool,
     pub shared: bool,
     pub disable_batching: bool,
-    pub webhook: Option<String>,
-    pub proxied_account: Option<String>,
+    pub webhook: Rare<Option<String>>,
+    pub proxied_account: Rare<Option<String>>,
 }
 
 impl Default for ImageSpec {
@@ -186,7 +188,7 @@ pub fn check(
     };
     rules::apply(rules::REST, &subject)?;
     let mut spec = ImageSpec::merge(request);
-    spec.workers = asking::worker_ids(&request.workers)?;
+    spec.workers = asking::worker_ids(&request.workers)?.into();
     if standing.roles.has(Role::Education) {
         spec.nsfw = false;
         spec.censor_nsfw = true;
@@ -278,30 +280,30 @@ impl ImageSpec {
             hires_fix_denoising_strength: params.hires_fix_denoising_strength,
             clip_skip: params.clip_skip,
             facefixer_strength: params.facefixer_strength,
-            post_processing: params.post_processing,
-            loras: params.loras,
-            tis: params.tis,
-            special: params.special,
-            workflow: params.workflow,
-            control_type: params.control_type,
-            extra_texts: params.extra_texts,
+            post_processing: params.post_processing.into(),
+            loras: params.loras.into(),
+            tis: params.tis.into(),
+            special: params.special.into(),
+            workflow: params.workflow.into(),
+            control_type: params.control_type.into(),
+            extra_texts: params.extra_texts.into(),
             nsfw: request.nsfw,
             censor_nsfw: request.censor_nsfw,
             trusted_workers: request.trusted_workers,
             slow_workers: request.slow_workers,
             extra_slow_workers: request.extra_slow_workers,
-            workers: Vec::new(),
+            workers: Rare::default(),
             worker_blacklist: request.worker_blacklist,
             source_processing: request.source_processing,
-            source_image: request.source_image.clone(),
-            source_mask: request.source_mask.clone(),
-            extra_source_images: request.extra_source_images.clone(),
+            source_image: request.source_image.clone().into(),
+            source_mask: request.source_mask.clone().into(),
+            extra_source_images: request.extra_source_images.clone().into(),
             r2: request.r2,
             // Sharing is off for everybody, whatever was asked (§ 3.1).
             shared: false,
             disable_batching,
-            webhook: request.webhook.clone(),
-            proxied_account: request.proxied_account.clone(),
+            webhook: request.webhook.clone().into(),
+            proxied_account: request.proxied_account.clone().into(),
         }
     }
 
@@ -341,7 +343,7 @@ impl ImageSpec {
     }
 
     /// Whether there is a source image to paint over or around.
-    pub const fn is_painting(&self) -> bool {
+    pub fn is_painting(&self) -> bool {
         let wants = matches!(
             self.source_processing,
             SourceProcessing::Inpainting | SourceProcessing::Outpainting
@@ -387,14 +389,14 @@ impl ImageSpec {
             denoising_strength: self.denoising_strength,
             hires_fix_denoising_strength: self.hires_fix_denoising_strength,
             clip_skip: self.clip_skip,
-            post_processing: self.post_processing.clone(),
+            post_processing: self.post_processing.value(),
             facefixer_strength: self.facefixer_strength,
-            loras: self.loras.clone(),
-            tis: self.tis.clone(),
-            special: self.special.clone(),
-            workflow: self.workflow.clone(),
-            control_type: self.control_type.clone(),
-            extra_texts: self.extra_texts.clone(),
+            loras: self.loras.value(),
+            tis: self.tis.value(),
+            special: self.special.value(),
+            workflow: self.workflow.value(),
+            control_type: self.control_type.value(),
+            extra_texts: self.extra_texts.value(),
         }
     }
 }

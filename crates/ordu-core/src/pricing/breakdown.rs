@@ -200,8 +200,8 @@ mod tests {
         let spec = ImageSpec {
             width: 1024,
             steps: 50,
-            post_processing: vec!["RealESRGAN_x4plus".to_owned()],
-            loras: vec![lora(), lora()],
+            post_processing: vec!["RealESRGAN_x4plus".to_owned()].into(),
+            loras: vec![lora(), lora()].into(),
             slow_workers: false,
             models: vec!["sd".to_owned(), "flux".to_owned()],
             n: 3,
@@ -273,7 +273,9 @@ mod tests {
         )
             .prop_map(
                 |(numbers, (post, control, models, sampler), on, cfg_scale)| {
-                    let own = |names: Vec<&str>| names.into_iter().map(str::to_owned).collect();
+                    let own = |names: Vec<&str>| -> Vec<String> {
+                        names.into_iter().map(str::to_owned).collect()
+                    };
                     let (width, height, steps, n, loras) = numbers;
                     ImageSpec {
                         width,
@@ -281,16 +283,16 @@ mod tests {
                         steps,
                         n,
                         cfg_scale,
-                        loras: vec![lora(); loras],
-                        post_processing: own(post),
-                        control_type: control.map(str::to_owned),
+                        loras: vec![lora(); loras].into(),
+                        post_processing: own(post).into(),
+                        control_type: control.map(str::to_owned).into(),
                         models: own(models),
                         sampler_name: sampler.to_owned(),
                         hires_fix: on[0],
                         slow_workers: on[1],
                         worker_blacklist: on[2],
                         karras: on[3],
-                        source_image: on[4].then(|| "x".to_owned()),
+                        source_image: on[4].then(|| "x".to_owned()).into(),
                         ..ImageSpec::default()
                     }
                 },

@@ -206,7 +206,7 @@ mod tests {
                 Some(Need::Steps(8)),
             ),
             (
-                spec(|s| (s.steps, s.control_type) = (21, Some("canny".to_owned()))),
+                spec(|s| (s.steps, s.control_type) = (21, Some("canny".to_owned()).into())),
                 Some(Need::ControlSteps(20)),
             ),
             (spec(|s| (s.steps, s.models) = (200, Vec::new())), None),

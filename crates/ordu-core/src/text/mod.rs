@@ -17,6 +17,7 @@ use ordu_api::{ReturnCode, WorkerId};
 use serde::{Deserialize, Serialize};
 
 use crate::asking::{self, Verdict, refuse_if};
+use crate::rare::{self, Rare};
 use crate::{Refusal, Role, Standing};
 
 /// The samplers that an order must name.
@@ -46,6 +47,7 @@ const DEFAULT_CONTEXT: u32 = 2048;
 pub struct TextSpec {
     pub prompt: String,
     /// Acceptable models; empty for any.
+    #[serde(deserialize_with = "rare::exact")]
     pub models: Vec<String>,
     /// How many texts, 1…20.
     pub n: u32,
@@ -55,20 +57,20 @@ pub struct TextSpec {
     pub max_context_length: u32,
     /// As the worker gets them, except what has a member of its own here.
     pub params: TextParams,
-    pub softprompt: Option<String>,
+    pub softprompt: Rare<Option<String>>,
     /// As the client sent them, until whoever stores them puts the names of the stored objects
     /// here.
-    pub extra_source_images: Vec<ExtraSourceImage>,
+    pub extra_source_images: Rare<Vec<ExtraSourceImage>>,
     pub trusted_workers: bool,
     pub validated_backends: bool,
     pub slow_workers: bool,
     pub extra_slow_workers: bool,
     /// At most [`asking::MAX_WORKERS`].
-    pub workers: Vec<WorkerId>,
+    pub workers: Rare<Vec<WorkerId>>,
     pub worker_blacklist: bool,
     pub disable_batching: bool,
-    pub webhook: Option<String>,
-    pub proxied_account: Option<String>,
+    pub webhook: Rare<Option<String>>,
+    pub proxied_account: Rare<Option<String>>,
     /// Whether a style went into it.
     pub styled: bool,
 }
@@ -110,7 +112,7 @@ pub fn check(
     sampler_order(&request.params)?;
     stop_sequences(&request.params)?;
     extra_images(request, vision)?;
-    spec.workers = asking::worker_ids(&request.workers)?;
+    spec.workers = asking::worker_ids(&request.workers)?.into();
     if standing.roles.has(Role::Education) {
         spec.trusted_workers = true;
     }
@@ -213,17 +215,17 @@ impl TextSpec {
             max_length: params.max_length.unwrap_or(DEFAULT_LENGTH),
             max_context_length: params.max_context_length.unwrap_or(DEFAULT_CONTEXT),
             params,
-            softprompt: request.softprompt.clone(),
-            extra_source_images: request.extra_source_images.clone(),
+            softprompt: request.softprompt.clone().into(),
+            extra_source_images: request.extra_source_images.clone().into(),
             trusted_workers: request.trusted_workers,
             validated_backends: request.validated_backends,
             slow_workers: request.slow_workers,
             extra_slow_workers: request.extra_slow_workers,
-            workers: Vec::new(),
+            workers: Rare::default(),
             worker_blacklist: request.worker_blacklist,
             disable_batching: request.disable_batching,
-            webhook: request.webhook.clone(),
-            proxied_account: request.proxied_account.clone(),
+            webhook: request.webhook.clone().into(),
+            proxied_account: request.proxied_account.clone().into(),
             styled: request.style.is_some(),
         }
     }

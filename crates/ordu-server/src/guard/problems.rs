@@ -90,8 +90,8 @@ impl App {
     fn asked(&self, request: RequestId) -> (Option<String>, Option<String>) {
         let live = self.live();
         match live.horde.request(request).map(|request| &request.work) {
-            Some(Work::Image(spec)) => (Some(spec.prompt.clone()), spec.proxied_account.clone()),
-            Some(Work::Text(spec)) => (Some(spec.prompt.clone()), spec.proxied_account.clone()),
+            Some(Work::Image(spec)) => (Some(spec.prompt.clone()), spec.proxied_account.value()),
+            Some(Work::Text(spec)) => (Some(spec.prompt.clone()), spec.proxied_account.value()),
             Some(Work::Alchemy(_)) | None => (None, None),
         }
     }

@@ -120,7 +120,7 @@ impl App {
             self.refresh_worker(worker.id).await?;
         }
         let stored = self.store.list_live().await?;
-        let mut requests: BTreeSet<RequestId> = stored.iter().map(|row| row.id).collect();
+        let mut requests: BTreeSet<RequestId> = stored.into_iter().collect();
         requests.extend(self.live().horde.unfinished());
         let requests: Vec<RequestId> = requests.into_iter().collect();
         self.refresh_requests(&requests).await?;

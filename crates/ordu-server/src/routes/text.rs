@@ -221,7 +221,7 @@ fn job_answer(app: &App, popped: &Popped, assignment: &Assignment) -> ApiResult<
         ids,
         ttl: Some(assignment.ttl),
         extra_source_images: sources::links(app, &spec.extra_source_images, popped.now),
-        softprompt: spec.softprompt.clone(),
+        softprompt: spec.softprompt.value(),
         // A worker that names no model does not need to be told.
         model: Some(assignment.model.clone()).filter(|model| !model.is_empty()),
         ..no_job(Skipped::new())

@@ -63,8 +63,8 @@ impl App {
             let job = live.horde.job(settlement.job)?;
             let request = live.horde.request(settlement.request)?;
             let (url, message) = match &request.work {
-                Work::Image(spec) => (spec.webhook.clone()?, image(spec, job, delivery)),
-                Work::Text(spec) => (spec.webhook.clone()?, text(job, delivery)),
+                Work::Image(spec) => (spec.webhook.value()?, image(spec, job, delivery)),
+                Work::Text(spec) => (spec.webhook.value()?, text(job, delivery)),
                 Work::Alchemy(spec) => (spec.webhook.clone()?, form(job, delivery)?),
             };
             (request.requester.user, url, message)

@@ -11,7 +11,7 @@ use ordu_store::{Claim, Error, NewRequest, Options, Settled, Store};
 use tokio::task::JoinSet;
 
 use crate::database::{Database, NOW, variable};
-use crate::world::{assignment, request, running, settlement};
+use crate::world::{assignment, live, request, running, settlement};
 
 on_both!(
     callers_share_commits,
@@ -72,7 +72,7 @@ async fn a_bad_write_spoils_no_neighbour(database: &Database) {
         }
     }
     assert!(store.counters().split_batches > 0);
-    let live = store.list_live().await.unwrap();
+    let live = live(&store).await;
     assert_eq!(live.len(), 1);
     assert_eq!(
         (live[0].running, live[0].done, live[0].consumed),

@@ -21,6 +21,7 @@ on_both!(
     folds_at_once_count_every_line_once,
     the_books_balance_after_random_events,
     a_balance_that_is_set_may_lie_below_the_floor,
+    an_account_is_read_with_what_it_spent_in_one_trip,
 );
 
 fn event(entries: Vec<Entry>) -> Event {
@@ -51,6 +52,35 @@ async fn account(store: &Store, name: &str, kudos: i64) -> UserId {
 async fn assert_books_balance(store: &Store) {
     assert_eq!(store.ledger_sum().await.unwrap(), Kudos::ZERO);
     assert_eq!(store.audit().await.unwrap(), []);
+}
+
+async fn an_account_is_read_with_what_it_spent_in_one_trip(database: &Database) {
+    let store = database.open().await;
+    let giver = account(&store, "giver", 100).await;
+    let taker = account(&store, "taker", 100).await;
+    while store.fold(1000, NOW).await.unwrap().lines > 0 {}
+    let gift = event(vec![transfer(giver, taker, Kudos::new(30))]);
+    store.record(&gift).await.unwrap();
+    let (found, trips) = ordu_store::counted(store.find_account(giver)).await;
+    let (user, unfolded) = found.unwrap().unwrap();
+    assert_eq!(trips, 1);
+    assert_eq!((user.id, user.spendable), (giver, Kudos::new(100)));
+    assert_eq!(unfolded, Kudos::new(30));
+    // What came in does not count before it is folded.
+    let (user, unfolded) = store.find_account(taker).await.unwrap().unwrap();
+    assert_eq!((user.spendable, unfolded), (Kudos::new(100), Kudos::ZERO));
+    while store.fold(1000, NOW).await.unwrap().lines > 0 {}
+    let by_key = store.find_account_by_key("hash of giver").await.unwrap();
+    let (user, unfolded) = by_key.unwrap();
+    assert_eq!((user.id, user.spendable), (giver, Kudos::new(70)));
+    assert_eq!(unfolded, Kudos::ZERO);
+    assert!(
+        store
+            .find_account(crate::world::user(77))
+            .await
+            .unwrap()
+            .is_none()
+    );
 }
 
 async fn an_event_is_recorded_once(database: &Database) {

@@ -25,8 +25,7 @@ async fn a_past_is_finished_and_balanced(database: &Database) {
     let waiting = request(1);
     store.insert_request(&waiting).await.unwrap();
     let live = store.list_live().await.unwrap();
-    assert_eq!(live.len(), 1, "only what waits is live");
-    assert_eq!(live[0].id, waiting.id);
+    assert_eq!(live, [waiting.id], "only what waits is live");
     let mut first = [0_u8; 16];
     first[..4].copy_from_slice(&2_654_435_761_u32.to_be_bytes());
     first[15] = 1;

@@ -6,7 +6,7 @@ use ordu_core::{Kudos, Timestamp};
 use ordu_store::{Claim, Error, NewRequest, RequestState, Settled};
 
 use crate::database::{Database, NOW};
-use crate::world::{assignment, id, request, running, settlement};
+use crate::world::{assignment, id, live, request, running, settlement};
 
 on_both!(
     a_request_comes_back_as_it_went_in,
@@ -152,14 +152,7 @@ async fn an_ended_request_drops_its_jobs(database: &Database) {
         .await
         .unwrap();
     assert_eq!(late, Settled::Already(ordu_store::JobState::Aborted));
-    let live: Vec<_> = store
-        .list_live()
-        .await
-        .unwrap()
-        .into_iter()
-        .map(|r| r.id)
-        .collect();
-    assert_eq!(live, [other]);
+    assert_eq!(store.list_live().await.unwrap(), [other]);
 }
 
 async fn the_live_ones_are_listed_with_their_jobs(database: &Database) {
@@ -181,7 +174,7 @@ async fn the_live_ones_are_listed_with_their_jobs(database: &Database) {
         .unwrap();
     // A process that dies closes nothing.
     let after_crash = database.open().await;
-    let live = after_crash.list_live().await.unwrap();
+    let live = live(&after_crash).await;
     assert_eq!(live.len(), 2);
     assert_eq!((live[0].id, live[1].id), (older, newer.id));
     assert_eq!(

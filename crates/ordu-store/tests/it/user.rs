@@ -46,7 +46,11 @@ async fn numbers_start_at_one_and_never_repeat(database: &Database) {
     let mut ids = [b.unwrap(), c.unwrap(), d.unwrap()];
     ids.sort();
     assert_eq!(ids, [user(2), user(3), user(4)]);
-    let found = store.find_user_by_key("hash of a").await.unwrap().unwrap();
+    let (found, _) = store
+        .find_account_by_key("hash of a")
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!((found.id, found.username.as_str()), (user(1), "a"));
     assert_eq!(store.find_user(user(5)).await.unwrap(), None);
 }
@@ -156,7 +160,7 @@ async fn a_wiped_account_is_never_found(database: &Database) {
     store.wipe_user(a).await.unwrap();
     store.wipe_user(b).await.unwrap();
     assert_eq!(store.find_user(a).await.unwrap(), None);
-    assert_eq!(store.find_user_by_key("hash of a").await.unwrap(), None);
+    assert_eq!(store.find_account_by_key("hash of a").await.unwrap(), None);
     assert_eq!(store.find_worker(worker.id).await.unwrap(), None);
     assert!(matches!(store.wipe_user(a).await, Err(Error::NotFound)));
     assert!(matches!(

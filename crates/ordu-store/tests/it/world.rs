@@ -6,7 +6,9 @@ use ordu_api::worker::WorkKind;
 use ordu_api::{JobId, RequestId, UserId, WorkerId};
 use ordu_core::ledger::{Entry, Event, Reason};
 use ordu_core::{Kudos, Millis};
-use ordu_store::{Activity, Assignment, NewJob, NewRequest, NewUser, NewWorker, Settlement, Store};
+use ordu_store::{
+    Activity, Assignment, NewJob, NewRequest, NewUser, NewWorker, Request, Settlement, Store,
+};
 use uuid::Uuid;
 
 use crate::database::NOW;
@@ -43,6 +45,12 @@ pub(crate) fn new_worker(name: &str, owner: UserId) -> NewWorker {
         ip: Some("127.0.0.1".to_owned()),
         created: NOW,
     }
+}
+
+/// What waits or runs, oldest first.
+pub(crate) async fn live(store: &Store) -> Vec<Request> {
+    let ids = store.list_live().await.unwrap();
+    store.list_requests(&ids).await.unwrap()
 }
 
 /// A request for `n` images by the anonymous account, without a price.

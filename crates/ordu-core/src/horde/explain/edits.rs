@@ -9,6 +9,7 @@ use super::super::Work;
 use crate::alchemy::AlchemySpec;
 use crate::image::ImageSpec;
 use crate::pricing::upfront;
+use crate::rare::Rare;
 use crate::text::TextSpec;
 
 /// Sides of the squares that pictures are shrunk into, in pixels.
@@ -228,7 +229,7 @@ const IMAGE: &[Row<ImageSpec>] = &[
         weight: 44,
         applies: |spec| spec.control_type.is_some(),
         apply: |spec| {
-            spec.control_type = None;
+            spec.control_type = Rare::default();
             spec.image_is_control = false;
             spec.return_control_map = false;
         },
@@ -240,7 +241,7 @@ const IMAGE: &[Row<ImageSpec>] = &[
         weight: 45,
         applies: |spec| spec.workflow.is_some(),
         apply: |spec| {
-            spec.workflow = None;
+            spec.workflow = Rare::default();
             spec.extra_texts.clear();
         },
         patch: r#"{"params": {"workflow": null, "extra_texts": null}}"#,
@@ -302,7 +303,7 @@ const TEXT: &[Row<TextSpec>] = &[
         name: "softprompt",
         weight: 40,
         applies: |spec| spec.softprompt.is_some(),
-        apply: |spec| spec.softprompt = None,
+        apply: |spec| spec.softprompt = Rare::default(),
         patch: r#"{"softprompt": null}"#,
         message: "no soft prompt",
     },
@@ -398,13 +399,13 @@ fn image(spec: &ImageSpec) -> Vec<Edit> {
 fn without_source(spec: &ImageSpec) -> Option<Edit> {
     spec.source_image.as_ref()?;
     let plain = ImageSpec {
-        source_image: None,
-        source_mask: None,
-        control_type: None,
+        source_image: Rare::default(),
+        source_mask: Rare::default(),
+        control_type: Rare::default(),
         image_is_control: false,
         return_control_map: false,
         source_processing: ordu_api::image::SourceProcessing::Img2Img,
-        extra_source_images: Vec::new(),
+        extra_source_images: Rare::default(),
         ..spec.clone()
     };
     let patch = json!({

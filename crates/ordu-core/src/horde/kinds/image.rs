@@ -59,7 +59,7 @@ fn source(needs: &mut Needs, spec: &ImageSpec) {
     if !spec.extra_source_images.is_empty() {
         needs.ability("extra_source_images");
     }
-    if let Some(kind) = &spec.control_type {
+    if let Some(kind) = spec.control_type.as_ref() {
         needs.switch(Switch::ControlNet);
         needs.ability("controlnet");
         if !LINES.contains(&kind.as_str()) {

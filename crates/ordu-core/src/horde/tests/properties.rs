@@ -281,7 +281,7 @@ impl Checked {
         let mut waiting: Vec<&Entry> = self
             .asked
             .iter()
-            .filter_map(|id| horde.requests.get(id))
+            .filter_map(|id| horde.requests.get(id).map(|entry| &**entry))
             .filter(|entry| !entry.open.is_empty())
             .collect();
         // Fifty kudos for each ten seconds of age.
@@ -367,7 +367,8 @@ impl Checked {
 
     fn request_of(&self, job: JobId) -> Option<&Entry> {
         let job = self.world.horde.job(job)?;
-        self.world.horde.requests.get(&job.request)
+        let entry = self.world.horde.requests.get(&job.request);
+        entry.map(|entry| &**entry)
     }
 
     fn wait(&mut self, seconds: i64) {

@@ -152,7 +152,7 @@ fn encode(spec: &ImageSpec) -> [f32; INPUTS] {
 )]
 fn numbers(spec: &ImageSpec) -> [(usize, f32); 6] {
     let strength = spec.denoising_strength.unwrap_or(1.0) as f32;
-    let (denoising, control) = match (&spec.source_image, &spec.control_type) {
+    let (denoising, control) = match (&*spec.source_image, &*spec.control_type) {
         (Some(_), None) => (strength, 1.0),
         // There is no strength of the control alone on the wire.
         (Some(_), Some(_)) => (1.0, strength),

@@ -36,9 +36,9 @@ fn loras_and_inversions_add_fixed_amounts() {
         strength: 1.0,
     };
     let plain = base_price(&spec(|_| ()));
-    let five = base_price(&spec(|s| s.loras = vec![lora("a"); 5]));
+    let five = base_price(&spec(|s| s.loras = vec![lora("a"); 5].into()));
     assert_eq!(five - plain, Kudos::new(15));
-    let inversions = base_price(&spec(|s| s.tis = vec![inversion; 20]));
+    let inversions = base_price(&spec(|s| s.tis = vec![inversion; 20].into()));
     assert_eq!(inversions - plain, Kudos::new(1));
 }
 
@@ -46,7 +46,7 @@ fn loras_and_inversions_add_fixed_amounts() {
 fn model_multipliers() {
     let plain = spec(|_| ());
     let hires = spec(|s| s.hires_fix = true);
-    let code = spec(|s| s.workflow = Some("qr_code".to_owned()));
+    let code = spec(|s| s.workflow = Some("qr_code".to_owned()).into());
     let cases = [
         (&plain, Baseline::StableDiffusion1, 1),
         (&plain, Baseline::StableDiffusion2, 1),
@@ -70,13 +70,16 @@ fn model_multipliers() {
 #[test]
 fn burn_adds_in_its_order() {
     let worth = |milli| Kudos::from_milli(milli);
-    let source = |s: &mut ImageSpec| s.source_image = Some("x".to_owned());
+    let source = |s: &mut ImageSpec| s.source_image = Some("x".to_owned()).into();
     let cases = [
         (spec(|_| ()), 7_610, 861),
         (spec(|_| ()), 0, 100),
         (
             spec(|s| {
-                s.post_processing = ["GFPGAN", "RealESRGAN_x4plus"].map(str::to_owned).to_vec();
+                s.post_processing = ["GFPGAN", "RealESRGAN_x4plus"]
+                    .map(str::to_owned)
+                    .to_vec()
+                    .into();
             }),
             36_760,
             3_960,
@@ -106,7 +109,7 @@ fn activation_costs_three_and_five_for_each_extra_image() {
         image: "x".to_owned(),
         strength: 1.0,
     };
-    let two = spec(|s| s.extra_source_images = vec![extra; 2]);
+    let two = spec(|s| s.extra_source_images = vec![extra; 2].into());
     assert_eq!(activation_tax(&two), Kudos::new(13));
 }
 
@@ -146,7 +149,7 @@ fn estimates_know_no_refinements() {
     .unwrap();
     let code = spec(|s| {
         s.models = vec!["xl".to_owned()];
-        s.workflow = Some("qr_code".to_owned());
+        s.workflow = Some("qr_code".to_owned()).into();
     });
     let hires = spec(|s| {
         s.models = vec!["sc".to_owned()];
@@ -161,7 +164,7 @@ fn estimates_know_no_refinements() {
 #[test]
 fn source_images_count_in_the_total_only() {
     let drawn = spec(|s| {
-        s.source_image = Some("x".to_owned());
+        s.source_image = Some("x".to_owned()).into();
         s.n = 3;
     });
     let estimate = estimate(&drawn, &ModelReference::default());

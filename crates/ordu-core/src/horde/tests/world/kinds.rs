@@ -113,13 +113,13 @@ fn text_spec(words: &Words<'_>) -> TextSpec {
         n: words.small("n", 1),
         max_length: words.small("length", 80),
         max_context_length: words.small("context", 2048),
-        softprompt: words.get("softprompt").map(str::to_owned),
-        extra_source_images: extra_images(words),
+        softprompt: words.get("softprompt").map(str::to_owned).into(),
+        extra_source_images: extra_images(words).into(),
         trusted_workers: words.has("trusted_workers"),
         validated_backends: words.has("validated_backends"),
         slow_workers: words.on("slow_workers"),
         extra_slow_workers: words.has("extra_slow_workers"),
-        workers: workers(words),
+        workers: workers(words).into(),
         worker_blacklist: words.has("worker_blacklist"),
         disable_batching: words.has("disable_batching"),
         ..TextSpec::default()
@@ -216,7 +216,7 @@ fn image_spec(words: &Words<'_>) -> ImageSpec {
         seed: words.get("seed").and_then(seed::from_text),
         seed_variation: words.number("variation").map(|v| u32::try_from(v).unwrap()),
         clip_skip: words.number("clip_skip").map(|v| u32::try_from(v).unwrap()),
-        post_processing: list(words.get("post").unwrap_or_default()),
+        post_processing: list(words.get("post").unwrap_or_default()).into(),
         loras: list(words.get("loras").unwrap_or_default())
             .into_iter()
             .map(lora)
@@ -225,13 +225,13 @@ fn image_spec(words: &Words<'_>) -> ImageSpec {
             .into_iter()
             .map(inversion)
             .collect(),
-        workflow: words.has("qr_code").then(|| "qr_code".to_owned()),
-        control_type: text("control"),
+        workflow: words.has("qr_code").then(|| "qr_code".to_owned()).into(),
+        control_type: text("control").into(),
         nsfw: words.get("nsfw") != Some("false"),
         trusted_workers: words.has("trusted_workers"),
         slow_workers: words.get("slow_workers") != Some("false"),
         extra_slow_workers: words.has("extra_slow_workers"),
-        workers: workers(words),
+        workers: workers(words).into(),
         worker_blacklist: words.has("worker_blacklist"),
         source_processing: match words.get("source") {
             Some("inpainting") => SourceProcessing::Inpainting,
@@ -239,8 +239,8 @@ fn image_spec(words: &Words<'_>) -> ImageSpec {
             Some("remix") => SourceProcessing::Remix,
             _ => SourceProcessing::Img2Img,
         },
-        extra_source_images: extra_images(words),
-        source_image: source,
+        extra_source_images: extra_images(words).into(),
+        source_image: source.into(),
         r2: words.get("r2") != Some("false"),
         disable_batching: words.has("disable_batching"),
         ..ImageSpec::default()

@@ -30,15 +30,15 @@ fn spec(cells: &[&str]) -> ImageSpec {
         sampler_name: cells[4].to_owned(),
         karras: switch(cells[5]),
         hires_fix: switch(cells[6]),
-        source_image: given(cells[7]),
-        source_mask: given(cells[8]),
+        source_image: given(cells[7]).into(),
+        source_mask: given(cells[8]).into(),
         source_processing: match cells[9] {
             "inpainting" => SourceProcessing::Inpainting,
             "outpainting" => SourceProcessing::Outpainting,
             _ => SourceProcessing::Img2Img,
         },
         denoising_strength: Some(strength.parse().unwrap()),
-        control_type,
+        control_type: control_type.into(),
         post_processing: post_processing.map(str::to_owned).collect(),
         ..ImageSpec::default()
     }
@@ -85,8 +85,8 @@ fn prices_are_the_same_to_the_last_bit_everywhere() {
 /// Every kind of request that the price depends on, one thing changed at a time.
 fn kinds() -> Vec<ImageSpec> {
     let source = |processing: SourceProcessing, mask: bool| ImageSpec {
-        source_image: Some("x".to_owned()),
-        source_mask: mask.then(|| "x".to_owned()),
+        source_image: Some("x".to_owned()).into(),
+        source_mask: mask.then(|| "x".to_owned()).into(),
         source_processing: processing,
         denoising_strength: Some(0.6),
         ..ImageSpec::default()
@@ -106,7 +106,7 @@ fn kinds() -> Vec<ImageSpec> {
         }
         for name in POST_PROCESSORS {
             let mut spec = base.clone();
-            spec.post_processing = vec![name.to_owned()];
+            spec.post_processing = vec![name.to_owned()].into();
             kinds.push(spec);
         }
         for karras in [false, true] {
@@ -118,7 +118,7 @@ fn kinds() -> Vec<ImageSpec> {
     for control in CONTROL_TYPES {
         for sampler in ["k_euler_a", "k_dpmpp_sde"] {
             let mut spec = source(SourceProcessing::Img2Img, false);
-            spec.control_type = Some(control.to_owned());
+            spec.control_type = Some(control.to_owned()).into();
             spec.sampler_name = sampler.to_owned();
             kinds.push(spec);
         }
@@ -185,7 +185,7 @@ fn what_was_never_observed_counts_as_its_like() {
     }
     let processing = |processing| {
         with(|s| {
-            s.source_image = Some("x".to_owned());
+            s.source_image = Some("x".to_owned()).into();
             s.source_processing = processing;
         })
     };
@@ -195,7 +195,7 @@ fn what_was_never_observed_counts_as_its_like() {
     assert_eq!(without_source, with(|_| ()));
     let with_strength = with(|s| s.denoising_strength = Some(0.2));
     assert_eq!(with_strength, with(|_| ()));
-    let post_processor = |name: &str| with(|s| s.post_processing = vec![name.to_owned()]);
+    let post_processor = |name: &str| with(|s| s.post_processing = vec![name.to_owned()].into());
     for (new, known) in LIKE {
         assert_eq!(post_processor(new), post_processor(known), "{new}");
         assert!(post_processor(new) > with(|_| ()), "{new}");
