@@ -208,6 +208,7 @@ impl App {
         page.head("ordu_http_active", "gauge", "Requests in flight.");
         page.sample("ordu_http_active", "", self.active());
         self.show_store(&mut page);
+        self.show_nodes(&mut page);
         self.show_traffic(&mut page);
         self.show_horde(&mut page);
         page.0
@@ -248,6 +249,27 @@ impl App {
             "Rows that were written behind.",
             counters.written_behind,
         );
+    }
+
+    /// Of a server alone nothing.
+    fn show_nodes(&self, page: &mut Page) {
+        let Some(nodes) = self.nodes.status() else {
+            return;
+        };
+        page.sum(
+            "ordu_claims_won_total",
+            "Claims of jobs that this node won.",
+            nodes.claims_won,
+        );
+        page.sum(
+            "ordu_claims_lost_total",
+            "Claims of jobs that another node was faster with.",
+            nodes.claims_lost,
+        );
+        let head_start = "ordu_head_start_milliseconds";
+        let help = "How long this node leaves the requests of others to them.";
+        page.head(head_start, "gauge", help);
+        page.sample(head_start, "", nodes.head_start_ms);
     }
 
     fn show_traffic(&self, page: &mut Page) {
