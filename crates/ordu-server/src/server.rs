@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use axum::http::HeaderValue;
 use ordu_api::status::Modes;
+use ordu_core::Kudos;
 use ordu_core::horde::{Horde, Policy};
 use ordu_store::{DatabaseUrl, Node, Options, RequestState, Store};
 use rand::SeedableRng;
@@ -389,7 +390,8 @@ fn restore_promises(app: &App, row: &ordu_store::Request) {
     else {
         return;
     };
-    let charged = row.consumed - work.activation_tax();
+    // What the horde itself asks for is not charged, not even its activation.
+    let charged = (row.consumed - work.activation_tax()).max(Kudos::ZERO);
     app.accounts.hold(row.id, row.owner, row.hold - charged);
     if let Some(key) = row.shared_key {
         let left = work.most_cost(&app.reference()) - row.consumed;

@@ -145,6 +145,8 @@ impl Horde {
             requests: &self.requests,
             worker,
             capacity,
+            near: self.near(),
+            behind: false,
             // Whoever wakes workers knows when.
             now: Timestamp::default(),
         };

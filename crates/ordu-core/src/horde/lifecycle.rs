@@ -133,7 +133,7 @@ impl Horde {
             expires: stored.expires,
             faulted: stored.faulted,
             cancelled: false,
-            foreign: self.is_foreign_id(id),
+            turn: self.turn_of_id(id),
             kept_back_until: Timestamp::default(),
             verdict: None,
             counted: 0,

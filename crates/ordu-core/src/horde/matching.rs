@@ -30,6 +30,9 @@ use crate::{Millis, Refusal, Role, Timestamp};
 /// their small worlds reach the groups.
 const HEAD: usize = if cfg!(test) { 2 } else { 64 };
 
+/// So many if what fits is at home at other nodes: what is at home here stands among it.
+const WIDE_HEAD: usize = 4 * HEAD;
+
 /// So many prompts a pop compares with a worker's refused words before it gives up.
 const MAX_PROMPTS: usize = 2000;
 
@@ -116,6 +119,8 @@ impl Horde {
             requests: &self.requests,
             worker: record,
             capacity,
+            near: self.near(),
+            behind: self.behind,
             now,
         };
         let mut tally = Tally::default();
@@ -318,6 +323,10 @@ pub(super) struct Matcher<'a> {
     pub(super) requests: &'a BTreeMap<RequestId, Box<Entry>>,
     pub(super) worker: &'a Worker,
     pub(super) capacity: &'a Capacity,
+    /// Requests that wait so long one after the other are as good as equal.
+    pub(super) near: Millis,
+    /// Whether nobody knows which requests of other nodes still wait.
+    pub(super) behind: bool,
     pub(super) now: Timestamp,
 }
 
@@ -341,9 +350,9 @@ impl Matcher<'_> {
         }
         let first_of = |user| {
             let waiting = self.queue.places_of(user);
-            waiting
-                .map(|(place, request)| Found { place, request })
-                .find(|found| self.serves(found.request, Pass::Priority))
+            let waiting = waiting.map(|(place, request)| Found { place, request });
+            let fitting = waiting.filter(|found| self.serves(found.request, Pass::Priority));
+            self.prefer_own(fitting, |_| true)
         };
         users
             .into_iter()
@@ -353,40 +362,50 @@ impl Matcher<'_> {
 
     /// The first of the requests at the head of the queue that fits.
     fn at_head(&self) -> Option<Found> {
-        let head = self.queue.in_order().take(HEAD);
-        let head = head.map(|item| Found {
+        let waiting = self.queue.in_order().map(|item| Found {
             place: item.place,
             request: item.request,
         });
-        self.prefer_own(head.filter(|found| self.serves(found.request, Pass::General)))
+        self.prefer_own(waiting, |request| self.serves(request, Pass::General))
     }
 
-    /// The first of these, or what is this node's own and as good as equal to it.
-    fn prefer_own(&self, mut fitting: impl Iterator<Item = Found>) -> Option<Found> {
-        let first = fitting.next()?;
-        if !self.is_foreign(first.request) {
-            return Some(first);
+    /// What to take of those of these that fit.
+    fn prefer_own(
+        &self,
+        waiting: impl Iterator<Item = Found>,
+        fits: impl Fn(RequestId) -> bool,
+    ) -> Option<Found> {
+        let mut preference = Preference::new(self.near);
+        for (number, found) in waiting.take(WIDE_HEAD).enumerate() {
+            if number >= HEAD && preference.best.is_none() {
+                break;
+            }
+            if fits(found.request) && preference.is_clear(found, self.turn(found.request)) {
+                break;
+            }
         }
-        let mut equals = fitting.take_while(|found| found.place.is_near(first.place));
-        let own = equals.find(|found| !self.is_foreign(found.request));
-        own.or(Some(first))
+        preference.best()
     }
 
-    fn is_foreign(&self, request: RequestId) -> bool {
+    fn turn(&self, request: RequestId) -> u8 {
         let entry = self.requests.get(&request);
-        entry.is_some_and(|entry| entry.foreign)
+        entry.map_or(0, |entry| entry.turn)
     }
 
     fn is_kept_back(&self, request: RequestId) -> bool {
         let entry = self.requests.get(&request);
-        entry.is_some_and(|entry| entry.is_kept_back(self.now))
+        entry.is_some_and(|entry| self.keeps_back(entry))
+    }
+
+    fn keeps_back(&self, entry: &Entry) -> bool {
+        entry.is_kept_back(self.now) || (self.behind && entry.is_foreign())
     }
 
     /// What to take of a group of which every request fits.
     fn first_of(&self, group: &Group) -> Option<Found> {
-        let head = group.members().take(HEAD);
-        let head = head.map(|(place, request)| Found { place, request });
-        self.prefer_own(head.filter(|found| !self.is_kept_back(found.request)))
+        let waiting = group.members();
+        let waiting = waiting.map(|(place, request)| Found { place, request });
+        self.prefer_own(waiting, |request| !self.is_kept_back(request))
     }
 
     /// The first request of all groups that fits; counts why the others do not.
@@ -419,6 +438,7 @@ impl Matcher<'_> {
         tally: &mut Tally,
         prompts: &mut usize,
     ) -> Option<Found> {
+        let mut preference = Preference::new(self.near);
         for (place, request) in group.members() {
             if best.is_some_and(|best| best.place < place) || *prompts == 0 {
                 break;
@@ -430,22 +450,23 @@ impl Matcher<'_> {
                 *prompts -= 1;
             }
             let reasons = self.request_reasons(entry, Pass::General);
-            if entry.is_kept_back(self.now) {
+            if self.keeps_back(entry) {
                 continue;
             }
-            if reasons.is_empty() && !self.worker.withheld.contains(&request) {
-                return earlier(best, Some(Found { place, request }));
+            if !reasons.is_empty() || self.worker.withheld.contains(&request) {
+                tally.add(self.kind(), reasons, self.weight(entry.demand));
+            } else if preference.is_clear(Found { place, request }, entry.turn) {
+                break;
             }
-            tally.add(self.kind(), reasons, self.weight(entry.demand));
         }
-        best
+        earlier(best, preference.best())
     }
 
     /// Whether the worker can serve a request.
     fn serves(&self, request: RequestId, pass: Pass) -> bool {
         self.requests
             .get(&request)
-            .is_some_and(|entry| !entry.is_kept_back(self.now) && self.serves_entry(entry, pass))
+            .is_some_and(|entry| !self.keeps_back(entry) && self.serves_entry(entry, pass))
     }
 
     pub(super) fn serves_entry(&self, entry: &Entry, pass: Pass) -> bool {
@@ -558,6 +579,42 @@ impl Matcher<'_> {
         self.capacity
             .usable(set, demand.needs, entry.request.work.steps())
             .map(|model| &model.name)
+    }
+}
+
+/// Which of several that fit to take: the first; or, if it is at home at another node, one that is
+/// as good as equal to it and at home here; or else the one that its home, which begins in front,
+/// comes to last, and that is left to as few nodes as can be.
+#[derive(Debug)]
+struct Preference {
+    near: Millis,
+    first: Option<Place>,
+    best: Option<(u8, Found)>,
+}
+
+impl Preference {
+    const fn new(near: Millis) -> Self {
+        Self {
+            near,
+            first: None,
+            best: None,
+        }
+    }
+
+    /// Looks at the next one in the order of the queue; says whether nothing after it can be better.
+    fn is_clear(&mut self, found: Found, turn: u8) -> bool {
+        let first = *self.first.get_or_insert(found.place);
+        if !found.place.is_near(first, self.near) {
+            return true;
+        }
+        if self.best.is_none_or(|(least, _)| turn <= least) {
+            self.best = Some((turn, found));
+        }
+        turn == 0
+    }
+
+    fn best(self) -> Option<Found> {
+        self.best.map(|(_, found)| found)
     }
 }
 

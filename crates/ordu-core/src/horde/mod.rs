@@ -57,7 +57,7 @@ pub use blame::Blame;
 pub use changes::{Changes, Happening, Turn};
 pub use declared::{Common, Declared};
 pub use explain::{Examined, Inquiry, Question};
-pub use home::{HEAD_START, Neighbours};
+pub use home::{HEAD_START, MAX_HEAD_START, Neighbours};
 pub use job::{Assignment, Content, Delivered, Job, JobState, Outcome, is_csam};
 pub use kinds::image::MAX_MODELS;
 pub use lifecycle::{Cancelled, Lapse, MAX_LAPSES, Stored};
@@ -67,7 +67,9 @@ pub use offer::{Offer, Owner, check_priority_usernames};
 pub use progress::{FormState, FormView, GenerationView};
 pub use renew::{Renewal, Renewed, Stage};
 pub use request::{Address, Request, Requester, Terms, Work};
-pub use settle::{Confirmed, Delivery, Effect, Settlement, Statistics, unknown_job};
+pub use settle::{
+    Confirmed, Delivery, Effect, Settlement, Statistics, delivered_before, unknown_job,
+};
 pub use slots::Aftermath;
 pub use stats::{TextReach, Traffic};
 pub use twin::Twin;
@@ -139,6 +141,10 @@ pub struct Horde {
     trouble: Option<Timestamp>,
     /// The nodes that live, if there are several.
     neighbours: Option<Neighbours>,
+    /// How long their requests are left to them.
+    head_start: Millis,
+    /// Whether this node is late to hear of them.
+    behind: bool,
     /// What happened since somebody last asked.
     changes: Changes,
 }
@@ -192,8 +198,8 @@ struct Entry {
     faulted: bool,
     /// Whether its client gave it up.
     cancelled: bool,
-    /// Whether another node comes first with it …
-    foreign: bool,
+    /// How many other nodes come first with it …
+    turn: u8,
     /// … until then.
     kept_back_until: Timestamp,
     verdict: Option<progress::Verdict>,
@@ -243,6 +249,8 @@ impl Horde {
             sequence: 0,
             trouble: None,
             neighbours: None,
+            head_start: HEAD_START,
+            behind: false,
             changes: Changes::default(),
         }
     }

@@ -264,7 +264,7 @@ impl Entry {
             expires: request.created,
             faulted: false,
             cancelled: false,
-            foreign: false,
+            turn: 0,
             kept_back_until: request.created,
             verdict: None,
             counted: 0,
@@ -287,6 +287,8 @@ fn somebody_could_serve(entry: &Entry, queue: &Queue, workers: &Workers, now: Ti
                 requests: &requests,
                 worker,
                 capacity,
+                near: Millis::default(),
+                behind: false,
                 now,
             };
             matcher.could_serve(entry)

@@ -5,7 +5,7 @@
 
 use ordu_api::RequestId;
 
-use crate::{Kudos, Timestamp};
+use crate::{Kudos, Millis, Timestamp};
 
 /// A chunk holds at most this many items. A chunk with less than a quarter of it joins the next one
 /// if both fit into one.
@@ -16,9 +16,6 @@ const CHUNK: usize = 128;
 /// # Source
 /// `generation.md` § 6.5.
 const AGEING: i64 = 5;
-
-/// What a request gains in a second, in millikudos.
-const NEAR: u64 = 1000 * AGEING.unsigned_abs();
 
 /// Where a request stands: dearer first, then older, then earlier. Because all requests age alike,
 /// the place never changes.
@@ -41,10 +38,10 @@ impl Place {
         }
     }
 
-    /// Whether it makes no difference worth speaking of which of two comes first: a second of
-    /// waiting.
-    pub(super) const fn is_near(self, other: Self) -> bool {
-        self.rank.saturating_sub(other.rank).unsigned_abs() <= NEAR
+    /// Whether one of two comes before the other only because it waits so much longer, or less.
+    pub(super) const fn is_near(self, other: Self, span: Millis) -> bool {
+        let difference = self.rank.saturating_sub(other.rank);
+        difference.unsigned_abs() <= span.0.saturating_mul(AGEING).unsigned_abs()
     }
 }
 

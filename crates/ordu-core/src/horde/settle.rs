@@ -134,12 +134,12 @@ impl Horde {
             effect,
         };
         if self.pending.contains_key(&id) {
-            return Err(duplicate(id));
+            return Err(delivered_before(id));
         }
         match (&job.state, &outcome) {
-            (JobState::Done(_), _) => return Err(duplicate(id)),
+            (JobState::Done(_), _) => return Err(delivered_before(id)),
             // A form is somebody else's again: whatever comes now comes twice.
-            (JobState::Faulted, _) if job.slot.is_some() => return Err(duplicate(id)),
+            (JobState::Faulted, _) if job.slot.is_some() => return Err(delivered_before(id)),
             (JobState::Faulted, Outcome::Faulted(_)) => {
                 return Ok(settlement(Kudos::ZERO, Effect::Nothing));
             }
@@ -380,7 +380,8 @@ pub fn unknown_job(id: &str) -> Refusal {
     Refusal::new(ReturnCode::InvalidJobID, message)
 }
 
-fn duplicate(id: JobId) -> Refusal {
+/// Refuses a submit of a job that was delivered before.
+pub fn delivered_before(id: JobId) -> Refusal {
     let message = format!("Processing Generation with ID {id} already submitted");
     Refusal::new(ReturnCode::DuplicateGen, message)
 }

@@ -26,6 +26,8 @@ impl fmt::Display for Horde {
             by_user: _,
             trouble: _,
             neighbours: _,
+            head_start: _,
+            behind: _,
             changes: _,
         } = self;
         let waiting: Vec<_> = ordu_api::worker::WorkKind::ALL
@@ -66,7 +68,7 @@ impl fmt::Display for Entry {
             kudos,
             faulted,
             cancelled: _,
-            foreign: _,
+            turn: _,
             kept_back_until: _,
             place: _,
             demand: _,

@@ -187,14 +187,19 @@ impl App {
             u8::from(nodes.leads),
         );
         page.sum(
-            "ordu_node_claims_won_total",
+            "ordu_claims_won_total",
             "Claims of jobs that this node won.",
             nodes.claims_won,
         );
         page.sum(
-            "ordu_node_claims_lost_total",
+            "ordu_claims_lost_total",
             "Claims of jobs that another node was faster with.",
             nodes.claims_lost,
+        );
+        page.gauge(
+            "ordu_head_start_milliseconds",
+            "How long this node leaves the requests of others to them.",
+            nodes.head_start_ms,
         );
         page.sum(
             "ordu_node_changes_read_total",

@@ -8,6 +8,7 @@
 //! `platform.md` § 3; `docs/decisions/0012`.
 
 mod bells;
+mod pace;
 mod presence;
 mod requests;
 mod tail;
@@ -17,6 +18,7 @@ mod workers;
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use ordu_api::RequestId;
 use ordu_core::horde::Lapse;
@@ -26,6 +28,7 @@ use uuid::Uuid;
 
 use crate::app::App;
 use bells::Bells;
+use pace::Pace;
 use words::Elsewhere;
 
 pub(crate) use bells::ring_late;
@@ -34,6 +37,9 @@ pub(crate) use tail::follow_log;
 
 /// Lapses that wait to be stored at most; more are left to whoever leads next.
 const MAX_OWED: usize = 10_000;
+
+/// A look into the change log that takes longer makes a node late. Usually one takes milliseconds.
+const LATE: Duration = Duration::from_millis(500);
 
 /// That a server is one of several.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -60,6 +66,9 @@ pub(crate) struct Nodes {
     owed: Mutex<Vec<Lapse>>,
     bells: Bells,
     elsewhere: Elsewhere,
+    pace: Pace,
+    /// When the look into the change log began that is under way.
+    looking: Mutex<Option<Instant>>,
     claims_won: AtomicU64,
     claims_lost: AtomicU64,
     changes: AtomicU64,
@@ -82,6 +91,8 @@ pub struct NodeStatus {
     pub changes: u64,
     /// How old the oldest change of the last look was, in milliseconds.
     pub lag_ms: i64,
+    /// How long this node leaves the requests of others to them, in milliseconds.
+    pub head_start_ms: i64,
 }
 
 impl Nodes {
@@ -103,10 +114,17 @@ impl Nodes {
         !self.are_several() || self.leads.load(Ordering::Relaxed)
     }
 
-    /// Counts claims.
-    pub(crate) fn count_claims(&self, won: usize, lost: usize) {
+    /// Whether it takes long to read what others did.
+    pub(crate) fn is_behind(&self) -> bool {
+        let began = *locked(&self.looking);
+        began.is_some_and(|began| began.elapsed() > LATE)
+    }
+
+    /// Counts claims that were answered together, so long after what they are for was chosen.
+    fn count_claims(&self, won: usize, lost: usize, took: Duration) {
         self.claims_won.fetch_add(won as u64, Ordering::Relaxed);
         self.claims_lost.fetch_add(lost as u64, Ordering::Relaxed);
+        self.pace.note_claim(took);
     }
 
     /// Keeps what could not be stored until it can.
@@ -133,6 +151,7 @@ impl Nodes {
             claims_lost: self.claims_lost.load(Ordering::Relaxed),
             changes: self.changes.load(Ordering::Relaxed),
             lag_ms: self.lag.load(Ordering::Relaxed),
+            head_start_ms: self.pace.head_start().0,
         })
     }
 
@@ -147,6 +166,15 @@ impl App {
         if self.nodes.are_several() {
             presence::look_around(self).await;
             tail::catch_up(self).await;
+        }
+    }
+
+    /// Counts claims, and goes by how long they took.
+    pub(crate) fn count_claims(&self, (won, lost): (usize, usize), chosen: Instant) {
+        if self.nodes.are_several() && won + lost > 0 {
+            self.nodes.count_claims(won, lost, chosen.elapsed());
+            let head_start = self.nodes.pace.head_start();
+            self.live().horde.set_head_start(head_start);
         }
     }
 

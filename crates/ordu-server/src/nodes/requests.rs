@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use ordu_api::{JobId, RequestId, WorkerId};
 use ordu_core::Kudos;
 use ordu_core::horde::Renewed;
-use ordu_store::{Error, Request};
+use ordu_store::{Error, JobState, Request};
 
 use super::locked;
 use crate::app::App;
@@ -33,13 +33,14 @@ impl App {
         Ok(())
     }
 
-    /// Makes a job known that another node gave away; says whether there is one.
-    pub(crate) async fn refresh_job(&self, id: JobId) -> Result<bool, Error> {
+    /// Makes a job known that another node gave away, unless nothing more comes of its request; says
+    /// how far it is, if there is one.
+    pub(crate) async fn refresh_job(&self, id: JobId) -> Result<Option<JobState>, Error> {
         let Some(job) = self.store.find_job(id).await? else {
-            return Ok(false);
+            return Ok(None);
         };
         self.refresh_requests(&[job.request]).await?;
-        Ok(true)
+        Ok(Some(job.state))
     }
 
     /// Jobs name workers, which may have come to another node for the first time.
@@ -76,7 +77,8 @@ impl App {
             (horde.renew(renewal, now), is_new)
         };
         if is_new && !renewed.done {
-            let charged = row.consumed - work.activation_tax();
+            // What the horde itself asks for is not charged, not even its activation.
+            let charged = (row.consumed - work.activation_tax()).max(Kudos::ZERO);
             self.accounts.hold(row.id, row.owner, row.hold - charged);
             if let Some(key) = row.shared_key {
                 let left = work.most_cost(&reference) - row.consumed;

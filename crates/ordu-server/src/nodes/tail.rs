@@ -56,11 +56,17 @@ pub(super) async fn catch_up(app: &Arc<App>) {
         return;
     };
     let began = Instant::now();
+    *locked(&app.nodes.looking) = Some(began);
     let done = if read.elapsed() > Duration::from_millis(KEPT.0.unsigned_abs() / 2) {
         app.read_everything().await
     } else {
         app.read_log(seen).await
     };
+    let was_behind = app.nodes.is_behind();
+    *locked(&app.nodes.looking) = None;
+    if was_behind {
+        app.ring_for_others();
+    }
     match done {
         Ok(seen) => *log = Some((seen, began)),
         // What is not read now is read the next time.
@@ -82,9 +88,13 @@ impl App {
         let Some(own) = self.nodes.own_id() else {
             return Ok(seen.clone());
         };
+        let begun = Instant::now();
         let (changed, seen) = self.store.read_changes(seen, own).await?;
         self.note_lag(&changed);
         self.apply(&changed).await?;
+        if changed.subjects.contains_key(&Noun::Request) {
+            self.nodes.pace.note_look(begun.elapsed());
+        }
         Ok(seen)
     }
 

@@ -48,6 +48,7 @@ fn described(nodes: &NodeStatus) -> Value {
         "claims_lost": nodes.claims_lost,
         "changes_read": nodes.changes,
         "behind_ms": nodes.lag_ms,
+        "head_start_ms": nodes.head_start_ms,
     })
 }
 

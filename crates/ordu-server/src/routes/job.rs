@@ -15,7 +15,7 @@ use ordu_core::horde::{
 };
 use ordu_core::pricing::UPTIME_REWARD_SECONDS;
 use ordu_core::{Kudos, Timestamp};
-use ordu_store::{Claim, NewJob, NewWorker, Recorded};
+use ordu_store::{Claim, JobState, NewJob, NewWorker, Recorded};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
@@ -298,6 +298,7 @@ impl App {
         let worker = visit.offer.worker;
         for _ in 0..MAX_LOST_CLAIMS {
             let now = self.clock.now();
+            let chosen = Instant::now();
             let (check_in, found) = {
                 let live = &mut *self.live();
                 if visit.is_outdated(&live.horde) {
@@ -307,6 +308,7 @@ impl App {
                         ..nothing
                     });
                 }
+                live.horde.set_behind(self.nodes.is_behind());
                 let check_in = live.horde.check_in(visit.offer.clone(), now);
                 (check_in, live.horde.pop(worker, &mut live.dice, now))
             };
@@ -320,7 +322,7 @@ impl App {
                 Err(Idle::Maintenance(refusal)) => return Err(refusal.into()),
             };
             let asked = self.ask_assignments(worker, found).await;
-            let won = self.claim_all(asked.allowed).await?;
+            let won = self.claim_all(asked.allowed, chosen).await?;
             if !won.is_empty() {
                 log(&won, worker);
                 return Ok(self.popped(&visit, won, now));
@@ -420,8 +422,12 @@ impl App {
     }
 
     /// Claims the slots of assignments in the database, each for itself; answers those that were
-    /// still to be had, and gives the others back.
-    async fn claim_all(&self, found: Vec<Assignment>) -> ApiResult<Vec<Assignment>> {
+    /// still to be had, and gives the others back. They were `chosen` some time ago.
+    async fn claim_all(
+        &self,
+        found: Vec<Assignment>,
+        chosen: Instant,
+    ) -> ApiResult<Vec<Assignment>> {
         let real = found.iter().filter(|assignment| !assignment.decoy);
         let rows: Vec<ordu_store::Assignment> = real.map(row).collect();
         let mut claims = self.store.assign_all(&rows).await.into_iter();
@@ -442,7 +448,7 @@ impl App {
             lost.push(assignment.request);
             failure = failure.or(claim.and_then(Result::err));
         }
-        self.nodes.count_claims(won.len(), lost.len());
+        self.count_claims((won.len(), lost.len()), chosen);
         if self.nodes.are_several() && !lost.is_empty() {
             // Another node took them, or a claim was lost on the way: look before the next try.
             self.refresh_requests(&lost).await?;
@@ -514,11 +520,15 @@ pub(crate) async fn known_job(app: &App, text: &str, kind: Option<WorkKind>) -> 
         return Ok(id);
     }
     // Another node may have given it away just now.
-    let is_stored = app.nodes.are_several() && app.refresh_job(id).await?;
-    if is_stored && is_known(&id) {
-        return Ok(id);
+    if !app.nodes.are_several() {
+        return Err(unknown());
     }
-    Err(unknown())
+    match app.refresh_job(id).await? {
+        Some(_) if is_known(&id) => Ok(id),
+        // Its request was over before this node heard of it: the answer to who delivered was lost.
+        Some(JobState::Done) => Err(horde::delivered_before(id).into()),
+        _ => Err(unknown()),
+    }
 }
 
 /// Settles a job: durable before the reward is answered.

@@ -37,6 +37,7 @@ mod metrics;
 mod models;
 mod modes;
 mod nodes;
+mod nodes_rules;
 mod office;
 mod openapi;
 mod page;

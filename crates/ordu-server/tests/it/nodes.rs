@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ordu_api::{JobId, RequestId, ReturnCode, UserId};
@@ -10,6 +11,7 @@ use ordu_core::Kudos;
 use ordu_core::Timestamp;
 use ordu_server::{BlobPlace, Clock, Config, NodeConfig, Server, StartError};
 use serde_json::json;
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use crate::support::{
@@ -20,14 +22,27 @@ use crate::support::{
 /// When tests with a clock of their own begin.
 const START: Timestamp = Timestamp(1_800_000_000_000);
 
+/// After so many seconds a request may be given away by any node, however slow the machine.
+pub(crate) const HEAD_START: i64 = 4;
+
 /// As long as can be.
 const MINUTE: Duration = Duration::from_mins(1);
 
 /// One of several nodes with the same folder of pictures.
 async fn node(name: &str, database: &str, folder: &Path, clock: Clock) -> TestHorde {
+    node_like((name, &|config| config), database, folder, clock).await
+}
+
+/// One of several nodes, with more settings of its own.
+async fn node_like(
+    (name, adapt): (&str, &dyn Fn(Config) -> Config),
+    database: &str,
+    folder: &Path,
+    clock: Clock,
+) -> TestHorde {
     let mut horde = TestHorde::start_with(|config| Config {
         clock: clock.clone(),
-        ..settings(name, database, folder, config)
+        ..settings(name, database, folder, adapt(config))
     })
     .await;
     horde.clock = clock;
@@ -49,14 +64,24 @@ fn settings(name: &str, database: &str, folder: &Path, config: Config) -> Config
 
 /// Runs a test with two nodes, where there can be two.
 async fn with_two(clock: impl Fn() -> Clock, test: impl AsyncFn(TestHorde, TestHorde)) {
+    with_two_like(clock, |config| config, test).await;
+}
+
+/// The same with more settings, alike at both.
+pub(crate) async fn with_two_like(
+    clock: impl Fn() -> Clock,
+    adapt: impl Fn(Config) -> Config,
+    test: impl AsyncFn(TestHorde, TestHorde),
+) {
     on_each_database(async |database| {
         if !database.starts_with("postgres") {
             return;
         }
         let folder = tempfile::tempdir().unwrap();
         let clock = clock();
-        let one = node("one", database, folder.path(), clock.clone()).await;
-        let two = node("two", database, folder.path(), clock).await;
+        let (place, adapt) = (folder.path(), &adapt);
+        let one = node_like(("one", adapt), database, place, clock.clone()).await;
+        let two = node_like(("two", adapt), database, place, clock).await;
         // Both know of each other.
         one.server.settle_down().await.unwrap();
         test(one, two).await;
@@ -64,11 +89,11 @@ async fn with_two(clock: impl Fn() -> Clock, test: impl AsyncFn(TestHorde, TestH
     .await;
 }
 
-fn manual() -> Clock {
+pub(crate) fn manual() -> Clock {
     Clock::manual(START)
 }
 
-async fn settle_down(nodes: [&TestHorde; 2]) {
+pub(crate) async fn settle_down(nodes: [&TestHorde; 2]) {
     for node in nodes {
         node.server.settle_down().await.unwrap();
     }
@@ -166,7 +191,7 @@ async fn nodes_know_what_another_one_did_when_they_are_asked() {
         // At once, whatever the change log says by now.
         let seen = two.anonymous().text_status(id).await.unwrap().progress;
         assert_eq!((seen.waiting, seen.done), (2, false));
-        one.later(1);
+        one.later(HEAD_START);
         let job = first.pop_text(&text_pop("scribe")).await.unwrap().ids[0];
         let reward = second.submit_text(&written(job)).await.unwrap().reward;
         assert!(reward > 0.0);
@@ -237,7 +262,7 @@ async fn what_a_node_left_behind_another_one_ends() {
             .await
             .unwrap()
             .id;
-        one.later(1);
+        one.later(HEAD_START);
         let worker = one.client(&owner.api_key);
         let lost = worker.pop_text(&text_pop("scribe")).await.unwrap().ids[0];
         assert!(one.server.nodes().unwrap().leads);
@@ -272,11 +297,11 @@ async fn time_passes_once() {
             .await
             .unwrap()
             .id;
-        one.later(1);
+        one.later(HEAD_START);
         let worker = two.client(&owner.api_key);
         settle_down([&one, &two]).await;
         // It may be at home at the other node, which comes first for a moment.
-        one.later(1);
+        one.later(HEAD_START);
         worker.pop_text(&text_pop("scribe")).await.unwrap();
         settle_down([&one, &two]).await;
         one.later(151);
@@ -302,7 +327,7 @@ async fn pictures_of_one_node_are_shown_by_the_other() {
         let owner = one.user("owner", 0.0).await;
         let id = one.anonymous().async_image(&request()).await.unwrap().id;
         settle_down([&one, &two]).await;
-        one.later(1);
+        one.later(HEAD_START);
         let worker = two.client(&owner.api_key);
         let job = worker.pop_image(&pop("dreamer")).await.unwrap();
         assert_eq!(job.ids.len(), 1, "{:?}", job.skipped);
@@ -390,16 +415,12 @@ fn many() -> usize {
     wanted.map_or(300, |wanted| wanted.parse().unwrap())
 }
 
-/// A client that asks, again and again.
-async fn ask_all(client: Horde, count: usize) -> Vec<RequestId> {
+/// A client that asks, again and again, as long as not too much waits.
+async fn ask_all(client: Horde, count: usize, room: Arc<Semaphore>) -> Vec<RequestId> {
     let mut ids = Vec::with_capacity(count);
     while ids.len() < count {
-        match client.async_text(&text_request()).await {
-            Ok(accepted) => ids.push(accepted.id),
-            // Everybody shares the account: others first.
-            Err(error) if error.is(ReturnCode::TooManyPrompts) => tokio::task::yield_now().await,
-            Err(error) => panic!("{error}"),
-        }
+        room.acquire().await.unwrap().forget();
+        ids.push(client.async_text(&text_request()).await.unwrap().id);
     }
     ids
 }
@@ -409,6 +430,7 @@ async fn work(
     worker: Horde,
     name: String,
     until: tokio::sync::watch::Receiver<bool>,
+    room: Arc<Semaphore>,
 ) -> Vec<JobId> {
     let worker = worker.patient(Duration::from_secs(1));
     let mut jobs = Vec::new();
@@ -421,30 +443,41 @@ async fn work(
         for id in popped.ids {
             worker.submit_text(&written(id)).await.unwrap();
             jobs.push(id);
+            room.add_permits(1);
         }
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nothing_is_given_away_twice() {
+async fn nothing_is_given_away_twice_when_little_waits() {
+    fight_over(4).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_given_away_twice_when_much_waits() {
+    fight_over(120).await;
+}
+
+/// Clients and workers of two nodes at once, while so many requests wait or are worked on.
+async fn fight_over(waiting: usize) {
     with_two(
         || Clock::System,
         async |one, two| {
             let (clients, workers) = (8, 8);
-            let count = many() / clients;
+            let (count, room) = (many() / clients, Arc::new(Semaphore::new(waiting)));
             let owner = one.user("owner", 0.0).await;
             let (all_asked, until) = tokio::sync::watch::channel(false);
             let begun = std::time::Instant::now();
             let mut working = JoinSet::new();
             for number in 0..workers {
                 let node = if number % 2 == 0 { &one } else { &two };
-                let worker = node.client(&owner.api_key);
-                working.spawn(work(worker, format!("w{number}"), until.clone()));
+                let (worker, name) = (node.client(&owner.api_key), format!("w{number}"));
+                working.spawn(work(worker, name, until.clone(), Arc::clone(&room)));
             }
             let mut asking = JoinSet::new();
             for number in 0..clients {
                 let node = if number % 2 == 0 { &one } else { &two };
-                asking.spawn(ask_all(node.anonymous(), count));
+                asking.spawn(ask_all(node.anonymous(), count, Arc::clone(&room)));
             }
             let asked: Vec<RequestId> = asking.join_all().await.concat();
             all_asked.send_replace(true);
@@ -464,20 +497,14 @@ async fn nothing_is_given_away_twice() {
             let won: u64 = nodes.iter().map(|node| node.claims_won).sum();
             let lost: u64 = nodes.iter().map(|node| node.claims_lost).sum();
             assert_eq!(won, asked.len() as u64);
-            println!("{won} claims won, {lost} lost, in {took:?}");
-            // A budget of release builds on quiet machines.
+            println!("{won} claims won, {lost} lost, in {took:?}; {nodes:?}");
             assert!(
-                lost * 20 <= won || !measures(),
+                lost * 20 <= won,
                 "{lost} claims lost of {won}: more than 5 %"
             );
         },
     )
     .await;
-}
-
-#[expect(clippy::disallowed_methods, reason = "tests have no configuration")]
-fn measures() -> bool {
-    std::env::var("ORDU_FIGURES").is_ok()
 }
 
 /// What clients and workers were told.
@@ -559,7 +586,8 @@ async fn a_node_that_dies_takes_nothing_along() {
         })
         .await;
         let (_nobody_asks, until) = tokio::sync::watch::channel(true);
-        work(worker, "w1".to_owned(), until).await;
+        let room = Arc::new(Semaphore::new(0));
+        work(worker, "w1".to_owned(), until, room).await;
         let client = two.anonymous();
         for id in told.iter().flat_map(|told| &told.asked) {
             let seen = client.text_status(*id).await.unwrap().progress;

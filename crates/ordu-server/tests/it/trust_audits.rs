@@ -26,7 +26,7 @@ async fn strict(database: &str) -> TestHorde {
 }
 
 /// A picture as a PNG; what it shows follows from `seed`.
-fn picture(seed: u32) -> Vec<u8> {
+pub(crate) fn picture(seed: u32) -> Vec<u8> {
     let at = |x: u32, y: u32| {
         let wave = |place: u32, times: u32| u8::try_from(place * times / 3 % 256).unwrap();
         let (x, y) = (x + seed * 37, y ^ (seed * 21));
@@ -38,7 +38,7 @@ fn picture(seed: u32) -> Vec<u8> {
     file.into_inner()
 }
 
-async fn hand_in(worker: &Horde, job: &ImageJob, picture: &[u8]) -> f64 {
+pub(crate) async fn hand_in(worker: &Horde, job: &ImageJob, picture: &[u8]) -> f64 {
     let upload = &job.r2_uploads.as_ref().unwrap()[0];
     worker
         .upload(upload, picture.to_vec().into())

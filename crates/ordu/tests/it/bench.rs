@@ -139,6 +139,30 @@ fn a_run_of_far() {
 }
 
 #[test]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the test database comes by an environment variable"
+)]
+fn a_run_of_nodes() {
+    let Ok(postgres) = std::env::var("ORDU_TEST_POSTGRES") else {
+        eprintln!("SKIPPED: ORDU_TEST_POSTGRES is not set");
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let arguments = ["bench", "run", "nodes", "--seconds", "4", "--json"];
+    let arguments = [arguments.as_slice(), &["--postgres", &postgres]].concat();
+    let report = run_json(folder.path(), &arguments)["scenarios"][0].clone();
+    check(&report);
+    let [one, two] = phases(&report).as_slice() else {
+        panic!("there are two: {report:#}");
+    };
+    assert!(lifecycles(one) > 0.0 && lifecycles(two) > 0.0);
+    assert_eq!(one["figures"]["claims_won"], Value::Null, "it is alone");
+    assert!(two["figures"]["claims_won"].as_f64().unwrap() > 0.0);
+    assert!(two["figures"]["claims_lost"].is_number());
+}
+
+#[test]
 fn a_run_of_idle() {
     check(&measured("idle", &[]));
 }

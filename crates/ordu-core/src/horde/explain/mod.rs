@@ -22,7 +22,7 @@ use super::queue::Queue;
 use super::slots::Slots;
 use super::{Entry, Horde, Request, Work};
 use crate::model_reference::ModelReference;
-use crate::{Kudos, Timestamp};
+use crate::{Kudos, Millis, Timestamp};
 use edits::Edit;
 
 /// The most workers that are compared with a request.
@@ -129,6 +129,8 @@ impl Horde {
                 requests: &BTreeMap::new(),
                 worker,
                 capacity,
+                near: Millis::default(),
+                behind: false,
                 now,
             };
             inquiry

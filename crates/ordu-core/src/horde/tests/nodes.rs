@@ -591,7 +591,7 @@ fn a_node_leaves_others_requests_alone_for_a_moment() {
         .into_iter()
         .map(|own| {
             with_neighbour(&mut world, own);
-            world.horde.is_foreign_id(request_id("r1"))
+            world.horde.turn_of_id(request_id("r1")) > 0
         })
         .collect();
     assert_ne!(homes[0], homes[1], "a request has one home");
@@ -612,7 +612,7 @@ fn of_equals_a_node_takes_its_own() {
     world.run("worker w1 models=sd");
     with_neighbour(&mut world, 7);
     let names: Vec<String> = (1..40).map(|number| format!("r{number}")).collect();
-    let is_own = |name: &&String| !world.horde.is_foreign_id(request_id(name));
+    let is_own = |name: &&String| world.horde.turn_of_id(request_id(name)) == 0;
     let own = names.iter().find(is_own).unwrap().clone();
     let foreign = names.iter().find(|name| !is_own(name)).unwrap().clone();
     world.run(&format!("request {foreign} models=sd"));
@@ -632,6 +632,110 @@ fn of_equals_a_node_takes_its_own() {
     assert_eq!(found[0].request, request_id(early));
 }
 
+#[test]
+fn of_others_requests_a_node_takes_what_their_home_comes_to_last() {
+    let mut world = World::new();
+    world.run("worker w1 models=sd");
+    with_neighbour(&mut world, 7);
+    let names: Vec<String> = (1..40).map(|number| format!("r{number}")).collect();
+    let foreign: Vec<&String> = names
+        .iter()
+        .filter(|name| !is_own_of(&world)(name))
+        .collect();
+    for name in &foreign[..2] {
+        world.run(&format!("request {name} models=sd"));
+        world.now = world.now + Millis(300);
+    }
+    let found = world.try_pop("w1").unwrap();
+    assert_eq!(
+        found[0].request,
+        request_id(foreign[1]),
+        "its home begins in front"
+    );
+    let found = world.try_pop("w1").unwrap();
+    assert_eq!(found[0].request, request_id(foreign[0]));
+    // What waits for more than a moment longer goes first all the same.
+    for name in &foreign[2..4] {
+        world.run(&format!("request {name} models=sd"));
+        world.now = world.now + Millis(1200);
+    }
+    let found = world.try_pop("w1").unwrap();
+    assert_eq!(found[0].request, request_id(foreign[2]));
+}
+
+#[test]
+fn a_node_that_is_behind_leaves_others_requests_alone() {
+    let mut world = World::new();
+    world.run("worker w1 models=sd");
+    with_neighbour(&mut world, 7);
+    let names: Vec<String> = (1..40).map(|number| format!("r{number}")).collect();
+    let own = names.iter().find(is_own_of(&world)).unwrap().clone();
+    let foreign = names.iter().find(|name| !is_own_of(&world)(name)).unwrap();
+    world.run(&format!("request {foreign} models=sd"));
+    world.now = world.now + Millis(5000);
+    world.run(&format!("request {own} models=sd"));
+    world.horde.set_behind(true);
+    let found = world.try_pop("w1").unwrap();
+    assert_eq!(found[0].request, request_id(&own));
+    assert!(world.try_pop("w1").is_err());
+    let waiting: Vec<RequestId> = world.horde.foreign_requests().collect();
+    assert_eq!(waiting, [request_id(foreign)]);
+    world.horde.set_behind(false);
+    let found = world.try_pop("w1").unwrap();
+    assert_eq!(found[0].request, request_id(foreign));
+    assert_eq!(world.horde.foreign_requests().count(), 0);
+}
+
+#[test]
+fn the_requests_of_a_workers_owner_have_homes_as_well() {
+    let mut world = World::new();
+    world.run("worker w1 models=sd");
+    with_neighbour(&mut world, 7);
+    let names: Vec<String> = (1..40).map(|number| format!("r{number}")).collect();
+    let own = names.iter().find(is_own_of(&world)).unwrap().clone();
+    let foreign = names.iter().find(|name| !is_own_of(&world)(name)).unwrap();
+    world.run(&format!("request {foreign} models=sd user=1"));
+    world.now = world.now + Millis(900);
+    world.run(&format!("request {own} models=sd user=1"));
+    let found = world.try_pop("w1").unwrap();
+    assert_eq!(found[0].request, request_id(&own));
+}
+
+#[test]
+fn who_is_slow_to_hear_waits_longer_and_who_comes_third_twice_as_long() {
+    let mut world = World::new();
+    let alive: Vec<Uuid> = [7, 8, 9].map(Uuid::from_u128).to_vec();
+    let own = alive[0];
+    world.horde.set_neighbours(Some(Neighbours { own, alive }));
+    let id = request_id("r1");
+    let with_turn = |turn: u8| {
+        let names = (1..99).map(|number| format!("r{number}"));
+        let mut names = names.filter(|name| world.horde.turn_of_id(request_id(name)) == turn);
+        names.next().unwrap()
+    };
+    let names = [with_turn(0), with_turn(1), with_turn(2)];
+    assert_eq!(
+        world.horde.head_start_of(id),
+        Millis(0),
+        "nobody knows it yet"
+    );
+    for name in &names {
+        world.run(&format!("request {name} models=sd"));
+    }
+    let mut starts = |long: Millis| {
+        world.horde.set_head_start(long);
+        names
+            .each_ref()
+            .map(|name| world.horde.head_start_of(request_id(name)).0)
+    };
+    assert_eq!(starts(Millis(0)), [0, 200, 400], "never less");
+    assert_eq!(starts(Millis(500)), [0, 500, 1000]);
+    assert_eq!(starts(Millis(60_000)), [0, 3000, 6000], "never more");
+    assert_eq!(world.horde.near(), Millis(9000));
+    world.horde.set_head_start(Millis(0));
+    assert_eq!(world.horde.near(), Millis(1000));
+}
+
 fn is_own_of(world: &World) -> impl Fn(&&String) -> bool + use<'_> {
-    move |name| !world.horde.is_foreign_id(request_id(name))
+    move |name| world.horde.turn_of_id(request_id(name)) == 0
 }

@@ -8,6 +8,7 @@ mod loops;
 mod waiting;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::task::JoinSet;
@@ -25,8 +26,10 @@ const LAST_LAP: Duration = Duration::from_secs(5);
 /// What everybody knows who puts load on a server.
 #[derive(Debug)]
 pub(crate) struct Course {
-    /// Host and port.
-    pub(crate) authority: String,
+    /// Host and port of each node. Never empty.
+    pub(crate) authorities: Vec<String>,
+    /// Which of them the next connection goes to.
+    pub(crate) turn: AtomicUsize,
     pub(crate) people: People,
     pub(crate) recorder: Recorder,
     pub(crate) over: CancellationToken,
@@ -38,6 +41,15 @@ pub(crate) struct Course {
 const INTRODUCERS: usize = 32;
 
 impl Course {
+    /// Where the next connection goes: to each node in turn.
+    fn authority(&self) -> &str {
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+        let nodes = self.authorities.len().max(1);
+        self.authorities
+            .get(turn % nodes)
+            .map_or("", String::as_str)
+    }
+
     /// Has everybody come once whom a kind of load will send: the first call of an account fetches it, and
     /// that of a worker makes it. Neither is what is measured.
     pub(crate) async fn introduce(self: &Arc<Self>, drive: Drive) {

@@ -55,6 +55,15 @@ impl Usage {
     }
 }
 
+/// Where a server lives.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Seat<'a> {
+    pub(crate) data: &'a Path,
+    pub(crate) database: &'a str,
+    /// Its number among several nodes, and where all of them have their pictures.
+    pub(crate) node: Option<(u32, &'a Path)>,
+}
+
 /// A running server, ended when dropped.
 #[derive(Debug)]
 pub(crate) struct Process {
@@ -65,8 +74,8 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    /// Starts `serve` in a data folder and waits until it is ready.
-    pub(crate) async fn start(binary: &Path, data: &Path, database: &str) -> Result<Self> {
+    /// Starts `serve` and waits until it is ready.
+    pub(crate) async fn start(binary: &Path, seat: Seat<'_>) -> Result<Self> {
         let mut command = Command::new(binary);
         // Nothing of this machine's settings; a generator is one address and one owner.
         command
@@ -74,8 +83,13 @@ impl Process {
             .args(["serve", "--listen", "127.0.0.1:0"]);
         command
             .arg("--data")
-            .arg(data)
-            .args(["--database", database]);
+            .arg(seat.data)
+            .args(["--database", seat.database]);
+        if let Some((number, pictures)) = seat.node {
+            let pictures = format!("file://{}", pictures.display());
+            command.args(["--blobs", &pictures, "--shared-blobs", "--node"]);
+            command.arg(format!("bench-{number}"));
+        }
         command.args(["--no-rate-limits", "--owner-workers-trusted", "100000"]);
         command.args(["--address-workers-trusted", "100000"]);
         let begun = Instant::now();

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, Result, bail};
@@ -15,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::delay::Delay;
 use super::drive::{Course, Drivers};
-use super::process::{Process, Usage};
+use super::process::{Process, Seat, Usage};
 use super::recorder::Recorder;
 use super::report::{PhaseReport, Report, ScenarioReport, ServerReport};
 use super::scenario::{Case, Drive, Phase, Place, Scenario};
@@ -55,6 +56,39 @@ struct Staged {
     people: People,
     /// The way to a far database.
     _delay: Option<Delay>,
+}
+
+impl Staged {
+    /// Starts so many servers.
+    async fn start(&self, nodes: u32, binary: &std::path::Path) -> Result<Vec<Process>> {
+        let home = self.data.path();
+        let seat = Seat {
+            data: home,
+            database: &self.database,
+            node: None,
+        };
+        if nodes == 1 {
+            return Ok(vec![Process::start(binary, seat).await?]);
+        }
+        let pictures = home.join("pictures");
+        let mut processes = Vec::new();
+        for number in 0..nodes {
+            let folder = home.join(format!("node-{number}"));
+            std::fs::create_dir_all(&folder).context("cannot make a folder for a node")?;
+            let (from, to) = (
+                home.join(DataFolder::SECRET),
+                folder.join(DataFolder::SECRET),
+            );
+            std::fs::copy(from, to).context("cannot share the secret")?;
+            let node = Seat {
+                data: &folder,
+                node: Some((number, &pictures)),
+                ..seat
+            };
+            processes.push(Process::start(binary, node).await?);
+        }
+        Ok(processes)
+    }
 }
 
 impl Bench {
@@ -118,12 +152,12 @@ impl Bench {
             );
         }
         let people = People::one(key);
-        let authority = authority(url)?;
+        let authorities = vec![authority(url)?];
         let mut reports = Vec::new();
         for phase in case.phases {
             let meter = Meter {
-                authority: &authority,
-                process: None,
+                authorities: &authorities,
+                processes: &[],
             };
             reports.push(self.phase((case, phase), &people, &meter).await?);
         }
@@ -145,18 +179,17 @@ impl Bench {
         binary: &std::path::Path,
         staged: &Staged,
     ) -> Result<Vec<PhaseReport>> {
-        let start = || Process::start(binary, staged.data.path(), &staged.database);
-        let mut process = start().await?;
+        let mut processes = staged.start(case.nodes, binary).await?;
         let mut reports = Vec::new();
         for (number, phase) in case.phases.iter().enumerate() {
             if number > 0 && matches!(phase.drive, Drive::Rest) {
-                drop(process);
-                process = start().await?;
+                drop(processes);
+                processes = staged.start(case.nodes, binary).await?;
             }
-            let authority = authority(&process.url)?;
+            let authorities = processes.iter().map(|process| authority(&process.url));
             let meter = Meter {
-                authority: &authority,
-                process: Some(&process),
+                authorities: &authorities.collect::<Result<Vec<_>>>()?,
+                processes: &processes,
             };
             reports.push(self.phase((case, phase), &staged.people, &meter).await?);
         }
@@ -201,7 +234,8 @@ impl Bench {
         meter: &Meter<'_>,
     ) -> Result<PhaseReport> {
         let course = Arc::new(Course {
-            authority: meter.authority.to_owned(),
+            authorities: meter.authorities.to_vec(),
+            turn: AtomicUsize::new(0),
             people: people.clone(),
             recorder: Recorder::default(),
             over: CancellationToken::new(),
@@ -212,12 +246,13 @@ impl Bench {
             name: phase.name.to_owned(),
             ..PhaseReport::default()
         };
-        if let Some(process) = meter.process {
+        if let Some(process) = meter.processes.first() {
             let waiting = scaled(case.stage.waiting, self.load.scale);
             let mut note = |name: &str, value: f64| report.figures.insert(name.to_owned(), value);
             note("waiting", f64::from(waiting));
             note("ready_seconds", process.ready_seconds);
-            note("start_mib", meter.usage().resident_mib);
+            let usage = meter.usage().unwrap_or_default();
+            note("start_mib", usage.resident_mib);
         }
         course.introduce(phase.drive).await;
         let drivers = Drivers::start(&course, phase.drive);
@@ -242,8 +277,9 @@ impl Bench {
 
 /// Reads what a server took and did.
 struct Meter<'a> {
-    authority: &'a str,
-    process: Option<&'a Process>,
+    authorities: &'a [String],
+    /// None of a server that is another's.
+    processes: &'a [Process],
 }
 
 struct Reading {
@@ -254,15 +290,28 @@ struct Reading {
 }
 
 impl Meter<'_> {
-    fn usage(&self) -> Usage {
-        let usage = self.process.and_then(Process::usage);
-        usage.unwrap_or_default()
+    /// Of all together.
+    fn usage(&self) -> Option<Usage> {
+        let usages = self.processes.iter().filter_map(Process::usage);
+        usages.reduce(|all, one| Usage {
+            cpu_seconds: all.cpu_seconds + one.cpu_seconds,
+            resident_mib: all.resident_mib + one.resident_mib,
+            peak_mib: all.peak_mib + one.peak_mib,
+        })
+    }
+
+    async fn scrape(&self) -> Option<Scrape> {
+        let mut all = Scrape::default();
+        for authority in self.authorities {
+            all = all.and(Scrape::ask(&mut Wire::new(authority)).await?);
+        }
+        Some(all)
     }
 
     async fn read(&self) -> Reading {
         Reading {
-            scrape: Scrape::ask(&mut Wire::new(self.authority)).await,
-            server: self.process.and_then(Process::usage),
+            scrape: self.scrape().await,
+            server: self.usage(),
             generator: Usage::of("self"),
             at: Instant::now(),
         }
@@ -279,6 +328,17 @@ impl Meter<'_> {
         let scrape = scrapes.map(|(before, after)| after.since(before));
         let scrape = scrape.unwrap_or_default();
         report.inside = scrape.inside();
+        if let Some(rate) = report.lifecycles_per_second {
+            let trips = scrape.plain("ordu_store_round_trips_total");
+            let each = trips / (rate * seconds);
+            let figures = &mut report.figures;
+            figures.insert("round_trips_a_lifecycle".to_owned(), each);
+        }
+        for name in ["claims_won", "claims_lost"] {
+            if let Some(count) = scrape.find(&format!("ordu_{name}_total")) {
+                report.figures.insert(name.to_owned(), count);
+            }
+        }
         if let Some(usage) = after.server {
             let cpu_seconds = between(before.server, after.server);
             report.server = Some(ServerReport {

@@ -24,6 +24,8 @@ pub(crate) struct Case {
     pub(crate) name: &'static str,
     pub(crate) place: Place,
     pub(crate) stage: Stage,
+    /// Servers that share the database.
+    pub(crate) nodes: u32,
     pub(crate) phases: &'static [Phase],
 }
 
@@ -196,6 +198,7 @@ const fn usual(name: &'static str, stage: Stage, phases: &'static [Phase]) -> Ca
         name,
         place: Place::Usual,
         stage,
+        nodes: 1,
         phases,
     }
 }
@@ -429,12 +432,14 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
                 name: "near",
                 place: Place::Near,
                 stage: EMPTY,
+                nodes: 1,
                 phases: &[phase("near", MANY, 15)],
             },
             Case {
                 name: "far",
                 place: Place::Far,
                 stage: EMPTY,
+                nodes: 1,
                 phases: &[phase("far", MANY, 15)],
             },
         ],
@@ -460,6 +465,46 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
                 measure: |report| {
                     let rate = |name| report.phase(name)?.lifecycles_per_second;
                     Some(rate("far")? / rate("near")?)
+                },
+            },
+            NO_ERRORS,
+        ],
+        usual: false,
+    },
+    Scenario {
+        name: "nodes",
+        about: "two nodes against one server on the same PostgreSQL, 32 clients and 32 workers on both; needs --postgres",
+        cases: &[
+            Case {
+                name: "one",
+                place: Place::Near,
+                stage: EMPTY,
+                nodes: 1,
+                phases: &[phase("one", THIRTY_TWO, 20)],
+            },
+            Case {
+                name: "two",
+                place: Place::Near,
+                stage: EMPTY,
+                nodes: 2,
+                phases: &[phase("two", THIRTY_TWO, 20)],
+            },
+        ],
+        budgets: &[
+            Budget {
+                what: "claims lost, % of those won",
+                bound: Bound::AtMost(5.0),
+                measure: |report| {
+                    let phase = report.phase("two")?;
+                    Some(phase.figure("claims_lost")? / phase.figure("claims_won")? * 100.0)
+                },
+            },
+            Budget {
+                what: "lifecycles, two nodes to one",
+                bound: Bound::AtLeast(0.5),
+                measure: |report| {
+                    let rate = |name| report.phase(name)?.lifecycles_per_second;
+                    Some(rate("two")? / rate("one")?)
                 },
             },
             NO_ERRORS,

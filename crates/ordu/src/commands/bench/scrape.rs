@@ -81,6 +81,23 @@ impl Scrape {
         }
     }
 
+    /// Both together, as of several nodes.
+    pub(crate) fn and(mut self, other: Self) -> Self {
+        for (name, more) in other.routes {
+            let route = self.routes.entry(name).or_default();
+            for (end, count) in more.below {
+                *route.below.entry(end).or_default() += count;
+            }
+            route.seconds += more.seconds;
+            route.count += more.count;
+            route.trips += more.trips;
+        }
+        for (name, value) in other.plain {
+            *self.plain.entry(name).or_default() += value;
+        }
+        self
+    }
+
     /// What happened since `before`.
     pub(crate) fn since(&self, before: &Self) -> Self {
         let nothing = Route::default();
@@ -118,9 +135,14 @@ impl Scrape {
             .collect()
     }
 
-    /// A number without labels.
+    /// A number without labels; 0 if the server tells none.
     pub(crate) fn plain(&self, name: &str) -> f64 {
-        self.plain.get(name).copied().unwrap_or_default()
+        self.find(name).unwrap_or_default()
+    }
+
+    /// A number without labels.
+    pub(crate) fn find(&self, name: &str) -> Option<f64> {
+        self.plain.get(name).copied()
     }
 }
 
@@ -195,6 +217,15 @@ mod tests {
         near(inside.p99_ms, 1.98);
         near(inside.round_trips, 0.2);
         near(since.plain("ordu_store_commits_total"), 20.0);
+    }
+
+    #[test]
+    fn what_several_nodes_did_counts_together() {
+        let both = Scrape::read(&page(20, 0, 10)).and(Scrape::read(&page(50, 30, 5)));
+        let inside = &both.inside()["GET /a/{id}"];
+        assert!((inside.count - 100.0).abs() < 1e-6);
+        assert!((inside.round_trips - 0.15).abs() < 1e-6);
+        assert!((both.plain("ordu_store_commits_total") - 15.0).abs() < 1e-6);
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
@@ -165,6 +166,28 @@ impl Cluster {
         let log = fs::OpenOptions::new().create(true).append(true).open(log);
         command.stderr(log.unwrap());
         command
+    }
+
+    /// Waits until another node than this one leads.
+    pub(crate) async fn led_without(&self, lost: usize, limit: Duration) -> Result<(), String> {
+        let client = reqwest::Client::new();
+        let started = Instant::now();
+        loop {
+            for (place, url) in self.urls().iter().enumerate() {
+                let ready = client.get(format!("{url}/readyz")).send().await;
+                let Ok(ready) = ready else {
+                    continue;
+                };
+                let facts: Value = ready.json().await.unwrap_or_default();
+                if place != lost && facts["nodes"]["leads"] == true {
+                    return Ok(());
+                }
+            }
+            if started.elapsed() > limit {
+                return Err(format!("nobody leads {limit:?} after a node was lost"));
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
     }
 
     /// Leads every node to the database where it is now.

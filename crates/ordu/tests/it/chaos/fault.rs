@@ -20,7 +20,9 @@ const ANSWER: Duration = Duration::from_secs(10);
 pub(crate) enum Fault {
     /// A node ends at once, and is started again.
     Kill,
-    /// So does the database.
+    /// A node ends at once, and stays away until another one leads.
+    Lost,
+    /// The database ends at once, and is started again.
     KillDatabase,
     /// The workers vanish with the jobs that they have.
     KillWorkers,
@@ -69,6 +71,13 @@ pub(crate) fn of_postgres() -> Vec<Fault> {
     faults
 }
 
+/// What can happen to two nodes.
+pub(crate) fn of_two() -> Vec<Fault> {
+    let mut faults = of_postgres();
+    faults.extend([Fault::Lost, Fault::Lost]);
+    faults
+}
+
 impl Fault {
     /// Lets it happen, and pass.
     ///
@@ -87,6 +96,13 @@ impl Fault {
                 cluster.kill(place);
                 sleep(long / 4).await;
                 cluster.revive();
+            }
+            Self::Lost => {
+                let place = dice.random_range(0..cluster.count());
+                cluster.kill(place);
+                let led = cluster.led_without(place, ANSWER).await;
+                cluster.revive();
+                led?;
             }
             Self::KillDatabase => {
                 if let Some(postgres) = &mut cluster.postgres {

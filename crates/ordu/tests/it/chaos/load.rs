@@ -5,7 +5,7 @@ use std::time::Duration;
 use ordu_api::image::{ImagePop, ImageRequest, ImageSubmit, SubmitState, UPLOADED};
 use ordu_api::text::{TextPop, TextRequest, TextSubmit};
 use ordu_api::user::TestUser;
-use ordu_api::{ApiKey, JobId};
+use ordu_api::{ApiKey, JobId, ReturnCode};
 use ordu_client::{Error, Horde};
 use reqwest::StatusCode;
 use reqwest::header::RETRY_AFTER;
@@ -166,8 +166,11 @@ impl Load {
 
     fn side(&self, number: usize, key: &ApiKey) -> Side {
         let url = &self.urls[number % self.urls.len()];
+        let next = &self.urls[(number + 1) % self.urls.len()];
+        let horde = |url: &str| Horde::new(url, key.clone(), "tests:1:here").unwrap();
         Side {
-            horde: Horde::new(url, key.clone(), "tests:1:here").unwrap(),
+            horde: horde(url),
+            elsewhere: (next != url).then(|| horde(next)),
             url: url.clone(),
             say: self.say.clone(),
         }
@@ -187,6 +190,8 @@ impl Load {
 /// Where somebody stands.
 struct Side {
     horde: Horde,
+    /// Another node, if there is one.
+    elsewhere: Option<Horde>,
     url: String,
     say: UnboundedSender<Heard>,
 }
@@ -318,12 +323,14 @@ enum Made {
     Text(TextSubmit),
 }
 
-/// Hands a result back until the horde says what became of it.
+/// Hands a result back until the horde says what became of it: to one node and the other in turn.
 async fn hand_back(side: &Side, id: JobId, made: Made) {
-    for _ in 0..TRIES {
+    for turn in 0..TRIES {
+        let elsewhere = side.elsewhere.as_ref().filter(|_| turn % 2 == 1);
+        let horde = elsewhere.unwrap_or(&side.horde);
         let answer = match &made {
-            Made::Picture(submit) => side.horde.submit_image(submit).await,
-            Made::Text(submit) => side.horde.submit_text(submit).await,
+            Made::Picture(submit) => horde.submit_image(submit).await,
+            Made::Text(submit) => horde.submit_text(submit).await,
         };
         match answer {
             Ok(settled) => {
@@ -331,7 +338,15 @@ async fn hand_back(side: &Side, id: JobId, made: Made) {
                     Made::Picture(_) => None,
                     Made::Text(submit) => Some(submit.generation),
                 };
-                return side.say(Heard::Reward(id, text, settled.reward));
+                side.say(Heard::Reward(id, text, settled.reward));
+                if elsewhere.is_some() {
+                    side.say(Heard::Elsewhere);
+                }
+                return;
+            }
+            // Whoever gave it away, every node knows it.
+            Err(error) if error.is(ReturnCode::InvalidJobID) => {
+                return side.say(Heard::Breach(format!("the job {id}: {error}")));
             }
             // It arrived, but the answer was lost; or it took too long.
             Err(Error::Refused(_)) => return,

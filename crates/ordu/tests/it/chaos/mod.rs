@@ -52,6 +52,8 @@ struct Outcome {
     requests: usize,
     jobs: usize,
     rewards: usize,
+    /// Rewards for jobs that another node had given away.
+    elsewhere: usize,
     gifts: usize,
     slowest_recovery: Duration,
 }
@@ -84,7 +86,21 @@ fn two_nodes_survive_what_can_happen() {
         two: true,
         ..Options::default()
     };
-    survive(&options, &fault::of_postgres(), "PostgreSQL, two nodes");
+    survive(&options, &fault::of_two(), "PostgreSQL, two nodes");
+}
+
+#[test]
+fn the_jobs_of_a_node_that_is_killed_go_on_through_the_other() {
+    if !postgres::is_here() {
+        return;
+    }
+    let options = Options {
+        postgres: true,
+        two: true,
+        ..Options::default()
+    };
+    let outcome = survive(&options, &[Fault::Kill, Fault::Lost], "two nodes, kill -9");
+    assert!(outcome.elsewhere > 0, "nobody handed a job in elsewhere");
 }
 
 /// A harness that cannot fail proves nothing.
@@ -100,7 +116,7 @@ fn a_planted_lost_write_is_seen() {
     println!("seen: {}", outcome.breaches.join("\n"));
 }
 
-fn survive(options: &Options, faults: &[Fault], database: &str) {
+fn survive(options: &Options, faults: &[Fault], database: &str) -> Outcome {
     let rounds =
         number("ORDU_CHAOS_ROUNDS").map_or(ROUNDS, |rounds| usize::try_from(rounds).unwrap());
     let seed = number("ORDU_CHAOS_SEED").unwrap_or_else(rand::random);
@@ -111,9 +127,14 @@ fn survive(options: &Options, faults: &[Fault], database: &str) {
     }
     let outcome = play(options, &faults, rounds, seed);
     println!(
-        "{rounds} rounds on {database}: {} requests, {} jobs, {} rewards, {} gifts acknowledged; the slowest \
-         recovery took {:?}",
-        outcome.requests, outcome.jobs, outcome.rewards, outcome.gifts, outcome.slowest_recovery
+        "{rounds} rounds on {database}: {} requests, {} jobs, {} rewards ({} elsewhere), {} gifts \
+         acknowledged; the slowest recovery took {:?}",
+        outcome.requests,
+        outcome.jobs,
+        outcome.rewards,
+        outcome.elsewhere,
+        outcome.gifts,
+        outcome.slowest_recovery
     );
     assert!(
         outcome.breaches.is_empty(),
@@ -121,6 +142,7 @@ fn survive(options: &Options, faults: &[Fault], database: &str) {
         outcome.breaches.join("\n")
     );
     assert!(outcome.rewards > 0, "the load must reach the end");
+    outcome
 }
 
 fn number(name: &str) -> Option<u64> {
@@ -186,6 +208,7 @@ impl Outcome {
     fn count(&mut self, record: &Record) {
         (self.requests, self.jobs) = (record.requests_ever, record.jobs_ever);
         (self.rewards, self.gifts) = (record.rewards_ever, record.gifts);
+        self.elsewhere = record.elsewhere;
     }
 }
 

@@ -18,6 +18,8 @@ pub(crate) enum Heard {
     Job(JobId),
     /// A result was accepted: whose, what it says if it lies in the row, its reward.
     Reward(JobId, Option<String>, f64),
+    /// That result was accepted by another node than the one that gave the job away.
+    Elsewhere,
     /// Kudos were given away; or nobody knows, because the answer was lost.
     Gift { acknowledged: bool },
     /// An answer that must not be.
@@ -37,6 +39,7 @@ pub(crate) struct Record {
     pub(crate) requests: BTreeMap<RequestId, Instant>,
     pub(crate) jobs: BTreeMap<JobId, Instant>,
     pub(crate) rewards: BTreeMap<JobId, Delivered>,
+    pub(crate) elsewhere: usize,
     pub(crate) gifts: usize,
     pub(crate) doubtful_gifts: usize,
     pub(crate) breaches: Vec<String>,
@@ -77,6 +80,7 @@ impl Record {
                     self.breaches.push(format!("job {id} was rewarded twice"));
                 }
             }
+            Heard::Elsewhere => self.elsewhere += 1,
             Heard::Gift { acknowledged: true } => self.gifts += 1,
             Heard::Gift {
                 acknowledged: false,

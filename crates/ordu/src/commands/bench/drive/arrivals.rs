@@ -266,6 +266,8 @@ async fn look(hand: &mut Hand, crowd: &Crowd, number: u64, due: Instant) {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::AtomicUsize;
+
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::net::TcpListener;
     use tokio_util::sync::CancellationToken;
@@ -304,7 +306,8 @@ mod tests {
         let mut server = JoinSet::new();
         server.spawn(stalling_server(listener, from));
         let course = Arc::new(Course {
-            authority,
+            authorities: vec![authority],
+            turn: AtomicUsize::new(0),
             people: People::one(&ordu_api::ApiKey::anonymous()),
             recorder: Recorder::default(),
             over: CancellationToken::new(),

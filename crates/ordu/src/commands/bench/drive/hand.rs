@@ -60,7 +60,7 @@ pub(super) struct Hand {
 impl Hand {
     pub(super) fn new(course: &Arc<Course>) -> Self {
         Self {
-            wire: Wire::new(&course.authority),
+            wire: Wire::new(course.authority()),
             later: JoinSet::new(),
             course: Arc::clone(course),
         }

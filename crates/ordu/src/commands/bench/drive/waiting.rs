@@ -85,7 +85,7 @@ async fn one(course: &Arc<Course>, channel: Channel, number: u32) -> Result<Dura
     let submitting = submit(&mut worker, job, looks, work(number));
     let told = async {
         match channel {
-            Channel::Events => hear(&course.authority, id, looking).await,
+            Channel::Events => hear(course.authority(), id, looking).await,
             Channel::Polling => poll(&mut client, id, looking).await,
         }
     };
