@@ -37,8 +37,8 @@ fn said(pieces: &[&str], stop_type: &str) -> Answer {
     let piece = |text: &&str| json!({"content": text, "stop": false});
     let end = json!({"content": "", "stop": true, "stop_type": stop_type});
     let events = pieces.iter().map(piece).chain([end]);
-    let body: String = events.map(|event| format!("data: {event}\n\n")).collect();
-    Answer::bytes(200, body.into_bytes()).with("content-type", "text/event-stream")
+    let body: Vec<String> = events.map(|event| format!("data: {event}\n\n")).collect();
+    Answer::bytes(200, body.concat().into_bytes()).with("content-type", "text/event-stream")
 }
 
 /// Width and height of a JPEG in base64.
