@@ -245,11 +245,14 @@ fn the_dashboard_asks_for_what_is_measured() {
     asks_for_what_is_measured("servers", &root().join("crates/ordu-server/src"));
 }
 
-/// Against the names in the `metrics.rs` of a folder.
+/// Against the names in the `metrics.rs` of a folder, and in what belongs to it.
 fn asks_for_what_is_measured(dashboard: &str, folder: &Path) {
     let dashboard = read(&format!("contrib/grafana/{dashboard}.json"));
     let dashboard: Value = serde_json::from_str(&dashboard).unwrap();
-    let measured = std::fs::read_to_string(folder.join("metrics.rs")).unwrap();
+    let mut measured = std::fs::read_to_string(folder.join("metrics.rs")).unwrap();
+    if let Ok(shown) = std::fs::read_to_string(folder.join("metrics/shown.rs")) {
+        measured += &shown;
+    }
     let panels = dashboard["panels"].as_array().unwrap();
     let mut asked = BTreeSet::new();
     for panel in panels {
