@@ -183,8 +183,10 @@ async fn rules_are_asked_by_the_node_that_acts_and_count_at_the_others() {
         receiver.plan([ALLOW]);
         let job = first.pop_text(&text_pop("two")).await.unwrap().ids[0];
         assert_eq!(receiver.next().await.body["jobs"], json!([job]));
+        settle_down([&one, &two]).await;
         let nothing = second.pop_text(&text_pop("three")).await.unwrap();
         assert!(nothing.id.is_none(), "it is given away once");
+        assert!(receiver.is_quiet(), "nobody asks about what is given away");
         second.submit_text(&written(job)).await.unwrap();
         settle_down([&one, &two]).await;
         for node in [&one, &two] {
