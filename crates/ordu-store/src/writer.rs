@@ -2,7 +2,7 @@
 //!
 //! A write is a few rows of JSON; a batch of one kind is one JSON array and runs through the same
 //! few statements however long it is. On PostgreSQL a batch is a single statement and with that a
-//! single round trip, and several are on their way at once ([`line`]); on SQLite all batches of a
+//! single round trip, and several are on their way at once ([`mod@line`]); on SQLite all batches of a
 //! bite share one transaction and one fsync, one after the other.
 //! A batch that fails is taken back and repeated write by write, so that a bad write spoils none
 //! of its neighbours.
