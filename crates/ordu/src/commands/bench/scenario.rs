@@ -634,13 +634,20 @@ const NO_ERRORS: Budget = Budget {
     },
 };
 
+/// What a client's way from asking to the finished text is told as.
+pub(crate) const LIFECYCLE: &str = "text lifecycle";
+
 /// How long the prompt of a waiting request is, in bytes.
 pub(crate) const PROMPT_BYTES: u32 = 200;
 
 fn slowest_p99(phase: &PhaseReport) -> Option<f64> {
-    let endpoints = phase.endpoints.values();
+    // All four calls together are no endpoint.
+    let endpoints = phase
+        .endpoints
+        .iter()
+        .filter(|(name, _)| **name != LIFECYCLE);
     endpoints
-        .map(|endpoint| endpoint.p99_ms)
+        .map(|(_, endpoint)| endpoint.p99_ms)
         .max_by(f64::total_cmp)
 }
 
@@ -672,6 +679,20 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
+    use crate::commands::bench::report::EndpointReport;
+
+    #[test]
+    fn all_calls_together_are_no_endpoint() {
+        let took = |p99_ms| EndpointReport {
+            p99_ms,
+            ..EndpointReport::default()
+        };
+        let mut phase = PhaseReport::default();
+        for (name, p99_ms) in [("text async", 17.0), ("text pop", 19.0), (LIFECYCLE, 72.0)] {
+            phase.endpoints.insert(name.to_owned(), took(p99_ms));
+        }
+        assert_eq!(slowest_p99(&phase), Some(19.0));
+    }
 
     #[test]
     fn names_are_unique_and_cases_do_something() {

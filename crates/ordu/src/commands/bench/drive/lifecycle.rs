@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::Course;
 use super::hand::Hand;
-use crate::commands::bench::scenario::Account;
+use crate::commands::bench::scenario::{Account, LIFECYCLE};
 
 /// After so long a request that was accepted counts as lost.
 const LOST: Duration = Duration::from_secs(30);
@@ -99,13 +99,13 @@ async fn ask(mut hand: Hand, desk: Arc<Desk>, client: u32, key: ApiKey) {
         };
         if !matches!(told, Ok(Ok(()))) {
             let recorder = &hand.course.recorder;
-            recorder.note("text lifecycle", begun.elapsed(), Some("lost"));
+            recorder.note(LIFECYCLE, begun.elapsed(), Some("lost"));
             continue;
         }
         let is_done = see_done(&mut hand, id).await;
         let error = (!is_done).then_some("not done after its submit");
         let recorder = &hand.course.recorder;
-        recorder.note("text lifecycle", begun.elapsed(), error);
+        recorder.note(LIFECYCLE, begun.elapsed(), error);
         if is_done {
             recorder.note_lifecycle();
         }
@@ -138,7 +138,7 @@ async fn work(mut hand: Hand, desk: Arc<Desk>, worker: u32) {
         };
         if hand.submit_text(job, Instant::now()).await && !desk.tell(&prompt) {
             let recorder = &hand.course.recorder;
-            recorder.note("text lifecycle", Duration::ZERO, Some("served twice"));
+            recorder.note(LIFECYCLE, Duration::ZERO, Some("served twice"));
         }
     }
 }
