@@ -519,13 +519,16 @@ pub(crate) async fn known_job(app: &App, text: &str, kind: Option<WorkKind>) -> 
     if is_known(&id) {
         return Ok(id);
     }
-    // Another node may have given it away just now.
-    if !app.nodes.are_several() {
-        return Err(unknown());
-    }
-    match app.refresh_job(id).await? {
+    let state = if app.nodes.are_several() {
+        // Another node may have given it away just now.
+        app.refresh_job(id).await?
+    } else {
+        app.store.find_job(id).await?.map(|job| job.state)
+    };
+    match state {
         Some(_) if is_known(&id) => Ok(id),
-        // Its request was over before this node heard of it: the answer to who delivered was lost.
+        // Its request was over before this node heard of it, or before its last start: the answer to
+        // who delivered was lost.
         Some(JobState::Done) => Err(horde::delivered_before(id).into()),
         _ => Err(unknown()),
     }

@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use ordu_api::ApiKey;
 use ordu_api::image::{DRAIN, Metadata, SubmitState};
+use ordu_api::{ApiKey, ReturnCode};
 use ordu_core::image::ImageSpec;
 use ordu_core::model_reference::ModelReference;
 use ordu_core::pricing::image::estimate;
@@ -54,6 +54,10 @@ async fn restarts(folder: &Path, blobs: &BlobPlace) {
 
     let horde = start(folder, blobs, &address).await;
     let (worker, client) = (horde.client(&owner.api_key), horde.anonymous());
+    // Whoever never heard the answer to a result hands it back once more.
+    let again = delivered(finished.id.unwrap());
+    let refused = worker.submit_image(&again).await.unwrap_err();
+    assert!(refused.is(ReturnCode::DuplicateGen), "{refused:?}");
     let states: Vec<_> = [
         client.check(ids[0]).await.unwrap(),
         client.check(ids[1]).await.unwrap(),
