@@ -4,6 +4,7 @@
 //! # Source
 //! `worker.md` § 2.2 to 2.13.
 
+pub(crate) mod brightness;
 pub mod control;
 pub mod hires;
 pub mod pipeline;

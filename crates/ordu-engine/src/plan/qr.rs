@@ -6,11 +6,12 @@
 
 mod raster;
 
-use image::DynamicImage;
+use image::{DynamicImage, GrayImage};
 use qrcode::{Color, EcLevel, QrCode, Version};
 
 pub use raster::{Rasters, rasters};
 
+use super::brightness::dark_up_to;
 use crate::Baseline;
 
 /// What stands in a symbol whose text nobody gave.
@@ -259,15 +260,22 @@ pub fn place(spec: &QrSpec, width: u32, height: u32) -> Option<Symbol> {
 }
 
 /// Whether a scanner finds this text in a picture.
+///
+/// It looks twice: scanners that part dark from bright around each pixel alone are misled by what is painted
+/// inside of modules.
 #[must_use]
 pub fn reads(image: &DynamicImage, text: &str) -> bool {
     let grey = image.to_luma8();
+    let border = dark_up_to(grey.as_raw().iter().copied());
+    scans(&grey, text, |level| level)
+        || scans(&grey, text, |level| if level > border { 255 } else { 0 })
+}
+
+fn scans(grey: &GrayImage, text: &str, seen: impl Fn(u8) -> u8) -> bool {
     let (width, height) = (grey.width() as usize, grey.height() as usize);
     let level = |x: usize, y: usize| {
-        grey.as_raw()
-            .get(y * width + x)
-            .copied()
-            .unwrap_or_default()
+        let level = grey.as_raw().get(y * width + x);
+        seen(level.copied().unwrap_or_default())
     };
     let mut prepared = rqrr::PreparedImage::prepare_from_greyscale(width, height, level);
     let grids = prepared.detect_grids();

@@ -7,6 +7,7 @@ use image::imageops::{self, FilterType};
 use image::{GrayImage, Luma, Rgb, RgbImage};
 
 use super::canny::{self, canny};
+use crate::plan::brightness::dark_up_to;
 use crate::plan::control::ControlType;
 
 /// The pixels of a drawing that are this dark in their darkest channel are its strokes.
@@ -104,45 +105,8 @@ fn lightness(colour: [u8; 3]) -> u8 {
 
 /// What is darker than the brightness that parts dark from bright best (Otsu 1979) is white.
 fn binary(picture: &RgbImage) -> RgbImage {
-    let mut counts = [0_u32; 256];
-    for pixel in picture.pixels() {
-        if let Some(count) = counts.get_mut(usize::from(brightness(pixel.0))) {
-            *count += 1;
-        }
-    }
-    let border = best_border(&counts);
-    per_pixel(picture, |colour| {
-        white(u32::from(brightness(colour)) <= border)
-    })
-}
-
-/// The brightness up to which a pixel is dark: the means of the two sides are farthest apart.
-fn best_border(counts: &[u32; 256]) -> u32 {
-    let levels = || {
-        (0_u32..)
-            .zip(counts)
-            .map(|(level, count)| (level, f64::from(*count)))
-    };
-    let all: f64 = levels().map(|(_, count)| count).sum();
-    let sum: f64 = levels()
-        .map(|(level, count)| f64::from(level) * count)
-        .sum();
-    let (mut dark, mut dark_sum) = (0.0, 0.0);
-    let mut best = (0.0, 0);
-    for (level, count) in levels() {
-        dark += count;
-        dark_sum += f64::from(level) * count;
-        let bright = all - dark;
-        if dark == 0.0 || bright == 0.0 {
-            continue;
-        }
-        let apart = dark_sum / dark - (sum - dark_sum) / bright;
-        let score = dark * bright * apart * apart;
-        if score > best.0 {
-            best = (score, level);
-        }
-    }
-    best.1
+    let border = dark_up_to(picture.pixels().map(|pixel| brightness(pixel.0)));
+    per_pixel(picture, |colour| white(brightness(colour) <= border))
 }
 
 /// How much darker each pixel is than what is around it, in the channel where that is least.

@@ -163,3 +163,25 @@ fn what_is_drawn_can_be_read() {
     assert!(!reads(&DynamicImage::new_rgb8(64, 64), "x"));
     assert!(!reads(&DynamicImage::new_rgb8(1, 1), "x"));
 }
+
+/// A shape lies over the symbol: what is bright inside of it is darker than what is dark elsewhere looks
+/// beside white.
+#[test]
+fn a_symbol_is_read_through_what_is_painted_over_it() {
+    let text = "https://example.org/abc";
+    let symbol = place(&QrSpec::new(text), 512, 512).unwrap();
+    let mut drawn = rasters(&symbol, 512, 512).full;
+    for (x, y, pixel) in drawn.enumerate_pixels_mut() {
+        let is_dark = pixel.0[0] < 128;
+        let is_inside = x.abs_diff(256).pow(2) + y.abs_diff(256).pow(2) < 150 * 150;
+        let is_rim = (x + y) % 16 < 5;
+        pixel.0 = match (is_dark, is_inside) {
+            (true, _) if is_rim => [90; 3],
+            (true, _) => [10; 3],
+            (false, true) if is_rim => [150; 3],
+            (false, true) => [200; 3],
+            (false, false) => [250; 3],
+        };
+    }
+    assert!(reads(&drawn.into(), text));
+}
