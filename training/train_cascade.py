@@ -52,10 +52,15 @@ class Optimizers:
             optimizer.zero_grad(set_to_none=True)
 
 
-def until(minutes):
+def worked(device):
+    """Seconds of work so far: on a processor what was computed, so that others beside it do not shorten a training."""
+    return time.process_time() if device == "cpu" else time.time()
+
+
+def until(options):
     """Counts steps; yields (step, share of the learning rate) until the minutes are over."""
-    begin, step = time.time(), 0
-    while (gone := (time.time() - begin) / 60 / max(minutes, 1e-9)) < 1:
+    begin, step = worked(options.device), 0
+    while (gone := (worked(options.device) - begin) / 60 / max(options.minutes, 1e-9)) < 1:
         yield step, min(1.0, (step + 1) / 30, (1 - gone) / 0.6)
         step += 1
 
@@ -92,7 +97,7 @@ def train_stage_a(a, records, options, log):
     a.down_blocks[-1][1].bias.data.zero_().requires_grad_(False)
     a.vquantizer.requires_grad_(False)
     optimizers = Optimizers(a, 0.01, 3e-3)
-    for step, share in until(options.minutes):
+    for step, share in until(options):
         x, _ = canvas.draw(some(records, options.batch // 4), cascade.NATIVE)
         latents = a.encode(x).latents
         made = a.decode(latents + 0.04 * torch.randn_like(latents)).sample
@@ -126,7 +131,7 @@ def train_encoder(encoder, records, options, log):
     optimizers, others = Optimizers(encoder, 0.01, 3e-3), Optimizers(readers, 0.01, 3e-3)
     kept = records.repeat_interleave(max(1, options.per_record // 4), 0)
     drawn = torch.cat([canvas.draw(part, cascade.NATIVE)[0].half() for part in kept.split(256)])
-    for step, share in until(options.minutes):
+    for step, share in until(options):
         places = torch.randint(len(kept), (options.batch,), device=options.device)
         picked, x, grid = kept[places], drawn[places].float(), 3 if step % 3 else 4
         latents = encoder(cascade.prepared(x if step % 2 else roughened(x), cascade.IMAGENET, 32 * grid))
@@ -146,7 +151,7 @@ def train_encoder(encoder, records, options, log):
 def train_vision(vision, records, options, log):
     heads = nn.Linear(64, sum(LIMITS)).to(options.device)
     optimizers, others = Optimizers(vision, 0.01, 2e-3), Optimizers(heads, 0.01, 2e-3)
-    for step, share in until(options.minutes):
+    for step, share in until(options):
         picked = some(records, options.batch)
         seen = vision(cascade.prepared(roughened(canvas.draw(picked, cascade.NATIVE)[0]), cascade.CLIP, cascade.SIGHT)).image_embeds
         told = heads(seen + 0.1 * torch.randn_like(seen)).split(LIMITS, dim=1)
@@ -304,7 +309,7 @@ def learn_stage(name, parts, texts, pool, options, log, held_out):
     loss_of = {"c": c_loss, "b": b_loss}[name]
     step, running, told, saved, length = begun, None, time.time(), time.time(), 60 * options.minutes
     while spent < length:
-        started = time.time()
+        started = worked(options.device)
         share = min(1.0, (spent + 0.3) / 5, (1 - spent / length) / 0.6)
         loss = loss_of(network, pool, options.batch)
         loss.backward()
@@ -313,7 +318,7 @@ def learn_stage(name, parts, texts, pool, options, log, held_out):
         average.rate = min(0.999, 1 - 1 / (step / 5 + 2))
         average.update(network)
         running = loss.detach() if running is None else running.lerp(loss.detach(), 0.02)
-        spent += time.time() - started
+        spent += worked(options.device) - started
         if time.time() - told > options.every:
             log("stage", name, step, f"{running:.5f} rate {share:.3f} {spent:.0f} s")
             told = time.time()
