@@ -20,7 +20,7 @@ import networks
 import pictures
 
 NATIVE = 128  # pixels a side, in training
-DRAWN = 168  # pixels a side that are drawn: as many latents of stage C as the encoder makes of a picture of training
+DRAWN = 128  # pixels a side that are drawn: stage B's latents are then as many as in training
 SIGHT = 64  # pixels a side that the vision tower sees
 SHIFT_C, SHIFT_B = 2.0, 1.0
 SCALE_B = 0.43  # stage A's latents are stage B's, so many times as large
@@ -75,7 +75,7 @@ def make_stage_c():
 
 def make_stage_b():
     return start(StableCascadeUNet(
-        in_channels=4, out_channels=4, timestep_ratio_embedding_dim=32, patch_size=2, conditioning_dim=64,
+        in_channels=4, out_channels=4, timestep_ratio_embedding_dim=32, patch_size=4, conditioning_dim=64,
         block_out_channels=(128,), num_attention_heads=(4,), down_num_layers_per_block=(2,), up_num_layers_per_block=(2,),
         down_blocks_repeat_mappers=(1,), up_blocks_repeat_mappers=(1,),
         block_types_per_layer=(("SDCascadeResBlock", "SDCascadeTimestepBlock", "SDCascadeAttnBlock"),),

@@ -354,7 +354,7 @@ def evaluate(model, held_out, log, count=64, work=None):
     records = held_out[rng.permutation(len(held_out))[:count]]
     texts = [pictures.full_caption(r) for r in records]
     rounded = lambda scores: {k: round(v, 2) for k, v in scores.items()}
-    for how in (dict(), dict(is_noisy=False, steps=25), dict(is_noisy=False, steps=15), dict(side=cascade.NATIVE)):
+    for how in (dict(), dict(is_noisy=False, steps=25), dict(is_noisy=False, steps=15), dict(side=176)):
         made = model.draw(texts, 5, **how)
         log("obeys", how, rounded(judge.score(made, records)))
     drawn, _ = canvas.draw(canvas.to_numbers(records, model.device), cascade.NATIVE)
