@@ -257,8 +257,8 @@ pub(crate) const ASSIGN: Statements = Statements {
         expires = MAX(expires, i.value ->> 'expires')
     FROM json_each($1) AS i
     WHERE requests.id = unhex(i.value ->> 'request') AND requests.state = 'live'
-        AND requests.open >= (i.value ->> 'count')
-    RETURNING requests.id",
+        AND requests.open >= (i.value ->> 'count')",
+    sqlite_returning: Some("RETURNING requests.id"),
     sqlite_then: &[(
         Part::First,
         "
@@ -358,8 +358,8 @@ pub(crate) const SETTLE: Statements = Statements {
         finished_at = i.value ->> 'at'
     FROM json_each($1) AS i
     WHERE jobs.id = unhex(i.value ->> 'job') AND jobs.request = unhex(i.value ->> 'request')
-        AND jobs.state = 'assigned'
-    RETURNING jobs.id",
+        AND jobs.state = 'assigned'",
+    sqlite_returning: Some("RETURNING jobs.id"),
     sqlite_then: &[
         (
             Part::Row,
@@ -441,8 +441,8 @@ pub(crate) const FAULT: Statements = Statements {
     SET state = i.value ->> 'state', finished_at = i.value ->> 'at'
     FROM json_each($1) AS i
     WHERE jobs.id = unhex(i.value ->> 'job') AND jobs.request = unhex(i.value ->> 'request')
-        AND jobs.state = 'assigned'
-    RETURNING jobs.id",
+        AND jobs.state = 'assigned'",
+    sqlite_returning: Some("RETURNING jobs.id"),
     sqlite_then: &[(
         Part::Row,
         "

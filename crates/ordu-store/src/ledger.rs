@@ -158,6 +158,7 @@ pub(crate) const RECORD: Statements = Statements {
                       FROM ledger AS l
                       WHERE l.event = unhex(i.value ->> 'event')
                           AND l.reason = i.value ->> 'reason')",
+    sqlite_returning: None,
     sqlite_then: &[(Part::First, INSERT_ENTRIES_SQLITE)],
     parts: 2,
 };

@@ -191,8 +191,11 @@ enum Databases {
     Sqlite {
         writer: SqlitePool,
         reader: SqlitePool,
-        /// Keeps a database in memory alive while its writer is being replaced.
+        /// Never used: it keeps a database in memory alive while its writer is being replaced, and the
+        /// log of a file the same file.
         anchor: Option<SqlitePool>,
+        /// Of a file that has a log.
+        disk: Option<Arc<Disk>>,
     },
     Postgres(PgPool),
 }
@@ -247,9 +250,13 @@ macro_rules! bind_all {
     }};
 }
 
+mod disk;
 mod made;
+mod together;
 
+use disk::Disk;
 pub(crate) use made::{InsertInto, Kind, places, quoted};
+pub(crate) use together::{Outcome, Script};
 
 impl Pool {
     /// Opens the database and brings its schema up to date.
@@ -258,8 +265,11 @@ impl Pool {
         options: &Options,
         trips: Arc<Trips>,
     ) -> Result<Self> {
-        let databases = connect(url, options).await?;
+        let mut databases = connect(url, options).await?;
         migrate(&databases, None).await?;
+        if !url.is_memory() {
+            databases.find_disk();
+        }
         Ok(Self {
             databases,
             trips,
@@ -381,6 +391,7 @@ impl Pool {
                 writer,
                 reader,
                 anchor,
+                ..
             } => {
                 reader.close().await;
                 writer.close().await;
@@ -404,7 +415,10 @@ impl Pool {
     /// A connection for single statements that write.
     pub(crate) async fn writer(&self) -> Result<Connection> {
         let link = match &self.databases {
-            Databases::Sqlite { writer, .. } => Link::Sqlite(writer.acquire().await?),
+            Databases::Sqlite { writer, disk, .. } => {
+                disk.as_ref().map_or(Ok(()), |disk| disk.check())?;
+                Link::Sqlite(writer.acquire().await?)
+            }
             Databases::Postgres(pool) => Link::Postgres(pool.acquire().await?),
         };
         Ok(self.connection(link))
@@ -610,17 +624,19 @@ async fn open_sqlite(url: &DatabaseUrl, options: &Options) -> Result<Databases> 
             .max_lifetime(None)
     };
     let writer = patiently(|| pool(1).connect_with(connect.clone())).await?;
-    let (reader, anchor) = if url.is_memory() {
+    let anchor = Some(pool(1).connect_with(connect.clone()).await?);
+    let reader = if url.is_memory() {
         // Connections to one memory database block each other by table: all share the writer.
-        (writer.clone(), Some(pool(1).connect_with(connect).await?))
+        writer.clone()
     } else {
         let connect = connect.pragma("cache_size", READER_CACHE);
-        (pool(SQLITE_READERS).connect_lazy_with(connect), None)
+        pool(SQLITE_READERS).connect_lazy_with(connect)
     };
     Ok(Databases::Sqlite {
         writer,
         reader,
         anchor,
+        disk: None,
     })
 }
 
@@ -643,6 +659,7 @@ async fn visit_sqlite(url: &DatabaseUrl) -> Result<Databases> {
         writer: pool.clone(),
         reader: pool,
         anchor: None,
+        disk: None,
     })
 }
 

@@ -246,8 +246,8 @@ pub(crate) const INSERT: Statements = Statements {
         value ->> 'answer'
     FROM json_each($1)
     WHERE TRUE
-    ON CONFLICT (id) DO NOTHING
-    RETURNING id",
+    ON CONFLICT (id) DO NOTHING",
+    sqlite_returning: Some("RETURNING id"),
     sqlite_then: &[
         (Part::First, ledger::INSERT_ENTRIES_SQLITE),
         (Part::Second, INSERT_ACTIVITY_SQLITE),
@@ -294,8 +294,8 @@ pub(crate) const CANCEL: Statements = Statements {
         cancelled = TRUE,
         state = CASE WHEN running = 0 THEN 'finished' ELSE state END
     WHERE id IN (SELECT unhex(value ->> 'id') FROM json_each($1))
-        AND state = 'live' AND NOT cancelled
-    RETURNING id",
+        AND state = 'live' AND NOT cancelled",
+    sqlite_returning: Some("RETURNING id"),
     sqlite_then: &[],
     parts: 1,
 };
@@ -330,8 +330,8 @@ pub(crate) const END: Statements = Statements {
     SET state = i.value ->> 'state', open = 0, running = 0
     FROM json_each($1) AS i
     WHERE requests.id = unhex(i.value ->> 'id') AND requests.state = 'live'
-        AND (i.value ->> 'due' IS NULL OR requests.expires <= i.value ->> 'due')
-    RETURNING requests.id",
+        AND (i.value ->> 'due' IS NULL OR requests.expires <= i.value ->> 'due')",
+    sqlite_returning: Some("RETURNING requests.id"),
     sqlite_then: &[(
         Part::Row,
         "

@@ -3,11 +3,12 @@
 //! A write is a few rows of JSON; a batch of one kind is one JSON array and runs through the same
 //! few statements however long it is. On PostgreSQL a batch is a single statement and with that a
 //! single round trip, and several are on their way at once ([`mod@line`]); on SQLite all batches of a
-//! bite share one transaction and one fsync, one after the other.
+//! bite share one transaction and one way to the disk, one after the other ([`mod@turn`]).
 //! A batch that fails is taken back and repeated write by write, so that a bad write spoils none
 //! of its neighbours.
 
 mod line;
+mod turn;
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -20,7 +21,7 @@ use uuid::Uuid;
 
 use crate::counters::{Tally, note_trip};
 use crate::error::{Error, Result};
-use crate::pool::{Connection, Dialect, Pool, Value, args};
+use crate::pool::{Dialect, Pool, Value};
 use line::{Gone, Line};
 
 /// Writes that may wait, before they are taken note of and after; more callers wait for a place.
@@ -48,8 +49,10 @@ pub(crate) enum Kind {
 pub(crate) struct Statements {
     /// One statement for everything; answers the tokens of the writes that took place.
     pub(crate) postgres: &'static str,
-    /// Decides which writes take place and answers their tokens …
+    /// Decides which writes take place …
     pub(crate) sqlite: &'static str,
+    /// … and with this behind it answers their tokens; without it if nothing is needed …
+    pub(crate) sqlite_returning: Option<&'static str>,
     /// … then these see only the rows of those.
     pub(crate) sqlite_then: &'static [(Part, &'static str)],
     /// How many of the lists the statement for PostgreSQL takes.
@@ -110,16 +113,14 @@ impl Writer {
         closing: &watch::Receiver<bool>,
     ) -> Self {
         let (queue, receiver) = mpsc::channel(QUEUE);
-        let scribe = Scribe {
+        let scribe = Arc::new(Scribe {
             pool: Arc::clone(pool),
             tally: Arc::clone(tally),
-        };
+        });
         let closing = closing.clone();
         let task = match pool.dialect() {
             Dialect::Sqlite => crate::task::start(scribe.write_in_turn(receiver, closing)),
-            Dialect::Postgres => {
-                crate::task::start(Arc::new(scribe).write_at_once(receiver, closing))
-            }
+            Dialect::Postgres => crate::task::start(scribe.write_at_once(receiver, closing)),
         };
         Self {
             queue,
@@ -177,28 +178,6 @@ type Batch = Vec<Waiting>;
 type Answers = Vec<Result<bool>>;
 
 impl Scribe {
-    /// SQLite: everything that waits, then everything that came meanwhile.
-    async fn write_in_turn(
-        self,
-        mut receiver: mpsc::Receiver<Waiting>,
-        mut closing: watch::Receiver<bool>,
-    ) {
-        let mut bite = Vec::with_capacity(BITE);
-        loop {
-            tokio::select! {
-                biased;
-                // An error means that the store is gone; the channel then ends by itself.
-                Ok(()) = closing.changed() => receiver.close(),
-                taken = receiver.recv_many(&mut bite, BITE) => {
-                    if taken == 0 {
-                        return;
-                    }
-                    self.write_together(batches(std::mem::take(&mut bite))).await;
-                }
-            }
-        }
-    }
-
     /// PostgreSQL: each batch by itself, as many at once as the line lets go.
     async fn write_at_once(
         self: Arc<Self>,
@@ -235,81 +214,6 @@ impl Scribe {
                 () = at(due) => {}
             }
         }
-    }
-
-    /// SQLite: all batches in one transaction.
-    async fn write_together(&self, batches: Vec<Batch>) {
-        let done = match self.in_one_go(&batches).await {
-            // Somebody's write is bad: whose, only savepoints tell.
-            Err(error) if !is_away(&error) => self.in_savepoints(&batches).await,
-            done => done,
-        };
-        let results = match done {
-            Ok(results) => results,
-            Err(error) => {
-                tracing::warn!(error = %error, "a group of writes failed");
-                for waiting in batches.into_iter().flatten() {
-                    self.answer(waiting, Err(error.clone()));
-                }
-                return;
-            }
-        };
-        self.tally.committed(batches.iter().map(Vec::len).sum());
-        for (batch, answers) in batches.into_iter().zip(results) {
-            for (waiting, answer) in batch.into_iter().zip(answers) {
-                self.answer(waiting, answer);
-            }
-        }
-    }
-
-    /// With as few statements as can be, each of which wakes another thread: all or nothing.
-    async fn in_one_go(&self, batches: &[Batch]) -> Result<Vec<Answers>> {
-        let mut connection = self.pool.begin().await?;
-        let written = async {
-            let mut results = Vec::with_capacity(batches.len());
-            for batch in batches {
-                let writes: Vec<&Write> = batch.iter().map(|waiting| &waiting.write).collect();
-                let won = run_steps(&mut connection, &writes).await?;
-                results.push(answers(&writes, &won));
-            }
-            Ok(results)
-        };
-        let written = written.await;
-        connection.end(written).await
-    }
-
-    /// Each batch in a savepoint of its own, so that a bad write spoils none of the others.
-    async fn in_savepoints(&self, batches: &[Batch]) -> Result<Vec<Answers>> {
-        let mut connection = self.pool.begin().await?;
-        let written = async {
-            let mut results = Vec::with_capacity(batches.len());
-            for batch in batches {
-                results.push(self.batch_in_savepoint(&mut connection, batch).await?);
-            }
-            Ok(results)
-        };
-        let written = written.await;
-        connection.end(written).await
-    }
-
-    /// Fails only when the whole transaction must be given up.
-    async fn batch_in_savepoint(
-        &self,
-        connection: &mut Connection,
-        batch: &[Waiting],
-    ) -> Result<Answers> {
-        let writes: Vec<&Write> = batch.iter().map(|waiting| &waiting.write).collect();
-        let together = in_savepoint(connection, &writes).await?;
-        if let Ok(won) = together {
-            return Ok(answers(&writes, &won));
-        }
-        self.tally.split();
-        let mut answers = Vec::with_capacity(writes.len());
-        for write in writes {
-            let alone = in_savepoint(connection, &[write]).await?;
-            answers.push(only(write, alone));
-        }
-        Ok(answers)
     }
 
     /// PostgreSQL: a batch is one statement and its own transaction.
@@ -381,67 +285,6 @@ async fn at(due: Option<Instant>) {
 fn answers(writes: &[&Write], won: &BTreeSet<Uuid>) -> Answers {
     let took_place = |write: &&Write| Ok(won.contains(&write.token));
     writes.iter().map(took_place).collect()
-}
-
-/// Sorts a bite into batches: one kind each, no key twice.
-fn batches(bite: Vec<Waiting>) -> Vec<Batch> {
-    let mut batches: Vec<(Kind, BTreeSet<Uuid>, Batch)> = Vec::new();
-    for waiting in bite {
-        let (kind, key) = (waiting.write.kind, waiting.write.key);
-        let fitting = batches
-            .iter_mut()
-            .find(|(other, keys, _)| *other == kind && !keys.contains(&key));
-        if let Some((_, keys, batch)) = fitting {
-            keys.insert(key);
-            batch.push(waiting);
-        } else {
-            batches.push((kind, BTreeSet::from([key]), vec![waiting]));
-        }
-    }
-    // Stable: batches of one kind stay in the order of arrival.
-    batches.sort_by_key(|(kind, _, _)| *kind);
-    batches.into_iter().map(|(_, _, batch)| batch).collect()
-}
-
-/// The outer error gives up the transaction, the inner one only the savepoint.
-async fn in_savepoint(
-    connection: &mut Connection,
-    writes: &[&Write],
-) -> Result<Result<BTreeSet<Uuid>>> {
-    connection.plain("SAVEPOINT writes").await?;
-    match run_steps(connection, writes).await {
-        Ok(won) => {
-            connection.plain("RELEASE writes").await?;
-            Ok(Ok(won))
-        }
-        Err(error) if is_away(&error) => Err(error),
-        Err(error) => {
-            connection.plain("ROLLBACK TO writes").await?;
-            connection.plain("RELEASE writes").await?;
-            Ok(Err(error))
-        }
-    }
-}
-
-async fn run_steps(connection: &mut Connection, writes: &[&Write]) -> Result<BTreeSet<Uuid>> {
-    let Some(write) = writes.first() else {
-        return Ok(BTreeSet::new());
-    };
-    let statements = write.kind.statements();
-    let rows = array(writes.iter().copied(), Part::Row);
-    let tokens: Vec<(Uuid,)> = connection.all(statements.sqlite, args![rows]).await?;
-    let won: BTreeSet<Uuid> = tokens.into_iter().map(|(token,)| token).collect();
-    for (part, sql) in statements.sqlite_then {
-        let winners = writes
-            .iter()
-            .copied()
-            .filter(|write| won.contains(&write.token));
-        let rows = array(winners, *part);
-        if rows != "[]" {
-            connection.execute(sql, args![rows]).await?;
-        }
-    }
-    Ok(won)
 }
 
 /// A unique index that objects means that somebody else was first.

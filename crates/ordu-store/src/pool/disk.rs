@@ -1,0 +1,170 @@
+//! Bringing to the disk what SQLite committed without waiting for it.
+//!
+//! With `synchronous = NORMAL` a commit is in the log, in its place, but nobody has asked the disk for it
+//! yet. Asking here instead of inside the commit lets the next transaction be written meanwhile, and
+//! several may ask at once.
+//!
+//! # Source
+//! sqlite.org: "Write-Ahead Logging"; `PRAGMA synchronous`: with `NORMAL` the log is brought to the disk
+//! before each checkpoint and when it begins anew. So what has left the log is on the disk as well.
+
+#[cfg(unix)]
+use std::fs::File;
+use std::fs::OpenOptions;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::Databases;
+use crate::error::Result;
+
+/// The log of a database file.
+#[derive(Debug)]
+pub(super) struct Disk {
+    /// The same file as long as one connection is open.
+    log: PathBuf,
+    /// After a failure nobody knows what of the log is on the disk, whatever the disk says later.
+    has_failed: AtomicBool,
+}
+
+impl Disk {
+    /// The log of a database file that has one; its name is in its folder for good.
+    fn of(database: &Path) -> io::Result<Self> {
+        let mut log = database.as_os_str().to_owned();
+        log.push("-wal");
+        let log = PathBuf::from(log);
+        log.metadata()?;
+        #[cfg(unix)]
+        File::open(folder_of(&log))?.sync_all()?;
+        Ok(Self {
+            log,
+            has_failed: AtomicBool::new(false),
+        })
+    }
+
+    /// Fails once bringing something to the disk has failed.
+    pub(super) fn check(&self) -> Result<()> {
+        if self.has_failed.load(Ordering::Relaxed) {
+            let message = "the disk has lost something: see that it is well, then restart";
+            return Err(sqlx::Error::Io(io::Error::other(message)).into());
+        }
+        Ok(())
+    }
+
+    /// What was committed before is on the disk when this returns.
+    pub(super) async fn sync(self: &Arc<Self>) -> Result<()> {
+        let disk = Arc::clone(self);
+        let synced = tokio::task::spawn_blocking(move || {
+            // A file of its own: the system tells each open file of a failure once.
+            OpenOptions::new().write(true).open(&disk.log)?.sync_data()
+        });
+        let synced = synced.await;
+        if let Err(error) = synced.unwrap_or_else(|error| Err(io::Error::other(error))) {
+            self.has_failed.store(true, Ordering::Relaxed);
+            let log = self.log.display();
+            tracing::error!(%error, %log, "the disk does not keep what is written: nothing is written any more");
+        }
+        self.check()
+    }
+}
+
+#[cfg(unix)]
+fn folder_of(file: &Path) -> &Path {
+    match file.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    }
+}
+
+impl Databases {
+    /// Looks for the log of an SQLite file that is open. Where there is none, commits wait for the disk.
+    pub(super) fn find_disk(&mut self) {
+        let Self::Sqlite { writer, disk, .. } = self else {
+            return;
+        };
+        let database = writer.connect_options().get_filename().to_owned();
+        *disk = match Disk::of(&database) {
+            Ok(found) => Some(Arc::new(found)),
+            Err(error) => {
+                tracing::debug!(%error, "no log beside the database");
+                None
+            }
+        };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::watch;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::error::Error;
+    use crate::pool::{Options, Pool};
+    use crate::writer::{Kind, Write, Writer};
+
+    async fn pool(folder: &Path) -> Pool {
+        let url = format!("sqlite://{}", folder.join("horde.db").display());
+        let url = url.parse().unwrap();
+        let opened = Pool::open(&url, &Options::default(), Arc::default()).await;
+        opened.unwrap()
+    }
+
+    fn write(event: u128) -> Write {
+        let id = Uuid::from_u128(event);
+        let event = id.simple();
+        Write {
+            kind: Kind::Record,
+            key: id,
+            token: id,
+            row: format!(r#"{{"event":"{event}","reason":"test"}}"#),
+            first: format!(
+                r#"{{"event":"{event}","reason":"test","line":0,"source":-1,"target":2,"amount":1,"at":1}}"#
+            ),
+            second: String::new(),
+        }
+    }
+
+    #[tokio::test]
+    async fn what_the_disk_does_not_keep_is_not_acknowledged() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut pool = pool(folder.path()).await;
+        let (_open, closing) = watch::channel(false);
+        let Databases::Sqlite { disk, .. } = &mut pool.databases else {
+            panic!("this is SQLite");
+        };
+        let gone = Disk {
+            log: folder.path().join("gone"),
+            has_failed: AtomicBool::new(false),
+        };
+        let known = disk.replace(Arc::new(gone)).unwrap();
+        assert_eq!(known.log, folder.path().join("horde.db-wal"));
+        let pool = Arc::new(pool);
+        let tally = Arc::default();
+        let writer = Writer::start(&pool, &tally, &closing);
+        for event in 0..2 {
+            let written = writer.write(write(event)).await;
+            assert!(matches!(written, Err(Error::Unavailable(_))), "{written:?}");
+        }
+        assert!(pool.writer().await.is_err(), "nobody else writes on");
+        assert_eq!((tally.read().commits, tally.read().unavailable), (0, 2));
+    }
+
+    #[tokio::test]
+    async fn commits_are_counted_when_they_are_on_the_disk() {
+        let folder = tempfile::tempdir().unwrap();
+        let pool = Arc::new(pool(folder.path()).await);
+        let (_open, closing) = watch::channel(false);
+        let tally = Arc::default();
+        let writer = Writer::start(&pool, &tally, &closing);
+        assert!(writer.write(write(1)).await.unwrap());
+        assert!(
+            !writer.write(write(1)).await.unwrap(),
+            "it is there already"
+        );
+        let (third, fourth) = tokio::join!(writer.write(write(3)), writer.write(write(1)));
+        assert_eq!((third.unwrap(), fourth.unwrap()), (true, false));
+        assert_eq!(tally.read().split_batches, 0);
+    }
+}
