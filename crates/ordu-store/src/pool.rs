@@ -48,6 +48,10 @@ const WRITER_CACHE: &str = "-16384";
 /// whoever once reads everything would leave all of it full.
 const READER_CACHE: &str = "-2048";
 
+/// With so many pages of 4 KiB in the log, a commit carries it over into the database, and is waited
+/// for until the disk has both. What is written often is carried over once.
+const LOG_PAGES: &str = "4000";
+
 /// Where the data lies: `sqlite://path`, `sqlite::memory:` or `postgres://…`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct DatabaseUrl {
@@ -611,6 +615,7 @@ async fn open_sqlite(url: &DatabaseUrl, options: &Options) -> Result<Databases> 
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(SqliteSynchronous::Full)
         .pragma("cache_size", WRITER_CACHE)
+        .pragma("wal_autocheckpoint", LOG_PAGES)
         .thread_name(|number| format!("sqlite-{number}"));
     if let Some(pages) = options.max_pages {
         connect = connect.pragma("max_page_count", pages.to_string());
