@@ -255,7 +255,7 @@ pub(crate) const ASSIGN: Statements = Statements {
     SET open = open - (i.value ->> 'count'),
         running = running + (i.value ->> 'count'),
         expires = MAX(expires, i.value ->> 'expires')
-    FROM json_each($1) AS i
+    FROM jsonb_each($1) AS i
     WHERE requests.id = unhex(i.value ->> 'request') AND requests.state = 'live'
         AND requests.open >= (i.value ->> 'count')",
     sqlite_returning: Some("RETURNING requests.id"),
@@ -266,7 +266,7 @@ pub(crate) const ASSIGN: Statements = Statements {
     SELECT unhex(value ->> 'id'), unhex(value ->> 'request'), unhex(value ->> 'worker'),
         value ->> 'slot', value ->> 'seed', value ->> 'model', value ->> 'assigned_at',
         value ->> 'ttl'
-    FROM json_each($1)",
+    FROM jsonb_each($1)",
     )],
     parts: 2,
 };
@@ -356,7 +356,7 @@ pub(crate) const SETTLE: Statements = Statements {
         result = i.value ->> 'result',
         kudos = i.value ->> 'kudos',
         finished_at = i.value ->> 'at'
-    FROM json_each($1) AS i
+    FROM jsonb_each($1) AS i
     WHERE jobs.id = unhex(i.value ->> 'job') AND jobs.request = unhex(i.value ->> 'request')
         AND jobs.state = 'assigned'",
     sqlite_returning: Some("RETURNING jobs.id"),
@@ -371,7 +371,7 @@ pub(crate) const SETTLE: Statements = Statements {
         expires = MAX(expires, i.value ->> 'expires'),
         state = CASE WHEN state = 'live' AND open = 0 AND running = 1 THEN 'finished'
                      ELSE state END
-    FROM json_each($1) AS i
+    FROM jsonb_each($1) AS i
     WHERE requests.id = unhex(i.value ->> 'request')",
         ),
         (Part::First, ledger::INSERT_ENTRIES_SQLITE),
@@ -382,7 +382,7 @@ pub(crate) const SETTLE: Statements = Statements {
             "
     INSERT INTO shared_key_charges (event, shared_key, amount, happened_at)
     SELECT unhex(i.value ->> 'job'), r.shared_key, i.value ->> 'consumed', i.value ->> 'at'
-    FROM json_each($1) AS i JOIN requests AS r ON r.id = unhex(i.value ->> 'request')
+    FROM jsonb_each($1) AS i JOIN requests AS r ON r.id = unhex(i.value ->> 'request')
         JOIN shared_keys AS k ON k.id = r.shared_key AND k.owner = r.owner",
         ),
     ],
@@ -439,7 +439,7 @@ pub(crate) const FAULT: Statements = Statements {
     sqlite: "
     UPDATE jobs
     SET state = i.value ->> 'state', finished_at = i.value ->> 'at'
-    FROM json_each($1) AS i
+    FROM jsonb_each($1) AS i
     WHERE jobs.id = unhex(i.value ->> 'job') AND jobs.request = unhex(i.value ->> 'request')
         AND jobs.state = 'assigned'",
     sqlite_returning: Some("RETURNING jobs.id"),
@@ -455,7 +455,7 @@ pub(crate) const FAULT: Statements = Statements {
                      WHEN cancelled AND running = 1 THEN 'finished'
                      WHEN i.value ->> 'reopened' = 0 AND open = 0 AND running = 1 THEN 'finished'
                      ELSE i.value ->> 'request_state' END
-    FROM json_each($1) AS i
+    FROM jsonb_each($1) AS i
     WHERE requests.id = unhex(i.value ->> 'request')",
     )],
     parts: 1,

@@ -124,7 +124,7 @@ pub(crate) const INSERT_ENTRIES_SQLITE: &str = "
     INSERT INTO ledger (event, reason, line, source, target, amount, kind, happened_at)
     SELECT unhex(value ->> 'event'), value ->> 'reason', value ->> 'line', value ->> 'source',
         value ->> 'target', value ->> 'amount', value ->> 'kind', value ->> 'at'
-    FROM json_each($1)";
+    FROM jsonb_each($1)";
 
 #[derive(Debug, Serialize)]
 struct ReasonRow<'a> {
@@ -153,7 +153,7 @@ pub(crate) const RECORD: Statements = Statements {
     SELECT id FROM won",
     sqlite: "
     SELECT unhex(i.value ->> 'event')
-    FROM json_each($1) AS i
+    FROM jsonb_each($1) AS i
     WHERE NOT EXISTS (SELECT 1
                       FROM ledger AS l
                       WHERE l.event = unhex(i.value ->> 'event')

@@ -244,7 +244,7 @@ pub(crate) const INSERT: Statements = Statements {
         value ->> 'expires', value ->> 'client_agent', value ->> 'ip',
         unhex(value ->> 'shared_key'), value ->> 'hold', value ->> 'consumed',
         value ->> 'answer'
-    FROM json_each($1)
+    FROM jsonb_each($1)
     WHERE TRUE
     ON CONFLICT (id) DO NOTHING",
     sqlite_returning: Some("RETURNING id"),
@@ -256,7 +256,7 @@ pub(crate) const INSERT: Statements = Statements {
             "
     INSERT INTO shared_key_charges (event, shared_key, amount, happened_at)
     SELECT unhex(i.value ->> 'id'), k.id, i.value ->> 'consumed', i.value ->> 'created'
-    FROM json_each($1) AS i JOIN shared_keys AS k
+    FROM jsonb_each($1) AS i JOIN shared_keys AS k
         ON k.id = unhex(i.value ->> 'shared_key') AND k.owner = i.value ->> 'owner'",
         ),
     ],
@@ -293,7 +293,7 @@ pub(crate) const CANCEL: Statements = Statements {
         open = 0,
         cancelled = TRUE,
         state = CASE WHEN running = 0 THEN 'finished' ELSE state END
-    WHERE id IN (SELECT unhex(value ->> 'id') FROM json_each($1))
+    WHERE id IN (SELECT unhex(value ->> 'id') FROM jsonb_each($1))
         AND state = 'live' AND NOT cancelled",
     sqlite_returning: Some("RETURNING id"),
     sqlite_then: &[],
@@ -328,7 +328,7 @@ pub(crate) const END: Statements = Statements {
     sqlite: "
     UPDATE requests
     SET state = i.value ->> 'state', open = 0, running = 0
-    FROM json_each($1) AS i
+    FROM jsonb_each($1) AS i
     WHERE requests.id = unhex(i.value ->> 'id') AND requests.state = 'live'
         AND (i.value ->> 'due' IS NULL OR requests.expires <= i.value ->> 'due')",
     sqlite_returning: Some("RETURNING requests.id"),
@@ -337,7 +337,7 @@ pub(crate) const END: Statements = Statements {
         "
     UPDATE jobs
     SET state = 'aborted'
-    WHERE request IN (SELECT unhex(value ->> 'id') FROM json_each($1)) AND state = 'assigned'",
+    WHERE request IN (SELECT unhex(value ->> 'id') FROM jsonb_each($1)) AND state = 'assigned'",
     )],
     parts: 1,
 };

@@ -177,7 +177,7 @@ pub(crate) const INSERT_ACTIVITY_SQLITE: &str = "
         value ->> 'usage', value ->> 'owner', unhex(value ->> 'worker'), value ->> 'things',
         value ->> 'worker_kudos', value ->> 'style_owner', value ->> 'model',
         unhex(value ->> 'team')
-    FROM json_each($1)
+    FROM jsonb_each($1)
     WHERE TRUE
     ON CONFLICT (event) DO NOTHING";
 

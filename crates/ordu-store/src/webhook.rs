@@ -113,7 +113,7 @@ pub(crate) const INSERT_SQLITE: &str = "
     SELECT unhex(value ->> 'job'), unhex(value ->> 'request'), value ->> 'hook_owner',
         value ->> 'hook_turn', value ->> 'hook_url', value ->> 'hook_host',
         value ->> 'hook_payload', value ->> 'at', value ->> 'at'
-    FROM json_each($1)
+    FROM jsonb_each($1)
     WHERE value ->> 'hook_url' IS NOT NULL";
 
 /// Claims messages, the first of each request only. Of two that claim at once the second one
