@@ -418,11 +418,9 @@ impl Pool {
 
     /// A connection for single statements that write.
     pub(crate) async fn writer(&self) -> Result<Connection> {
+        self.check_disk()?;
         let link = match &self.databases {
-            Databases::Sqlite { writer, disk, .. } => {
-                disk.as_ref().map_or(Ok(()), |disk| disk.check())?;
-                Link::Sqlite(writer.acquire().await?)
-            }
+            Databases::Sqlite { writer, .. } => Link::Sqlite(writer.acquire().await?),
             Databases::Postgres(pool) => Link::Postgres(pool.acquire().await?),
         };
         Ok(self.connection(link))

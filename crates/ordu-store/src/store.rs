@@ -80,8 +80,9 @@ impl Store {
         self.pool.close().await;
     }
 
-    /// Whether the database answers, for readiness.
+    /// Whether the database answers and can be written to, for readiness.
     pub async fn ping(&self) -> Result<()> {
+        self.pool.check_disk()?;
         self.pool.reader().await?.plain("SELECT 1").await
     }
 

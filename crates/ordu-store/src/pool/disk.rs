@@ -148,6 +148,7 @@ mod tests {
             assert!(matches!(written, Err(Error::Unavailable(_))), "{written:?}");
         }
         assert!(pool.writer().await.is_err(), "nobody else writes on");
+        assert!(pool.check_disk().is_err(), "whoever asks is told");
         assert_eq!((tally.read().commits, tally.read().unavailable), (0, 2));
     }
 

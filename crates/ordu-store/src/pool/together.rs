@@ -66,6 +66,11 @@ impl Pool {
         }
     }
 
+    /// Fails once the disk has lost something: from then on nothing is written.
+    pub(crate) fn check_disk(&self) -> Result<()> {
+        self.disk().map_or(Ok(()), |disk| disk.check())
+    }
+
     fn disk(&self) -> Option<&Arc<Disk>> {
         match &self.databases {
             Databases::Sqlite { disk, .. } => disk.as_ref(),
