@@ -259,6 +259,7 @@ mod made;
 mod together;
 
 use disk::Disk;
+pub(crate) use disk::SYNCS;
 pub(crate) use made::{InsertInto, Kind, places, quoted};
 pub(crate) use together::{Outcome, Script};
 

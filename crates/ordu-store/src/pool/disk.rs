@@ -8,22 +8,27 @@
 //! sqlite.org: "Write-Ahead Logging"; `PRAGMA synchronous`: with `NORMAL` the log is brought to the disk
 //! before each checkpoint and when it begins anew. So what has left the log is on the disk as well.
 
-#[cfg(unix)]
-use std::fs::File;
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::Semaphore;
 
 use super::Databases;
 use crate::error::Result;
 
-/// The log of a database file.
+/// Transactions that are on their way to the disk at once.
+pub(crate) const SYNCS: usize = 2;
+
+/// The log of a database file. It stays the same file as long as one connection is open.
 #[derive(Debug)]
 pub(super) struct Disk {
-    /// The same file as long as one connection is open.
-    log: PathBuf,
+    /// The log, opened once for each that asks at the same time: of a failure the system tells each open
+    /// file once.
+    logs: Mutex<Vec<File>>,
+    free: Semaphore,
     /// After a failure nobody knows what of the log is on the disk, whatever the disk says later.
     has_failed: AtomicBool,
 }
@@ -34,13 +39,19 @@ impl Disk {
         let mut log = database.as_os_str().to_owned();
         log.push("-wal");
         let log = PathBuf::from(log);
-        log.metadata()?;
+        let open = || OpenOptions::new().write(true).open(&log);
+        let logs = (0..SYNCS).map(|_| open()).collect::<io::Result<_>>()?;
         #[cfg(unix)]
         File::open(folder_of(&log))?.sync_all()?;
-        Ok(Self {
-            log,
+        Ok(Self::new(logs))
+    }
+
+    fn new(logs: Vec<File>) -> Self {
+        Self {
+            free: Semaphore::new(logs.len()),
+            logs: Mutex::new(logs),
             has_failed: AtomicBool::new(false),
-        })
+        }
     }
 
     /// Fails once bringing something to the disk has failed.
@@ -54,18 +65,27 @@ impl Disk {
 
     /// What was committed before is on the disk when this returns.
     pub(super) async fn sync(self: &Arc<Self>) -> Result<()> {
+        // Nobody closes it.
+        let _turn = self.free.acquire().await;
         let disk = Arc::clone(self);
-        let synced = tokio::task::spawn_blocking(move || {
-            // A file of its own: the system tells each open file of a failure once.
-            OpenOptions::new().write(true).open(&disk.log)?.sync_data()
-        });
-        let synced = synced.await;
+        let synced = tokio::task::spawn_blocking(move || disk.sync_one()).await;
         if let Err(error) = synced.unwrap_or_else(|error| Err(io::Error::other(error))) {
             self.has_failed.store(true, Ordering::Relaxed);
-            let log = self.log.display();
-            tracing::error!(%error, %log, "the disk does not keep what is written: nothing is written any more");
+            tracing::error!(%error, "the disk does not keep what is written: nothing is written any more");
         }
         self.check()
+    }
+
+    fn sync_one(&self) -> io::Result<()> {
+        let log = self.with(Vec::pop);
+        let log = log.ok_or_else(|| io::Error::other("no open log is free"))?;
+        let synced = log.sync_data();
+        self.with(|logs| logs.push(log));
+        synced
+    }
+
+    fn with<T>(&self, change: impl FnOnce(&mut Vec<File>) -> T) -> T {
+        change(&mut self.logs.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
@@ -126,6 +146,7 @@ mod tests {
         }
     }
 
+    #[cfg(target_os = "linux")]
     #[tokio::test]
     async fn what_the_disk_does_not_keep_is_not_acknowledged() {
         let folder = tempfile::tempdir().unwrap();
@@ -134,12 +155,10 @@ mod tests {
         let Databases::Sqlite { disk, .. } = &mut pool.databases else {
             panic!("this is SQLite");
         };
-        let gone = Disk {
-            log: folder.path().join("gone"),
-            has_failed: AtomicBool::new(false),
-        };
-        let known = disk.replace(Arc::new(gone)).unwrap();
-        assert_eq!(known.log, folder.path().join("horde.db-wal"));
+        assert!(disk.is_some(), "a file has a log");
+        // What cannot be brought to a disk: the system says no.
+        let null = OpenOptions::new().write(true).open("/dev/null").unwrap();
+        *disk = Some(Arc::new(Disk::new(vec![null])));
         let pool = Arc::new(pool);
         let tally = Arc::default();
         let writer = Writer::start(&pool, &tally, &closing);

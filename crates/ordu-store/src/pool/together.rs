@@ -136,6 +136,9 @@ mod tests {
         // Who does not give it back leaves nothing behind.
         drop(pool.hasty_writer().await.unwrap());
         assert_eq!(waits(&mut pool.writer().await.unwrap()).await, 2);
+        // Another one is open all the time: the last to close would have emptied the log.
+        let log = folder.path().join("horde.db-wal").metadata().unwrap();
+        assert!(log.len() > 0, "the log is the same file");
         pool.sync().await.unwrap();
     }
 

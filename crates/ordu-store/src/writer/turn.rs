@@ -12,13 +12,10 @@ use super::{
     Answers, BITE, Batch, Kind, Part, Scribe, Waiting, Write, answers, array, is_away, only,
 };
 use crate::error::{Error, Result};
-use crate::pool::{Connection, Outcome, Script, args};
+use crate::pool::{Connection, Outcome, SYNCS, Script, args};
 
 /// The list of rows that has none.
 const NO_ROWS: &str = "[]";
-
-/// Transactions that are on their way to the disk at once.
-const TO_DISK: usize = 2;
 
 /// Transactions after which whoever else writes has a turn, however much waits.
 const STINT: usize = 16;
@@ -58,7 +55,7 @@ impl Scribe {
                 // An error means that the store is gone; the channel then ends by itself.
                 Ok(()) = closing.changed() => receiver.close(),
                 Some(ended) = to_disk.join_next() => note_end(ended),
-                taken = receiver.recv_many(&mut bite, BITE), if to_disk.len() < TO_DISK => {
+                taken = receiver.recv_many(&mut bite, BITE), if to_disk.len() < SYNCS => {
                     if taken == 0 {
                         break;
                     }
