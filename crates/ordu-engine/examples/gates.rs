@@ -1,6 +1,7 @@
 //! Measures what the bundled model can do:
 //! `cargo run --release -p ordu-engine --example gates -- [prompts [steps]] [sampler] [karras]`,
-//! and with `cutout` how well its shapes are told from what is behind them.
+//! and with `cutout` how well its shapes are told from what is behind them, with `transparent` alone how well
+//! transparent ones are cut out.
 #![expect(clippy::print_stdout, reason = "this is a program for a terminal")]
 
 use std::process::ExitCode;
@@ -8,6 +9,9 @@ use std::time::Instant;
 
 use ordu_engine::gates::{GateOptions, backgrounds, cut_outs, gates};
 use ordu_engine::{EngineError, NativeEngine, NativeOptions, Sampler, Schedule};
+
+/// Words that choose something else than all gates.
+const OTHERS: [&str; 2] = ["cutout", "transparent"];
 
 fn main() -> Result<ExitCode, EngineError> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -17,9 +21,13 @@ fn main() -> Result<ExitCode, EngineError> {
         .next()
         .and_then(|steps| u32::try_from(steps).ok())
         .unwrap_or(25);
-    let word = arguments
+    let other = arguments
         .iter()
-        .find(|word| word.parse::<usize>().is_err() && *word != "karras" && *word != "cutout");
+        .find(|word| OTHERS.contains(&word.as_str()));
+    let is_sampler = |word: &&String| {
+        word.parse::<usize>().is_err() && *word != "karras" && !OTHERS.contains(&word.as_str())
+    };
+    let word = arguments.iter().find(is_sampler);
     let sampler = word.map_or(Sampler::Euler, |name| Sampler::from_name(name));
     let schedule = Schedule::from_karras(arguments.iter().any(|word| word == "karras"));
     let options = GateOptions {
@@ -31,22 +39,8 @@ fn main() -> Result<ExitCode, EngineError> {
     };
     let engine = NativeEngine::open(&NativeOptions::default())?;
     let started = Instant::now();
-    if arguments.iter().any(|word| word == "cutout") {
-        let found = backgrounds(&engine, &options)?;
-        let (pictures, good, mean) = (found.shared.len(), found.good(), found.mean());
-        println!(
-            "{pictures} pictures, {:.1} % cut out well, {mean:.3} in the mean",
-            100.0 * good
-        );
-        for (shared, scene) in found.shared.iter().filter(|(shared, _)| *shared < 0.9) {
-            println!("{shared:.3} {scene}");
-        }
-        let passed = good >= 0.9 && mean >= 0.9;
-        return Ok(if passed {
-            ExitCode::SUCCESS
-        } else {
-            ExitCode::FAILURE
-        });
+    if let Some(other) = other {
+        return apart(other, &engine, &options);
     }
     let report = gates(&engine, &options)?;
     println!(
@@ -56,9 +50,36 @@ fn main() -> Result<ExitCode, EngineError> {
     );
     println!("{report}");
     println!("{:#?}", cut_outs(&engine, &options)?);
-    Ok(if report.passed() {
+    Ok(passed(report.passed()))
+}
+
+/// One gate by itself.
+fn apart(
+    gate: &str,
+    engine: &NativeEngine,
+    options: &GateOptions,
+) -> Result<ExitCode, EngineError> {
+    if gate == "transparent" {
+        let found = cut_outs(engine, options)?;
+        println!("{found:#?}");
+        return Ok(passed(found.overlap >= 0.8));
+    }
+    let found = backgrounds(engine, options)?;
+    let (pictures, good, mean) = (found.shared.len(), found.good(), found.mean());
+    println!(
+        "{pictures} pictures, {:.1} % cut out well, {mean:.3} in the mean",
+        100.0 * good
+    );
+    for (shared, scene) in found.shared.iter().filter(|(shared, _)| *shared < 0.9) {
+        println!("{shared:.3} {scene}");
+    }
+    Ok(passed(good >= 0.9 && mean >= 0.9))
+}
+
+fn passed(is_good: bool) -> ExitCode {
+    if is_good {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
-    })
+    }
 }
