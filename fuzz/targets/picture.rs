@@ -17,6 +17,10 @@ fuzz_target!(|bytes: &[u8]| {
     limits.max_alloc = Some(16 << 20);
     reader.limits(limits);
     if let Ok(picture) = reader.decode() {
-        resize(&picture, Size::new(64, 64));
+        let size = Size {
+            width: 64,
+            height: 64,
+        };
+        resize(&picture, size);
     }
 });

@@ -2,11 +2,9 @@
 
 #![no_main]
 
-use std::sync::LazyLock;
-
 use libfuzzer_sys::fuzz_target;
 use ordu_core::agent::Agent;
-use ordu_core::filter::prompt::normalise;
+use ordu_core::filter::normalise;
 use ordu_core::image::seed;
 use ordu_engine::native::sd::prompt;
 

@@ -48,7 +48,7 @@ impl Tokenizer {
     pub fn from_json(json: &[u8]) -> Result<Self, EngineError> {
         let refuse =
             |error: tokenizers::Error| EngineError::bad_model("tokenizer.json", error.to_string());
-        let mut inner = Inner::from_bytes(json).map_err(refuse)?;
+        let mut inner = parse(json)?;
         let pad = inner.get_padding().map(|padding| padding.pad_id);
         // Chunks are cut and filled by the prompt's encoder, which knows the length of the context.
         inner.with_padding(None);
@@ -207,6 +207,16 @@ impl Tokenizer {
     }
 }
 
+/// Reads a file. The library panics where it meets what is no JSON, or what it cannot use, in some members.
+fn parse(json: &[u8]) -> Result<Inner, EngineError> {
+    let refuse = |reason: String| EngineError::bad_model("tokenizer.json", reason);
+    serde_json::from_slice::<serde_json::Value>(json).map_err(|error| refuse(error.to_string()))?;
+    match std::panic::catch_unwind(|| Inner::from_bytes(json)) {
+        Ok(parsed) => parsed.map_err(|error| refuse(error.to_string())),
+        Err(_) => Err(refuse("it is damaged".to_owned())),
+    }
+}
+
 /// The marks that a tokenizer puts around nothing, if they are two.
 fn frame(tokenizer: &Inner) -> Option<(u32, u32)> {
     // A template that names a mark which it does not define makes the library panic. The value is
@@ -254,6 +264,19 @@ mod tests {
         );
         assert_eq!(tokenizer.ids("red zebra red"), [3, 2, 3]);
         assert_eq!(tokenizer.ids(""), [0_u32; 0]);
+    }
+
+    /// Found by fuzzing: the library takes apart what stands in `decoder` and expects it to be JSON.
+    #[test]
+    fn a_damaged_decoder_is_refused() {
+        let damaged = "\"decoder\":{\"type\":\"ByteLevel\u{1}\"},\"model\"";
+        let json = SMALL.replacen("\"model\"", damaged, 1);
+        let error = Tokenizer::from_json(json.as_bytes()).unwrap_err();
+        let named = matches!(error, EngineError::BadModel { .. });
+        assert!(
+            named && error.to_string().contains("control character"),
+            "{error}"
+        );
     }
 
     #[test]
