@@ -67,9 +67,15 @@ impl std::fmt::Debug for Secret {
 #[error("no randomness from the system: {0}")]
 pub struct NoRandomness(#[source] getrandom::Error);
 
-/// A fresh key: 16 random bytes, URL-safe base64 without padding, 22 characters.
+/// A fresh key: 16 random bytes, URL-safe base64 without padding, 22 characters. It never begins with a
+/// dash, which many a command line takes for an option.
 pub fn new_api_key() -> Result<ApiKey, NoRandomness> {
-    random_bytes::<16>().map(|bytes| ApiKey::new(URL_SAFE_NO_PAD.encode(bytes)))
+    loop {
+        let key = URL_SAFE_NO_PAD.encode(random_bytes::<16>()?);
+        if !key.starts_with('-') {
+            return Ok(ApiKey::new(key));
+        }
+    }
 }
 
 /// Bytes that nobody can guess.
@@ -100,7 +106,14 @@ mod tests {
         let hash = Secret::new("salt").hash(&ApiKey::anonymous());
         assert_eq!(hash.len(), 64);
         assert_ne!(hash, Secret::new("other").hash(&ApiKey::anonymous()));
-        assert_eq!(new_api_key().unwrap().reveal().len(), 22);
+    }
+
+    #[test]
+    fn keys_can_be_given_on_a_command_line() {
+        for _ in 0..2_000 {
+            let key = new_api_key().unwrap();
+            assert!(key.reveal().len() == 22 && !key.reveal().starts_with('-'));
+        }
     }
 
     #[test]

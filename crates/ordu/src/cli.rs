@@ -231,6 +231,7 @@ pub(crate) struct Server {
         long,
         env = "ORDU_SECRET_KEY",
         value_name = "SECRET",
+        allow_hyphen_values = true,
         hide_env_values = true
     )]
     pub(crate) secret_key: Option<String>,
@@ -347,7 +348,12 @@ impl Default for Site {
 )]
 pub(crate) struct BucketKey {
     /// The key for `--blobs s3://…`.
-    #[arg(long, env = "ORDU_S3_ACCESS_KEY_ID", value_name = "KEY")]
+    #[arg(
+        long,
+        env = "ORDU_S3_ACCESS_KEY_ID",
+        value_name = "KEY",
+        allow_hyphen_values = true
+    )]
     pub(crate) s3_access_key_id: Option<String>,
 
     /// The secret of that key.
@@ -355,6 +361,7 @@ pub(crate) struct BucketKey {
         long,
         env = "ORDU_S3_SECRET_ACCESS_KEY",
         value_name = "SECRET",
+        allow_hyphen_values = true,
         hide_env_values = true
     )]
     pub(crate) s3_secret_access_key: Option<S3Secret>,
@@ -364,6 +371,7 @@ pub(crate) struct BucketKey {
         long,
         env = "ORDU_S3_SESSION_TOKEN",
         value_name = "TOKEN",
+        allow_hyphen_values = true,
         hide_env_values = true
     )]
     pub(crate) s3_session_token: Option<S3Secret>,
@@ -452,7 +460,13 @@ pub(crate) struct Client {
     pub(crate) horde: Option<String>,
 
     /// The key to use [default: the anonymous key].
-    #[arg(long, env = "ORDU_API_KEY", value_name = "KEY", hide_env_values = true)]
+    #[arg(
+        long,
+        env = "ORDU_API_KEY",
+        value_name = "KEY",
+        allow_hyphen_values = true,
+        hide_env_values = true
+    )]
     pub(crate) api_key: Option<String>,
 
     /// A data folder: finds the address and the admin's key of the horde in it.
@@ -642,6 +656,29 @@ mod tests {
     #[test]
     fn the_arguments_are_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn secrets_may_begin_with_a_dash() {
+        fn look(command: &clap::Command) -> usize {
+            let secret = |arg: &&clap::Arg| {
+                let names = arg.get_value_names().unwrap_or_default();
+                names
+                    .iter()
+                    .any(|name| ["KEY", "SECRET", "TOKEN"].contains(&name.as_str()))
+            };
+            let mut seen = 0;
+            for arg in command.get_arguments().filter(secret) {
+                assert!(arg.is_allow_hyphen_values_set(), "{arg}");
+                seen += 1;
+            }
+            seen + command.get_subcommands().map(look).sum::<usize>()
+        }
+        assert!(look(&Cli::command()) > 10);
+        for option in ["--api-key", "--api_key", "-a"] {
+            let worker = Cli::try_parse_from(["ordu", "work", option, "-xfIAHFtxqrIO"]);
+            assert!(worker.is_ok(), "{option}: {worker:?}");
+        }
     }
 
     #[test]

@@ -59,6 +59,7 @@ pub(crate) struct Guard {
         long,
         env = "ORDU_HOOK_SECRET",
         value_name = "SECRET",
+        allow_hyphen_values = true,
         hide_env_values = true
     )]
     pub(crate) hook_secret: Option<String>,

@@ -39,6 +39,7 @@ pub(crate) struct Identity {
         long,
         env = "ORDU_CAPTCHA_SITE_KEY",
         value_name = "KEY",
+        allow_hyphen_values = true,
         requires = "captcha_secret_key"
     )]
     pub(crate) captcha_site_key: Option<String>,
@@ -48,6 +49,7 @@ pub(crate) struct Identity {
         long,
         env = "ORDU_CAPTCHA_SECRET_KEY",
         value_name = "SECRET",
+        allow_hyphen_values = true,
         hide_env_values = true,
         requires = "captcha_site_key"
     )]
@@ -78,6 +80,7 @@ pub(crate) struct Sites {
         long,
         env = "ORDU_GOOGLE_CLIENT_SECRET",
         value_name = "SECRET",
+        allow_hyphen_values = true,
         hide_env_values = true
     )]
     pub(crate) google_client_secret: Option<ClientSecret>,
@@ -91,6 +94,7 @@ pub(crate) struct Sites {
         long,
         env = "ORDU_DISCORD_CLIENT_SECRET",
         value_name = "SECRET",
+        allow_hyphen_values = true,
         hide_env_values = true
     )]
     pub(crate) discord_client_secret: Option<ClientSecret>,
@@ -104,6 +108,7 @@ pub(crate) struct Sites {
         long,
         env = "ORDU_GITHUB_CLIENT_SECRET",
         value_name = "SECRET",
+        allow_hyphen_values = true,
         hide_env_values = true
     )]
     pub(crate) github_client_secret: Option<ClientSecret>,
@@ -125,6 +130,7 @@ pub(crate) struct Sites {
         long,
         env = "ORDU_OPENID_CLIENT_SECRET",
         value_name = "SECRET",
+        allow_hyphen_values = true,
         hide_env_values = true
     )]
     pub(crate) openid_client_secret: Option<ClientSecret>,

@@ -88,6 +88,7 @@ pub(crate) struct AdminStore {
         long,
         env = "ORDU_SECRET_KEY",
         value_name = "SECRET",
+        allow_hyphen_values = true,
         hide_env_values = true
     )]
     pub(crate) secret_key: Option<String>,

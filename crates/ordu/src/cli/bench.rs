@@ -73,7 +73,12 @@ pub(crate) struct BenchRun {
     pub(crate) horde: Option<String>,
 
     /// The key of an account there that may have workers and ask.
-    #[arg(long, value_name = "KEY", requires = "horde")]
+    #[arg(
+        long,
+        value_name = "KEY",
+        allow_hyphen_values = true,
+        requires = "horde"
+    )]
     pub(crate) api_key: Option<String>,
 
     #[command(flatten)]

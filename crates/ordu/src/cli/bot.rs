@@ -33,6 +33,7 @@ pub(crate) struct MastodonBot {
         long,
         env = "ORDU_MASTODON_TOKEN",
         value_name = "TOKEN",
+        allow_hyphen_values = true,
         hide_env_values = true
     )]
     pub(crate) mastodon_token: String,

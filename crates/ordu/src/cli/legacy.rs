@@ -18,7 +18,13 @@ pub(crate) struct Legacy {
     pub(crate) horde_url: Option<String>,
 
     /// `--api-key`.
-    #[arg(long = "api_key", short = 'a', hide = true)]
+    #[arg(
+        long = "api_key",
+        short = 'a',
+        hide = true,
+        value_name = "KEY",
+        allow_hyphen_values = true
+    )]
     pub(crate) owner: Option<String>,
 
     /// `--engine kobold=URL`.

@@ -59,6 +59,7 @@ pub(crate) struct Work {
         long,
         env = "ORDU_ENGINE_KEY",
         value_name = "KEY",
+        allow_hyphen_values = true,
         hide_env_values = true
     )]
     pub(crate) engine_key: Option<String>,
