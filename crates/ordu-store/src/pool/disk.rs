@@ -107,7 +107,7 @@ impl Databases {
         *disk = match Disk::of(&database) {
             Ok(found) => Some(Arc::new(found)),
             Err(error) => {
-                tracing::debug!(%error, "no log beside the database");
+                tracing::warn!(%error, "no log beside the database: each commit waits for the disk");
                 None
             }
         };
@@ -116,6 +116,7 @@ impl Databases {
 
 #[cfg(test)]
 mod tests {
+    use futures::future::join_all;
     use tokio::sync::watch;
     use uuid::Uuid;
 
@@ -123,6 +124,9 @@ mod tests {
     use crate::error::Error;
     use crate::pool::{Options, Pool};
     use crate::writer::{Kind, Write, Writer};
+
+    /// So many writes that come at once go to the disk apart from their commit.
+    const MANY: u128 = 8;
 
     async fn pool(folder: &Path) -> Pool {
         let url = format!("sqlite://{}", folder.join("horde.db").display());
@@ -162,13 +166,21 @@ mod tests {
         let pool = Arc::new(pool);
         let tally = Arc::default();
         let writer = Writer::start(&pool, &tally, &closing);
-        for event in 0..2 {
-            let written = writer.write(write(event)).await;
+        // A commit of few asks the disk itself, many go there apart from theirs.
+        assert!(writer.write(write(0)).await.unwrap());
+        let many = (1..=MANY).map(|event| writer.write(write(event)));
+        for written in join_all(many).await {
             assert!(matches!(written, Err(Error::Unavailable(_))), "{written:?}");
         }
+        let one_more = writer.write(write(MANY + 1)).await;
+        assert!(
+            matches!(one_more, Err(Error::Unavailable(_))),
+            "{one_more:?}"
+        );
         assert!(pool.writer().await.is_err(), "nobody else writes on");
         assert!(pool.check_disk().is_err(), "whoever asks is told");
-        assert_eq!((tally.read().commits, tally.read().unavailable), (0, 2));
+        let counted = (tally.read().commits, tally.read().unavailable);
+        assert_eq!(counted, (1, u64::try_from(MANY).unwrap() + 1));
     }
 
     #[tokio::test]
@@ -185,6 +197,8 @@ mod tests {
         );
         let (third, fourth) = tokio::join!(writer.write(write(3)), writer.write(write(1)));
         assert_eq!((third.unwrap(), fourth.unwrap()), (true, false));
+        let many = (4..4 + MANY).map(|event| writer.write(write(event)));
+        assert!(join_all(many).await.into_iter().all(|new| new.unwrap()));
         assert_eq!(tally.read().split_batches, 0);
     }
 }

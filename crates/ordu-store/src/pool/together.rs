@@ -47,11 +47,17 @@ impl Script {
 }
 
 impl Pool {
-    /// A connection whose commits are on the disk only after [`Self::sync`], as far as there is a
-    /// disk. Give it back with [`Connection::give_back`].
-    pub(crate) async fn hasty_writer(&self) -> Result<Connection> {
+    /// A connection for transactions of scripts. Give it back with [`Connection::let_go`].
+    pub(crate) async fn calm_writer(&self) -> Result<Connection> {
         let mut connection = self.writer().await?;
         connection.keep_apart();
+        Ok(connection)
+    }
+
+    /// The same, but commits are on the disk only after [`Self::sync`], as far as there is a disk. Give
+    /// it back with [`Connection::give_back`].
+    pub(crate) async fn hasty_writer(&self) -> Result<Connection> {
+        let mut connection = self.calm_writer().await?;
         if self.disk().is_some() {
             connection.plain("PRAGMA synchronous = NORMAL").await?;
         }
@@ -106,8 +112,13 @@ impl Connection {
     /// Ends haste: the next one's commits wait for the disk again.
     pub(crate) async fn give_back(mut self) -> Result<()> {
         self.plain("PRAGMA synchronous = FULL").await?;
-        self.in_transaction = false;
+        self.let_go();
         Ok(())
+    }
+
+    /// Lets others have this connection, which is in no transaction.
+    pub(crate) fn let_go(mut self) {
+        self.in_transaction = false;
     }
 }
 

@@ -1,5 +1,6 @@
 //! SQLite's way: everything that waits goes into one transaction, one after the other. While one is on
-//! its way to the disk, the next one is written already.
+//! its way to the disk, the next one is written already; a few writes that nobody waits behind bring
+//! themselves there.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -20,6 +21,10 @@ const NO_ROWS: &str = "[]";
 /// Transactions after which whoever else writes has a turn, however much waits.
 const STINT: usize = 16;
 
+/// So many writes, with nothing before or behind them, wait for the disk in their commit: to go there
+/// apart from it takes three more calls.
+const FEW: usize = 4;
+
 /// The connection that is kept from one transaction to the next, and how many it has seen.
 #[derive(Debug, Default)]
 struct Seat {
@@ -27,7 +32,25 @@ struct Seat {
     transactions: usize,
 }
 
+/// Who waits for the disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Pace {
+    /// The commit.
+    Calm,
+    /// Only those who wait for an answer; the next transaction does not.
+    Haste,
+}
+
 impl Seat {
+    /// How a bite of so many goes on, `more` being there before or behind it.
+    const fn pace(&self, taken: usize, more: bool) -> Pace {
+        if taken <= FEW && !more && self.connection.is_none() {
+            Pace::Calm
+        } else {
+            Pace::Haste
+        }
+    }
+
     /// Lets others write.
     async fn leave(&mut self) {
         self.transactions = 0;
@@ -59,7 +82,9 @@ impl Scribe {
                     if taken == 0 {
                         break;
                     }
-                    let written = self.write_together(&mut seat, batches(&mut bite)).await;
+                    let more = !receiver.is_empty() || !to_disk.is_empty();
+                    let pace = seat.pace(taken, more);
+                    let written = self.write_together(&mut seat, batches(&mut bite), pace).await;
                     if let Some(written) = written {
                         to_disk.spawn(Arc::clone(&self).bring_to_disk(written));
                     }
@@ -78,10 +103,19 @@ impl Scribe {
 
     /// Writes all batches in one transaction. Answers those who wait unless that is left to do when
     /// they are on the disk.
-    async fn write_together(&self, seat: &mut Seat, batches: Vec<Batch>) -> Option<Vec<Batch>> {
-        match self.in_one_go(seat, &batches).await {
-            Ok(true) => return Some(batches),
-            Err(error) if is_away(&error) => self.refuse(batches, &error),
+    async fn write_together(
+        &self,
+        seat: &mut Seat,
+        batches: Vec<Batch>,
+        pace: Pace,
+    ) -> Option<Vec<Batch>> {
+        match self.in_one_go(seat, &batches, pace).await {
+            Ok(true) if pace == Pace::Haste => return Some(batches),
+            Ok(true) => self.finish(batches, &Ok(())),
+            Err(error) if is_away(&error) => {
+                tracing::warn!(%error, "a group of writes failed");
+                self.finish(batches, &Err(error));
+            }
             // Somebody was late, or somebody's write is bad: who, only step by step tells.
             Ok(false) | Err(_) => {
                 seat.leave().await;
@@ -93,10 +127,11 @@ impl Scribe {
 
     /// All or nothing, with as few calls as can be. Says no, and has written nothing, if a write would
     /// not take place.
-    async fn in_one_go(&self, seat: &mut Seat, batches: &[Batch]) -> Result<bool> {
-        let mut connection = match seat.connection.take() {
-            Some(connection) => connection,
-            None => self.pool.hasty_writer().await?,
+    async fn in_one_go(&self, seat: &mut Seat, batches: &[Batch], pace: Pace) -> Result<bool> {
+        let mut connection = match (seat.connection.take(), pace) {
+            (Some(connection), _) => connection,
+            (None, Pace::Haste) => self.pool.hasty_writer().await?,
+            (None, Pace::Calm) => self.pool.calm_writer().await?,
         };
         let (script, decisions) = script(batches);
         let done = match connection.run(script).await {
@@ -110,25 +145,28 @@ impl Scribe {
             // The connection is closed, which takes it back as well.
             return done;
         }
-        seat.connection = Some(connection);
-        seat.transactions += 1;
+        match pace {
+            Pace::Calm => connection.let_go(),
+            Pace::Haste => {
+                seat.connection = Some(connection);
+                seat.transactions += 1;
+            }
+        }
         done
     }
 
     async fn bring_to_disk(self: Arc<Self>, batches: Vec<Batch>) {
         let synced = self.pool.sync().await;
-        if synced.is_ok() {
+        self.finish(batches, &synced);
+    }
+
+    /// All that was written together has become of one thing.
+    fn finish(&self, batches: Vec<Batch>, end: &Result<()>) {
+        if end.is_ok() {
             self.tally.committed(batches.iter().map(Vec::len).sum());
         }
         for waiting in batches.into_iter().flatten() {
-            self.answer(waiting, synced.clone().map(|()| true));
-        }
-    }
-
-    fn refuse(&self, batches: Vec<Batch>, error: &Error) {
-        tracing::warn!(%error, "a group of writes failed");
-        for waiting in batches.into_iter().flatten() {
-            self.answer(waiting, Err(error.clone()));
+            self.answer(waiting, end.clone().map(|()| true));
         }
     }
 
@@ -136,7 +174,10 @@ impl Scribe {
     async fn write_by_steps(&self, batches: Vec<Batch>) {
         let results = match self.in_savepoints(&batches).await {
             Ok(results) => results,
-            Err(error) => return self.refuse(batches, &error),
+            Err(error) => {
+                tracing::warn!(%error, "a group of writes failed");
+                return self.finish(batches, &Err(error));
+            }
         };
         self.tally.committed(batches.iter().map(Vec::len).sum());
         for (batch, answers) in batches.into_iter().zip(results) {
