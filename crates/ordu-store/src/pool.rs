@@ -119,7 +119,7 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         Self {
-            connections: 24,
+            connections: 30,
             max_pages: None,
             node: None,
         }

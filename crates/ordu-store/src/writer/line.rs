@@ -13,12 +13,12 @@ use uuid::Uuid;
 
 use super::{BITE, Batch, Kind, QUEUE, Waiting};
 
-/// Batches that are on their way at once: two thirds of the connections, the rest is for reading.
-pub(super) const WAYS: usize = 16;
+/// Batches that are on their way at once; the other connections are for reading.
+pub(super) const WAYS: usize = 22;
 
-/// While a batch of a kind is on its way, the next one of that kind waits for company: a database
-/// that is near would be kept busy with single writes otherwise.
-const COMPANY: Duration = Duration::from_millis(2);
+/// While a batch of a kind is on its way, the next one of that kind waits for company: each statement
+/// costs the database more than each of its rows. Where it answers sooner, nobody waits so long.
+const COMPANY: Duration = Duration::from_millis(10);
 
 /// What waits, and what is on its way.
 #[derive(Debug, Default)]
