@@ -239,7 +239,7 @@ pub(crate) const ASSIGN: Statements = Statements {
             running = r.running + i.count,
             expires = GREATEST(r.expires, i.expires)
         FROM i JOIN held ON held.id = i.request
-        WHERE r.id = i.request AND r.state = 'live' AND r.open >= i.count
+        WHERE r.id = i.request AND r.state || '' = 'live' AND r.open >= i.count
         RETURNING r.id
     ), claimed AS (
         INSERT INTO jobs (id, request, worker, slot, seed, model, assigned_at, ttl)
@@ -304,7 +304,7 @@ pub(crate) const SETTLE: Statements = Statements {
         UPDATE jobs AS j
         SET state = 'done', result = i.result, kudos = i.kudos, finished_at = i.at
         FROM i JOIN held ON held.id = i.request
-        WHERE j.id = i.job AND j.request = i.request AND j.state = 'assigned'
+        WHERE j.id = i.job AND j.request = i.request AND j.state || '' = 'assigned'
         RETURNING j.id
     ), counted AS (
         UPDATE requests AS r
@@ -420,7 +420,7 @@ pub(crate) const FAULT: Statements = Statements {
         UPDATE jobs AS j
         SET state = i.state, finished_at = i.at
         FROM i JOIN held ON held.id = i.request
-        WHERE j.id = i.job AND j.request = i.request AND j.state = 'assigned'
+        WHERE j.id = i.job AND j.request = i.request AND j.state || '' = 'assigned'
         RETURNING j.id
     ), counted AS (
         UPDATE requests AS r

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::pool::PoolConnection;
-use sqlx::postgres::{PgConnectOptions, PgListener, PgPool, PgPoolOptions, PgRow};
+use sqlx::postgres::{PgListener, PgPool, PgRow};
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow,
     SqliteSynchronous,
@@ -34,9 +34,6 @@ const SQLITE_BUSY: &str = "5";
 
 /// How long an operation waits for a free connection.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(4);
-
-/// After how long without use a connection over the network is tested.
-const QUIET: Duration = Duration::from_secs(30);
 
 /// Connections for reading a database file.
 const SQLITE_READERS: u32 = 3;
@@ -105,25 +102,13 @@ impl DatabaseUrl {
 }
 
 /// How a store is opened.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct Options {
-    /// Connections to PostgreSQL at most.
-    pub connections: u32,
     /// The largest size of an SQLite file in pages of 4 KiB; `None` leaves it to the disk.
     pub max_pages: Option<u32>,
     /// Which of several nodes writes; `None` for one alone, or for what is no node.
     pub node: Option<Uuid>,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self {
-            connections: 30,
-            max_pages: None,
-            node: None,
-        }
-    }
 }
 
 /// A value that is bound to a statement. Absent values keep their type: PostgreSQL asks for it.
@@ -201,7 +186,11 @@ enum Databases {
         /// Of a file that has a log.
         disk: Option<Arc<Disk>>,
     },
-    Postgres(PgPool),
+    Postgres {
+        pool: PgPool,
+        /// For statements that name their rows by key.
+        keyed: PgPool,
+    },
 }
 
 #[derive(Debug)]
@@ -256,11 +245,14 @@ macro_rules! bind_all {
 
 mod disk;
 mod made;
+mod postgres;
 mod together;
 
 use disk::Disk;
 pub(crate) use disk::SYNCS;
 pub(crate) use made::{InsertInto, Kind, places, quoted};
+pub(crate) use postgres::QUIET;
+use postgres::open_postgres;
 pub(crate) use together::{Outcome, Script};
 
 impl Pool {
@@ -310,17 +302,11 @@ impl Pool {
         )))
     }
 
-    /// Opens a database that is there, with one connection, and changes nothing about it.
+    /// Opens a database that is there and changes nothing about it.
     pub(crate) async fn visit(url: &DatabaseUrl) -> Result<Self> {
         let databases = match url.dialect {
             Dialect::Sqlite => visit_sqlite(url).await?,
-            Dialect::Postgres => {
-                let one = Options {
-                    connections: 1,
-                    ..Options::default()
-                };
-                open_postgres(url, &one).await?
-            }
+            Dialect::Postgres => open_postgres(url, &Options::default()).await?,
         };
         Ok(Self {
             databases,
@@ -370,7 +356,7 @@ impl Pool {
     /// A connection of its own that hears notices.
     pub(crate) async fn listener(&self) -> Result<PgListener> {
         match &self.databases {
-            Databases::Postgres(pool) => Ok(PgListener::connect_with(pool).await?),
+            Databases::Postgres { pool, .. } => Ok(PgListener::connect_with(pool).await?),
             Databases::Sqlite { .. } => Err(Error::Invalid(
                 "only a PostgreSQL database gives notice".to_owned(),
             )),
@@ -385,7 +371,7 @@ impl Pool {
     pub(crate) const fn dialect(&self) -> Dialect {
         match self.databases {
             Databases::Sqlite { .. } => Dialect::Sqlite,
-            Databases::Postgres(_) => Dialect::Postgres,
+            Databases::Postgres { .. } => Dialect::Postgres,
         }
     }
 
@@ -404,7 +390,10 @@ impl Pool {
                     anchor.close().await;
                 }
             }
-            Databases::Postgres(pool) => pool.close().await,
+            Databases::Postgres { pool, keyed } => {
+                keyed.close().await;
+                pool.close().await;
+            }
         }
     }
 
@@ -412,9 +401,19 @@ impl Pool {
     pub(crate) async fn reader(&self) -> Result<Connection> {
         let link = match &self.databases {
             Databases::Sqlite { reader, .. } => Link::Sqlite(reader.acquire().await?),
-            Databases::Postgres(pool) => Link::Postgres(pool.acquire().await?),
+            Databases::Postgres { pool, .. } => Link::Postgres(pool.acquire().await?),
         };
         Ok(self.connection(link))
+    }
+
+    /// A connection for statements that name every row by its key; on SQLite they do not write.
+    pub(crate) async fn keyed(&self) -> Result<Connection> {
+        match &self.databases {
+            Databases::Sqlite { .. } => self.reader().await,
+            Databases::Postgres { keyed, .. } => {
+                Ok(self.connection(Link::Postgres(keyed.acquire().await?)))
+            }
+        }
     }
 
     /// A connection for single statements that write.
@@ -422,7 +421,7 @@ impl Pool {
         self.check_disk()?;
         let link = match &self.databases {
             Databases::Sqlite { writer, .. } => Link::Sqlite(writer.acquire().await?),
-            Databases::Postgres(pool) => Link::Postgres(pool.acquire().await?),
+            Databases::Postgres { pool, .. } => Link::Postgres(pool.acquire().await?),
         };
         Ok(self.connection(link))
     }
@@ -687,32 +686,6 @@ where
     }
 }
 
-async fn open_postgres(url: &DatabaseUrl, options: &Options) -> Result<Databases> {
-    let mut connect = PgConnectOptions::from_str(&url.url)
-        .map_err(|_| Error::Invalid("not an address of a PostgreSQL database".to_owned()))?;
-    if connect.get_application_name().is_none() {
-        connect = connect.application_name("ordu");
-    }
-    if let Some(node) = options.node {
-        // The change log says who wrote a line.
-        connect = connect.options([("ordu.node", node)]);
-    }
-    let pool = PgPoolOptions::new()
-        .max_connections(options.connections)
-        // A test before every use would double the round trips. Connections that were quiet for
-        // long may have been cut on the way; others fail their statement if they are dead.
-        .test_before_acquire(false)
-        .before_acquire(|connection, meta| {
-            Box::pin(async move {
-                Ok(meta.idle_for < QUIET || sqlx::Connection::ping(connection).await.is_ok())
-            })
-        })
-        .acquire_timeout(ACQUIRE_TIMEOUT)
-        .connect_with(connect)
-        .await?;
-    Ok(Databases::Postgres(pool))
-}
-
 /// Every schema change, oldest first. Released ones never change.
 static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
 
@@ -731,7 +704,7 @@ pub(crate) fn newest_migration() -> i64 {
 async fn migrate(databases: &Databases, target: Option<i64>) -> Result<()> {
     let done = match databases {
         Databases::Sqlite { writer, .. } => migrate_sqlite(writer, target).await?,
-        Databases::Postgres(pool) => match target {
+        Databases::Postgres { pool, .. } => match target {
             Some(target) => MIGRATIONS.run_to(target, pool).await,
             None => MIGRATIONS.run(pool).await,
         },

@@ -285,7 +285,7 @@ pub(crate) const CANCEL: Statements = Statements {
           WHERE held.id IN (SELECT id FROM json_to_recordset(CAST($1 AS JSON)) AS i (id UUID))
           ORDER BY held.id
           FOR NO KEY UPDATE) AS held
-    WHERE r.id = held.id AND r.state = 'live' AND NOT r.cancelled
+    WHERE r.id = held.id AND r.state || '' = 'live' AND NOT r.cancelled
     RETURNING r.id",
     sqlite: "
     UPDATE requests
@@ -316,13 +316,13 @@ pub(crate) const END: Statements = Statements {
         UPDATE requests AS r
         SET state = i.state, open = 0, running = 0
         FROM i JOIN held ON held.id = i.id
-        WHERE r.id = i.id AND r.state = 'live' AND (i.due IS NULL OR r.expires <= i.due)
+        WHERE r.id = i.id AND r.state || '' = 'live' AND (i.due IS NULL OR r.expires <= i.due)
         RETURNING r.id
     ), dropped AS (
         UPDATE jobs AS j
         SET state = 'aborted'
         FROM won
-        WHERE j.request = won.id AND j.state = 'assigned'
+        WHERE j.request = won.id AND j.state || '' = 'assigned'
     )
     SELECT id FROM won",
     sqlite: "
@@ -538,7 +538,7 @@ impl Store {
         };
         let ids: Vec<String> = ids.iter().map(|id| json::hex(id.uuid())).collect();
         let ids = json::object(&ids)?;
-        let mut connection = self.pool.reader().await?;
+        let mut connection = self.pool.keyed().await?;
         let rows: Vec<RequestRow> = connection.all(requests_sql, args![ids.clone()]).await?;
         let jobs: Vec<JobRow> = connection.all(jobs_sql, args![ids]).await?;
         joined(rows, jobs)

@@ -8,6 +8,7 @@
 //! of its neighbours.
 
 mod line;
+mod spares;
 mod turn;
 
 use std::collections::{BTreeSet, HashMap};
@@ -22,7 +23,9 @@ use uuid::Uuid;
 use crate::counters::{Tally, note_trip};
 use crate::error::{Error, Result};
 use crate::pool::{Dialect, Pool, Value};
+pub(crate) use line::WAYS;
 use line::{Gone, Line};
+use spares::Spares;
 
 /// Writes that may wait, before they are taken note of and after; more callers wait for a place.
 const QUEUE: usize = 4096;
@@ -48,6 +51,9 @@ pub(crate) enum Kind {
 /// belong to them, each naming its write by `token`.
 pub(crate) struct Statements {
     /// One statement for everything; answers the tokens of the writes that took place.
+    ///
+    /// Where rows are named by their keys, `state || ''` keeps PostgreSQL from looking for them in the
+    /// index of those in that state: until the next vacuum it still names all that were in it.
     pub(crate) postgres: &'static str,
     /// Decides which writes take place …
     pub(crate) sqlite: &'static str,
@@ -116,6 +122,7 @@ impl Writer {
         let scribe = Arc::new(Scribe {
             pool: Arc::clone(pool),
             tally: Arc::clone(tally),
+            spares: Spares::default(),
         });
         let closing = closing.clone();
         let task = match pool.dialect() {
@@ -169,6 +176,7 @@ impl Writer {
 struct Scribe {
     pool: Arc<Pool>,
     tally: Arc<Tally>,
+    spares: Spares,
 }
 
 /// Writes of one kind that can share a statement, each with where its answer goes.
@@ -247,8 +255,17 @@ impl Scribe {
             .take(statements.parts)
             .map(|part| Value::from(array(writes.iter().copied(), part)))
             .collect();
-        let mut connection = self.pool.writer().await?;
-        let rows: Vec<(Uuid,)> = connection.all(statements.postgres, values).await?;
+        let mut connection = match self.spares.take(Instant::now()) {
+            Some(connection) => connection,
+            None => self.pool.keyed().await?,
+        };
+        let rows: Result<Vec<(Uuid,)>> = connection.all(statements.postgres, values).await;
+        match &rows {
+            Ok(_) => self.spares.put(connection, Instant::now()),
+            Err(error) if is_away(error) => self.spares.clear(),
+            Err(_) => {}
+        }
+        let rows = rows?;
         self.pool.note_written();
         Ok(rows.into_iter().map(|(token,)| token).collect())
     }

@@ -80,7 +80,7 @@ impl Pool {
     fn disk(&self) -> Option<&Arc<Disk>> {
         match &self.databases {
             Databases::Sqlite { disk, .. } => disk.as_ref(),
-            Databases::Postgres(_) => None,
+            Databases::Postgres { .. } => None,
         }
     }
 }

@@ -13,12 +13,12 @@ use uuid::Uuid;
 
 use super::{BITE, Batch, Kind, QUEUE, Waiting};
 
-/// Batches that are on their way at once; the other connections are for reading.
-pub(super) const WAYS: usize = 22;
+/// Batches that are on their way at once.
+pub(crate) const WAYS: u32 = 22;
 
 /// While a batch of a kind is on its way, the next one of that kind waits for company: each statement
 /// costs the database more than each of its rows. Where it answers sooner, nobody waits so long.
-const COMPANY: Duration = Duration::from_millis(10);
+const COMPANY: Duration = Duration::from_millis(3);
 
 /// What waits, and what is on its way.
 #[derive(Debug, Default)]
@@ -26,7 +26,7 @@ pub(super) struct Line {
     kinds: BTreeMap<Kind, OfKind>,
     waiting: usize,
     arrived: u64,
-    on_their_way: usize,
+    on_their_way: u32,
 }
 
 /// The same of one kind.
@@ -271,7 +271,7 @@ mod tests {
                         prop_assert_eq!(oldest, Some(waiting.write.token.as_u128()));
                     }
                     on_their_way.push_back((gone, keys));
-                    prop_assert!(on_their_way.len() <= WAYS);
+                    prop_assert!(u32::try_from(on_their_way.len()).unwrap() <= WAYS);
                 }
             }
             prop_assert!(line.is_idle());

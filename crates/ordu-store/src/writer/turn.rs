@@ -12,7 +12,7 @@ use uuid::Uuid;
 use super::{
     Answers, BITE, Batch, Kind, Part, Scribe, Waiting, Write, answers, array, is_away, only,
 };
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::pool::{Connection, Outcome, SYNCS, Script, args};
 
 /// The list of rows that has none.

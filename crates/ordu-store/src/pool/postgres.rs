@@ -1,0 +1,58 @@
+//! Connections to PostgreSQL.
+
+use std::str::FromStr as _;
+use std::time::Duration;
+
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+
+use super::{ACQUIRE_TIMEOUT, DatabaseUrl, Databases, Options};
+use crate::error::{Error, Result};
+use crate::writer::WAYS;
+
+/// After how long without use a connection is tested.
+pub(crate) const QUIET: Duration = Duration::from_secs(30);
+
+/// How statements are planned that name every row by its key. Left to itself, PostgreSQL plans them
+/// while their tables are empty, to read those whole, and stays with that until a vacuum has counted
+/// what they hold by then.
+const BY_KEY: [(&str, &str); 3] = [
+    ("enable_seqscan", "off"),
+    ("enable_hashjoin", "off"),
+    ("enable_mergejoin", "off"),
+];
+
+/// Connections for statements that name every row by its key: one for each way of the line of writes,
+/// which keeps them, and two for those who read.
+const KEYED: u32 = WAYS + 2;
+
+/// Connections for everything else.
+const OTHERS: u32 = 6;
+
+pub(super) async fn open_postgres(url: &DatabaseUrl, options: &Options) -> Result<Databases> {
+    let mut connect = PgConnectOptions::from_str(&url.url)
+        .map_err(|_| Error::Invalid("not an address of a PostgreSQL database".to_owned()))?;
+    if connect.get_application_name().is_none() {
+        connect = connect.application_name("ordu");
+    }
+    if let Some(node) = options.node {
+        // The change log says who wrote a line.
+        connect = connect.options([("ordu.node", node)]);
+    }
+    let of = |connections: u32| {
+        PgPoolOptions::new()
+            .max_connections(connections)
+            // A test before every use would double the round trips. Connections that were quiet for
+            // long may have been cut on the way; others fail their statement if they are dead.
+            .test_before_acquire(false)
+            .before_acquire(|connection, meta| {
+                Box::pin(async move {
+                    Ok(meta.idle_for < QUIET || sqlx::Connection::ping(connection).await.is_ok())
+                })
+            })
+            .acquire_timeout(ACQUIRE_TIMEOUT)
+    };
+    Ok(Databases::Postgres {
+        keyed: of(KEYED).connect_lazy_with(connect.clone().options(BY_KEY)),
+        pool: of(OTHERS).connect_with(connect).await?,
+    })
+}
