@@ -30,7 +30,7 @@ use spares::Spares;
 /// Writes that may wait, before they are taken note of and after; more callers wait for a place.
 const QUEUE: usize = 4096;
 
-/// Writes that share a commit at most.
+/// Writes that are taken from the queue at once, and on SQLite share a commit, at most.
 const BITE: usize = 512;
 
 /// What a write does, in the order in which one bite does them.

@@ -25,8 +25,9 @@ const BY_KEY: [(&str, &str); 3] = [
 /// which keeps them, and two for those who read.
 const KEYED: u32 = WAYS + 2;
 
-/// Connections for everything else.
-const OTHERS: u32 = 6;
+/// Connections for everything else. With those above and one that hears notices a node has 32 at most:
+/// three nodes fit into the hundred that PostgreSQL allows by default.
+const OTHERS: u32 = 11;
 
 pub(super) async fn open_postgres(url: &DatabaseUrl, options: &Options) -> Result<Databases> {
     let mut connect = PgConnectOptions::from_str(&url.url)

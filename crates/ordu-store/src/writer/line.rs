@@ -11,10 +11,13 @@ use std::time::Duration;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::{BITE, Batch, Kind, QUEUE, Waiting};
+use super::{Batch, Kind, QUEUE, Waiting};
 
 /// Batches that are on their way at once.
-pub(crate) const WAYS: u32 = 22;
+pub(crate) const WAYS: u32 = 18;
+
+/// Writes of a batch at most: its statement joins them row by row (`pool/postgres.rs`).
+const LARGEST: usize = 128;
 
 /// While a batch of a kind is on its way, the next one of that kind waits for company: each statement
 /// costs the database more than each of its rows. Where it answers sooner, nobody waits so long.
@@ -125,7 +128,7 @@ impl OfKind {
         if !self.waiting.iter().any(is_free) {
             return None;
         }
-        let has_company = self.waiting.len() >= BITE;
+        let has_company = self.waiting.len() >= LARGEST;
         let went = self.went.filter(|_| self.on_their_way > 0 && !has_company);
         Some(went.map_or(now, |went| went + COMPANY))
     }
@@ -136,7 +139,7 @@ impl OfKind {
         let mut left = VecDeque::new();
         for (arrival, waiting) in std::mem::take(&mut self.waiting) {
             // Who has to stay keeps everything of the same key behind it: it cannot be inserted.
-            if batch.len() < BITE && self.keys.insert(waiting.write.key) {
+            if batch.len() < LARGEST && self.keys.insert(waiting.write.key) {
                 batch.push(waiting);
             } else {
                 left.push_back((arrival, waiting));
