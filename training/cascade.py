@@ -19,8 +19,8 @@ from transformers import CLIPTextModel, CLIPVisionConfig, CLIPVisionModelWithPro
 import networks
 import pictures
 
-NATIVE = 128  # pixels a side, in training
-DRAWN = 128  # pixels a side that are drawn: stage B's latents are then as many as in training
+NATIVE = 128  # pixels a side of pictures that stage A, the encoder and the vision tower learn from
+DRAWN = 176  # pixels a side that are drawn: stage C's latents then have four on a side
 SIGHT = 64  # pixels a side that the vision tower sees
 SHIFT_C, SHIFT_B = 2.0, 1.0
 SCALE_B = 0.43  # stage A's latents are stage B's, so many times as large
@@ -291,7 +291,6 @@ class Average:
 
     @torch.no_grad()
     def update(self, module):
-        for mine, theirs in zip(self.module.parameters(), module.parameters()):
-            mine.lerp_(theirs, 1 - self.rate)
+        torch._foreach_lerp_(list(self.module.parameters()), list(module.parameters()), 1 - self.rate)
         for mine, theirs in zip(self.module.buffers(), module.buffers()):
             mine.copy_(theirs)

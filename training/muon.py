@@ -46,7 +46,7 @@ class Muon(torch.optim.Optimizer):
                 scale = max(1.0, rows / columns) ** 0.5
                 for (p, _), u in zip(items, updates):
                     p.mul_(1 - group["lr"] * group["weight_decay"])
-                    p.add_(u.view_as(p), alpha=-group["lr"] * scale)
+                    p.sub_(u.view_as(p) * (group["lr"] * scale))
 
 
 def split_parameters(module, keep_out=()):

@@ -6,10 +6,10 @@
     python train_cascade.py --work DIR --model MODELS/ordu-tiny --only judge
 
 Add `--device cuda` and larger batches where there is a GPU; on a processor the stages need hours. Resumable: parts that are finished are kept, stages
-go on where they stopped. The learning rate falls to zero at the end of the minutes.
+go on where they stopped, or with `--afresh` from the weights they had there. The learning rate falls to zero at the end of the minutes.
 
 What stage C learns of pictures: of one, to draw it again; of two, to draw the shape of the stronger on the ground of the other, of equally strong
-ones either way round. A text that comes with them wins where they disagree. A tenth of the texts is empty, for guidance.
+ones the shape whose colour has the higher number: asked for either of the two, it drew neither every third time. A text that comes with them wins where they disagree. A tenth of the texts is empty, for guidance.
 """
 
 import argparse
@@ -35,21 +35,35 @@ PER_RECORD = 24
 CAPTIONS = 16  # of each record; the first tells everything
 VAGUE = ["a picture", "a picture", "picture", "one picture", "a", "the picture of one", "", ""]  # what is said of pictures that say it all
 LIMITS = (8, 4, 5, 2, 8)
+SIDES = {3: 128, 4: 176}  # pixels a side of pictures whose smallest latents have so many
+SHARE_OF_LARGE = 0.65  # of steps
 
 
 class Optimizers:
     def __init__(self, module, lr, adam):
         hidden, rest = split_parameters(module, KEEP_OUT)
-        self.both = [Muon(hidden, lr=lr), torch.optim.AdamW(rest, lr=adam, weight_decay=0.0)]
+        is_cuda = next(module.parameters()).is_cuda
+        number = lambda rate: torch.tensor(rate, device="cuda") if is_cuda else rate  # a recorded step reads it anew
+        self.both = [Muon(hidden, lr=number(lr)), torch.optim.AdamW(rest, lr=number(adam), weight_decay=0.0, capturable=is_cuda)]
         self.module, self.rates = module, [lr, adam]
 
-    def step(self, share):
-        nn.utils.clip_grad_norm_(self.module.parameters(), 1.0)
+    def set(self, share):
         for optimizer, rate in zip(self.both, self.rates):
             for group in optimizer.param_groups:
-                group["lr"] = rate * share
+                if torch.is_tensor(group["lr"]):
+                    group["lr"].fill_(rate * share)
+                else:
+                    group["lr"] = rate * share
+
+    def go(self):
+        nn.utils.clip_grad_norm_(self.module.parameters(), 1.0)
+        for optimizer in self.both:
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
+
+    def step(self, share):
+        self.set(share)
+        self.go()
 
 
 def worked(device):
@@ -186,21 +200,23 @@ class Pool:
     @torch.no_grad()
     def __init__(self, parts, texts, records, options):
         self.records, self.device, self.per = records, options.device, options.per_record
-        self.latents, self.sights, self.pixels = {3: [], 4: []}, [], []
+        self.latents, self.pixels, self.sights = {grid: [] for grid in SIDES}, {grid: [] for grid in SIDES}, []
         for part in records.repeat_interleave(self.per, 0).split(256):
-            x, _ = canvas.draw(part, cascade.NATIVE)
-            for grid, rows in self.latents.items():
-                rows.append(parts["encoder"](cascade.prepared(x, cascade.IMAGENET, 32 * grid)).half())
+            whole, _ = canvas.draw(part, max(SIDES.values()))
+            for grid, side in SIDES.items():
+                x = whole if side == whole.shape[-1] else F.interpolate(whole, size=(side, side), mode="bicubic", antialias=True).clamp(0, 1)
+                self.latents[grid].append(parts["encoder"](cascade.prepared(x, cascade.IMAGENET, 32 * grid)).half())
+                self.pixels[grid].append((parts["a"].encode(x).latents / cascade.SCALE_B).half())
             self.sights.append(parts["vision"](cascade.prepared(roughened(x) if random.random() < 0.5 else x, cascade.CLIP, cascade.SIGHT)).image_embeds)
-            self.pixels.append((parts["a"].encode(x).latents / cascade.SCALE_B).half())
-        self.latents = {grid: torch.cat(rows) for grid, rows in self.latents.items()}
-        self.sights, self.pixels = torch.cat(self.sights), torch.cat(self.pixels)
+        self.latents, self.pixels = ({grid: torch.cat(rows) for grid, rows in kept.items()} for kept in (self.latents, self.pixels))
+        self.sights = torch.cat(self.sights)
         self.place = torch.full(LIMITS, -1, device=self.device)
         self.place[tuple(records.T)] = torch.arange(len(records), device=self.device)
         told = [[pictures.full_caption(r)] + [pictures.random_caption(r) for _ in range(CAPTIONS - 1)] for r in records.cpu().numpy()]
         both = [texts(part) for part in np.array_split(np.concatenate(told), 100)]
         self.texts, self.pooled = (torch.cat(rows).half() for rows in zip(*both))
         self.vague, self.vague_pooled = texts(VAGUE)
+        self.columns = {changed: torch.tensor([c in changed for c in range(5)], device=self.device) for changed in ((4,), (0, 1, 2, 3))}
 
     def pictures_of(self, places):
         """Indices of a picture of each of some records."""
@@ -229,15 +245,13 @@ class Pool:
         return self.vague[which], self.vague_pooled[which]
 
 
-def columns(pool, *changed):
-    return torch.tensor([c in changed for c in range(5)], device=pool.device)
-
-
 def times(count, device):
-    """Times 0..1, evenly spread, a quarter of them where runs begin: a small error there is a large one in what is drawn."""
-    t = (torch.arange(count, device=device) + torch.rand(count, device=device))[torch.randperm(count, device=device)] / count
+    """Times 0..1, half of them evenly spread, half where runs begin: a small error there is a large one in what is drawn."""
+    shuffled = torch.rand(count, device=device).argsort()
+    t = (torch.arange(count, device=device) + torch.rand(count, device=device))[shuffled] / count
     high = count // 4
     t[:high] = 1 - 0.03 * torch.rand(high, device=device) ** 3
+    t[high:2 * high] = 1 - 0.2 * torch.rand(high, device=device)
     return t
 
 
@@ -260,7 +274,7 @@ def with_one_or_none(pool, places):
     text, vague = pool.caption(places, both), pool.nothing_said(n, nothing)
     said = (only_text | both)
     rows, summary = (torch.where(said.view(-1, *[1] * (a.ndim - 1)), a, b) for a, b in zip(text, vague))
-    column = F.one_hot(torch.randint(5, (n,), device=pool.device), 5).bool() & both[:, None]
+    column = (torch.randint(5, (n, 1), device=pool.device) == torch.arange(5, device=pool.device)) & both[:, None]
     seen = pool.sights[pool.changed(places, column)] * (only_picture | both)[:, None]
     return rows, summary, seen[:, None]
 
@@ -270,14 +284,16 @@ def with_two(pool, places):
     text, vague = pool.caption(places, dice() < 2), pool.nothing_said(n, dice() < 0.1)
     said = dice() < 0.15
     rows, summary = (torch.where(said.view(-1, *[1] * (a.ndim - 1)), a, b) for a, b in zip(text, vague))
-    equal = dice() < 0.65
+    colour = lambda places: pool.records[places, 0]
+    shape, *grounds = (pool.changed(places, pool.columns[changed]) for changed in ((4,), (0, 1, 2, 3), (0, 1, 2, 3)))
+    first, second = (colour(places) > colour(ground // pool.per) for ground in grounds)
+    ground, equal = torch.where(first, *grounds), (first | second) & (dice() < 0.85)
     strong, weak = torch.where(equal, 1.0, 0.8 + 0.6 * dice()), torch.where(equal, 1.0, 0.3 + 0.4 * dice())
-    shape, ground = pool.sights[pool.changed(places, columns(pool, 4))], pool.sights[pool.changed(places, columns(pool, 0, 1, 2, 3))]
-    return rows, summary, torch.stack([shape * strong[:, None], ground * weak[:, None]], dim=1)
+    return rows, summary, torch.stack([pool.sights[shape] * strong[:, None], pool.sights[ground] * weak[:, None]], dim=1)
 
 
-def c_loss(c, pool, batch):
-    grid, losses = 3 if random.random() < 0.75 else 4, 0.0
+def c_loss(c, pool, batch, grid):
+    losses = 0.0
     for told, share in ((with_one_or_none, 0.6), (with_two, 0.4)):
         places = torch.randint(len(pool.records), (max(4, round(batch * share)),), device=pool.device)
         rows, summary, seen = told(pool, places)
@@ -286,38 +302,68 @@ def c_loss(c, pool, batch):
     return losses
 
 
-def b_loss(b, pool, batch):
+def b_loss(b, pool, batch, grid):
     places = torch.randint(len(pool.records), (batch,), device=pool.device)
     picked, dice = pool.pictures_of(places), lambda *shape: torch.rand(batch, *shape, device=pool.device)
-    latents = pool.latents[3 if random.random() < 0.7 else 4][picked].float()
+    latents = pool.latents[grid][picked].float()
     latents = latents + 0.35 * cascade.SPREAD * dice(1, 1, 1) ** 2 * torch.randn_like(latents)
     latents = latents * (dice(1, 1, 1) > 0.04)
     summary = torch.where(dice(1) < 0.6, 0.0, torch.where(dice(1) < 0.5, pool.nothing_said(batch, dice() < 0.2)[1], pool.caption(places, dice() < 0.3)[1]))
-    return noised_loss(b, pool.pixels[picked].float(), clip_text_pooled=summary[:, None], effnet=latents)
+    return noised_loss(b, pool.pixels[grid][picked].float(), clip_text_pooled=summary[:, None], effnet=latents)
 
 
-def learn_stage(name, parts, texts, pool, options, log, held_out):
+class Recorded:
+    """Steps on a GPU, each kind recorded once and played again: they are thousands of kernels too small for it, and starting them is most of the time."""
+
+    def __init__(self, take):
+        self.take, self.kinds = take, {}
+
+    def __call__(self, kind):
+        if kind not in self.kinds:
+            aside = torch.cuda.Stream()
+            aside.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(aside):
+                for _ in range(3):
+                    self.take(kind)
+            torch.cuda.current_stream().wait_stream(aside)
+            graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(graph):
+                loss = self.take(kind)
+            self.kinds[kind] = graph, loss
+        graph, loss = self.kinds[kind]
+        graph.replay()
+        return loss
+
+
+def learn_stage(name, parts, texts, pool, options, log):
     network, path = parts[name], os.path.join(options.work, name + ".pt")
     average, optimizers, begun, spent = cascade.Average(network, 0.999), Optimizers(network, options.rate, 0.2 * options.rate), 0, 0.0
     if os.path.exists(path):
         kept = torch.load(path, map_location=options.device)
         network.load_state_dict(kept["model"])
         average.module.load_state_dict(kept["average"])
-        begun, spent = kept["steps"], kept["spent"]
-        for optimizer, state in zip(optimizers.both, kept.get("optimizers", [])):
+        begun, spent = kept["steps"], 0.0 if options.afresh else kept["spent"]
+        for optimizer, state in zip(optimizers.both, [] if options.afresh else kept["optimizers"]):
             optimizer.load_state_dict(state)
     loss_of = {"c": c_loss, "b": b_loss}[name]
+
+    def take(grid):
+        loss = loss_of(network, pool, options.batch, grid)
+        loss.backward()
+        optimizers.go()
+        return loss.detach()
+
+    take = Recorded(take) if options.device == "cuda" else take
     step, running, told, saved, length = begun, None, time.time(), time.time(), 60 * options.minutes
     while spent < length:
         started = worked(options.device)
         share = min(1.0, (spent + 0.3) / 5, (1 - spent / length) / 0.6)
-        loss = loss_of(network, pool, options.batch)
-        loss.backward()
-        optimizers.step(share)
+        optimizers.set(share)
+        loss = take(4 if random.random() < SHARE_OF_LARGE else 3)
         step += 1
         average.rate = min(0.999, 1 - 1 / (step / 5 + 2))
         average.update(network)
-        running = loss.detach() if running is None else running.lerp(loss.detach(), 0.02)
+        running = loss.clone() if running is None else running.lerp(loss, 0.02)
         spent += worked(options.device) - started
         if time.time() - told > options.every:
             log("stage", name, step, f"{running:.5f} rate {share:.3f} {spent:.0f} s")
@@ -354,7 +400,7 @@ def evaluate(model, held_out, log, count=64, work=None):
     records = held_out[rng.permutation(len(held_out))[:count]]
     texts = [pictures.full_caption(r) for r in records]
     rounded = lambda scores: {k: round(v, 2) for k, v in scores.items()}
-    for how in (dict(), dict(is_noisy=False, steps=25), dict(is_noisy=False, steps=15), dict(side=176)):
+    for how in (dict(), dict(is_noisy=False, steps=25), dict(is_noisy=False, steps=15), dict(side=128)):
         made = model.draw(texts, 5, **how)
         log("obeys", how, rounded(judge.score(made, records)))
     drawn, _ = canvas.draw(canvas.to_numbers(records, model.device), cascade.NATIVE)
@@ -378,6 +424,7 @@ def main():
     parser.add_argument("--only", required=True, choices=[*TRAIN, "c", "b", "judge"])
     parser.add_argument("--minutes", type=float, default=5, help="of a part, of a stage")
     parser.add_argument("--start", help="folder with a part to go on from")
+    parser.add_argument("--afresh", action="store_true", help="a stage keeps its weights, but begins at the full learning rate")
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--rate", type=float, default=0.01)
     parser.add_argument("--per-record", type=int, default=PER_RECORD)
@@ -410,8 +457,8 @@ def main():
         evaluate(cascade.Cascade(texts, parts), held_out, log, work=options.work)
         return
     pool = Pool(parts, texts, records, options)
-    log("pool", len(pool.pixels), {grid: f"{rows.float().std():.3f}" for grid, rows in pool.latents.items()}, f"{pool.pixels.float().std():.3f}")
-    learn_stage(options.only, parts, texts, pool, options, log, held_out)
+    log("pool", len(pool.sights), {grid: f"{rows.float().std():.3f}" for grid, rows in pool.latents.items()}, {grid: f"{rows.float().std():.3f}" for grid, rows in pool.pixels.items()})
+    learn_stage(options.only, parts, texts, pool, options, log)
 
 
 if __name__ == "__main__":

@@ -27,6 +27,11 @@ pub const SCHEMA: Schema = Schema {
         Field::optional("nsfw", Kind::Bool, "Made for NSFW results."),
         Field::optional("inpainting", Kind::Bool, "Made for inpainting."),
         Field::optional(
+            "only_by_name",
+            Kind::Bool,
+            "Not for requests that name no model.",
+        ),
+        Field::optional(
             "requirements",
             Kind::FreeObject,
             "What an image model wants from a request.",
@@ -54,6 +59,7 @@ pub struct ModelInput {
     pub kind: Option<String>,
     pub nsfw: Option<bool>,
     pub inpainting: Option<bool>,
+    pub only_by_name: Option<bool>,
     pub requirements: Option<Value>,
     pub parameters: Option<f64>,
     pub instruct_format: Option<String>,
@@ -90,6 +96,9 @@ pub struct ImageModelEntry {
     pub nsfw: bool,
     /// Made for inpainting.
     pub inpainting: bool,
+    /// Not for requests that name no model.
+    #[serde(default)]
+    pub only_by_name: bool,
     /// What it wants from a request.
     pub requirements: ModelRequirements,
 }

@@ -122,6 +122,8 @@ pub struct Model {
     pub inpainting: bool,
     /// What it wants.
     pub requirements: Requirements,
+    /// Whether only requests that name it are for it. Documents of the deployed horde do not say so.
+    pub only_by_name: bool,
 }
 
 /// All models that are known by name.
@@ -164,7 +166,7 @@ impl ModelReference {
         Ok(reference)
     }
 
-    /// The few models that every horde knows, `ordu-tiny` among them.
+    /// The few models that every horde knows, the bundled ones among them.
     pub fn embedded() -> Self {
         let image = Self::from_json(EMBEDDED).unwrap_or_default();
         image.with_text(TextModels::embedded())
@@ -239,6 +241,11 @@ impl ModelReference {
             .map_or(Baseline::StableDiffusion1, |(_, baseline)| *baseline)
     }
 
+    /// Whether a request that names no model is not for this one.
+    pub fn is_only_by_name(&self, name: &str) -> bool {
+        is_special(name) || self.get(name).is_some_and(|model| model.only_by_name)
+    }
+
     /// Whether a model was made for inpainting.
     pub fn is_inpainting(&self, name: &str) -> bool {
         self.get(name).is_some_and(|model| model.inpainting)
@@ -259,11 +266,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn embedded_document_knows_the_bundled_model() {
+    fn embedded_document_knows_the_bundled_models() {
         let reference = ModelReference::embedded();
         assert!(reference.unreadable().is_empty());
         let tiny = reference.get("ordu-tiny").unwrap();
         assert_eq!(tiny.baseline, Baseline::StableDiffusion1);
+        assert!(!reference.is_only_by_name("ordu-tiny"));
+        assert_eq!(
+            reference.baseline("ordu-tiny-cascade"),
+            Baseline::StableCascade
+        );
+        assert!(reference.is_only_by_name("ordu-tiny-cascade"));
     }
 
     #[test]

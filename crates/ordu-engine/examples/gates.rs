@@ -1,17 +1,17 @@
 //! Measures what the bundled model can do:
 //! `cargo run --release -p ordu-engine --example gates -- [prompts [steps]] [sampler] [karras]`,
 //! and with `cutout` how well its shapes are told from what is behind them, with `transparent` alone how well
-//! transparent ones are cut out.
+//! transparent ones are cut out, with `remix` how well pictures are mixed.
 #![expect(clippy::print_stdout, reason = "this is a program for a terminal")]
 
 use std::process::ExitCode;
 use std::time::Instant;
 
-use ordu_engine::gates::{GateOptions, backgrounds, cut_outs, gates};
+use ordu_engine::gates::{GateOptions, backgrounds, cut_outs, gates, remixes};
 use ordu_engine::{EngineError, NativeEngine, NativeOptions, Sampler, Schedule};
 
 /// Words that choose something else than all gates.
-const OTHERS: [&str; 2] = ["cutout", "transparent"];
+const OTHERS: [&str; 3] = ["cutout", "transparent", "remix"];
 
 fn main() -> Result<ExitCode, EngineError> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -37,7 +37,10 @@ fn main() -> Result<ExitCode, EngineError> {
         schedule,
         ..GateOptions::default()
     };
-    let engine = NativeEngine::open(&NativeOptions::default())?;
+    let engine = NativeEngine::open(&NativeOptions {
+        cascade: true,
+        ..NativeOptions::default()
+    })?;
     let started = Instant::now();
     if let Some(other) = other {
         return apart(other, &engine, &options);
@@ -59,21 +62,31 @@ fn apart(
     engine: &NativeEngine,
     options: &GateOptions,
 ) -> Result<ExitCode, EngineError> {
-    if gate == "transparent" {
-        let found = cut_outs(engine, options)?;
-        println!("{found:#?}");
-        return Ok(passed(found.overlap >= 0.8));
-    }
-    let found = backgrounds(engine, options)?;
-    let (pictures, good, mean) = (found.shared.len(), found.good(), found.mean());
-    println!(
-        "{pictures} pictures, {:.1} % cut out well, {mean:.3} in the mean",
-        100.0 * good
-    );
-    for (shared, scene) in found.shared.iter().filter(|(shared, _)| *shared < 0.9) {
-        println!("{shared:.3} {scene}");
-    }
-    Ok(passed(good >= 0.9 && mean >= 0.9))
+    let is_good = match gate {
+        "cutout" => {
+            let found = backgrounds(engine, options)?;
+            let (pictures, good, mean) = (found.shared.len(), found.good(), found.mean());
+            println!(
+                "{pictures} pictures, {:.1} % cut out well, {mean:.3} in the mean",
+                100.0 * good
+            );
+            for (shared, scene) in found.shared.iter().filter(|(shared, _)| *shared < 0.9) {
+                println!("{shared:.3} {scene}");
+            }
+            good >= 0.9 && mean >= 0.9
+        }
+        "transparent" => {
+            let found = cut_outs(engine, options)?;
+            println!("{found:#?}");
+            found.overlap >= 0.8
+        }
+        _ => {
+            let found = remixes(engine, options)?;
+            println!("{found:#?}");
+            found.both >= 0.8
+        }
+    };
+    Ok(passed(is_good))
 }
 
 fn passed(is_good: bool) -> ExitCode {

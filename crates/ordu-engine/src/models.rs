@@ -6,7 +6,7 @@ use std::path::PathBuf;
 /// A model a task may name.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ModelInfo {
-    /// The name tasks use: that of the bundled model, or the file or folder name without its
+    /// The name tasks use: that of a bundled model, or the file or folder name without its
     /// extension.
     pub name: String,
     /// Its family, recognised by the names and shapes of its tensors.

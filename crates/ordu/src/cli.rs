@@ -113,6 +113,10 @@ pub(crate) struct EngineHost {
     #[arg(long, value_name = "DIR")]
     pub(crate) models_dir: Option<PathBuf>,
 
+    /// Whether the bundled Stable Cascade is one of the models.
+    #[arg(long)]
+    pub(crate) cascade: bool,
+
     /// Folders with LoRAs.
     #[arg(long, value_name = "DIR")]
     pub(crate) loras_dir: Vec<PathBuf>,
@@ -562,8 +566,9 @@ pub(crate) struct Imagine {
     #[arg(long, value_name = "NUMBER", requires = "init")]
     pub(crate) strength: Option<f64>,
 
-    /// Pictures to mix, six at most, by a Stable Cascade; how strongly each but the first counts.
-    #[arg(long, value_name = "FILE[=STRENGTH]", num_args = 1.., conflicts_with_all = ["init", "mask", "strength", "control"], value_parser = add_on::parse)]
+    /// Pictures to mix, six at most; how strongly each but the first counts. A horde needs a worker
+    /// with a Stable Cascade; one that is started for the call has `ordu-tiny-cascade`.
+    #[arg(long, value_name = "FILE[=STRENGTH]", num_args = 1.., conflicts_with_all = ["init", "mask", "strength", "control", "tiling", "transparent", "text"], value_parser = add_on::parse)]
     pub(crate) remix: Vec<AddOn>,
 
     /// Draw small first, then refine at the size asked for.

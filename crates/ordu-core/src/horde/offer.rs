@@ -13,7 +13,7 @@ use super::names::Bits;
 use super::needs::{Needs, Reason, Reasons};
 use super::queue::Names;
 use crate::agent::{Agent, VISION};
-use crate::model_reference::{self, Baseline, ModelReference};
+use crate::model_reference::{Baseline, ModelReference};
 use crate::{Refusal, Roles, Standing};
 
 /// The most aliases that a worker may prefer.
@@ -147,7 +147,7 @@ pub(super) struct OfferedModel {
     /// The most steps that a worker with a limit takes for it.
     step_limit: f64,
     /// Whether it serves only requests that name it.
-    special: bool,
+    only_by_name: bool,
 }
 
 /// An offer made ready for comparing.
@@ -230,7 +230,7 @@ impl Capacity {
             number: names.models.hold(name),
             baseline: reference.baseline(name),
             step_limit: image::step_limit(name, reference),
-            special: model_reference::is_special(name),
+            only_by_name: reference.is_only_by_name(name),
         };
         let models: Vec<OfferedModel> = offer.models().iter().map(describe).collect();
         let mut numbers = Bits::default();
@@ -239,7 +239,7 @@ impl Capacity {
         }
         let terms = kinds::terms(offer, reference);
         let softprompts = terms.softprompts.iter();
-        let has_ordinary_model = models.iter().any(|model| !model.special);
+        let has_ordinary_model = models.iter().any(|model| !model.only_by_name);
         Self {
             held: terms.held,
             max_size: terms.max_size,
@@ -325,7 +325,7 @@ impl Capacity {
     fn named(&self, set: Option<&[usize]>) -> impl Iterator<Item = &OfferedModel> {
         self.models.iter().filter(move |model| match set {
             Some(set) => set.contains(&model.number),
-            None => !model.special,
+            None => !model.only_by_name,
         })
     }
 }

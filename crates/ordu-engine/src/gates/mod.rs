@@ -8,6 +8,7 @@ mod backgrounds;
 mod cut_outs;
 mod drawing;
 mod judge;
+mod remixes;
 pub mod stories;
 
 use std::fmt;
@@ -18,6 +19,7 @@ pub use backgrounds::{Backgrounds, backgrounds};
 pub use cut_outs::{CutOuts, cut_outs};
 pub use drawing::{Scene, draw, held_out};
 pub use judge::{CutOut, Verdict, judge, judge_cut_out};
+pub use remixes::{Remixes, remixes};
 
 use crate::native::NativeEngine;
 use crate::{

@@ -71,6 +71,9 @@ pub struct NativeOptions {
     /// that are named like an upscaler of the protocol, such as `RealESRGAN_x4plus.safetensors`, are
     /// upscalers.
     pub models: Option<PathBuf>,
+    /// Whether `ordu-tiny-cascade`, the bundled Stable Cascade, is one of the models, too. It mixes toy
+    /// pictures and draws worse than `ordu-tiny`: who did not ask for it should not get it.
+    pub cascade: bool,
     /// Folders with LoRAs, `.safetensors` files that tasks name. Who has none draws with none.
     pub loras: Vec<PathBuf>,
     /// Folders with textual inversions, files of the same kind that prompts name.
@@ -87,6 +90,7 @@ impl Default for NativeOptions {
     fn default() -> Self {
         Self {
             models: None,
+            cascade: false,
             loras: Vec::new(),
             embeddings: Vec::new(),
             memory: Budgets::default(),
@@ -170,7 +174,7 @@ impl NativeEngine {
     /// [`EngineError::NoDevice`]; [`EngineError::Io`] if the models folder cannot be listed. A single
     /// bad model does not keep the engine from opening: see [`NativeEngine::problems`].
     pub fn open(options: &NativeOptions) -> Result<Self, EngineError> {
-        let mut registry = Registry::open(options.models.as_deref())?;
+        let mut registry = Registry::open(options.models.as_deref(), options.cascade)?;
         let mut post = PostProcessors::open(options.models.as_deref());
         registry.complain(post.take_problems());
         let readers = options

@@ -1,4 +1,4 @@
-//! Which models there are: the bundled one, and what lies in a folder.
+//! Which models there are: bundled ones, and what lies in a folder.
 //!
 //! A model is recognised by its tensors, never by its name. Files that hold something else
 //! (add-ons, utility models) are passed over in silence; models that cannot be used are remembered
@@ -17,6 +17,8 @@ use crate::{EngineError, ModelInfo};
 #[derive(Debug)]
 pub(super) struct Registry {
     folder: Option<PathBuf>,
+    /// Whether the bundled Stable Cascade is one of them.
+    cascade: bool,
     known: RwLock<Known>,
     /// What was wrong when it was opened.
     problems: Vec<EngineError>,
@@ -41,10 +43,12 @@ struct Seen {
 }
 
 impl Registry {
-    pub(super) fn open(folder: Option<&Path>) -> Result<Self, EngineError> {
-        let mut known = Known::of(folder.map(look).transpose()?.unwrap_or_default());
+    pub(super) fn open(folder: Option<&Path>, cascade: bool) -> Result<Self, EngineError> {
+        let seen = folder.map(look).transpose()?.unwrap_or_default();
+        let mut known = Known::of(seen, cascade);
         Ok(Self {
             folder: folder.map(Path::to_owned),
+            cascade,
             problems: std::mem::take(&mut known.problems),
             known: RwLock::new(known),
         })
@@ -64,7 +68,7 @@ impl Registry {
         {
             return;
         }
-        let fresh = Known::of(seen);
+        let fresh = Known::of(seen, self.cascade);
         for problem in &fresh.problems {
             tracing::warn!(%problem, "a file in the folder of models is none");
         }
@@ -147,9 +151,12 @@ fn look(folder: &Path) -> Result<Vec<Seen>, EngineError> {
 }
 
 impl Known {
-    fn of(seen: Vec<Seen>) -> Self {
+    fn of(seen: Vec<Seen>, cascade: bool) -> Self {
         let mut known = Self::default();
         known.add(ModelFiles::bundled().map(Some));
+        if cascade {
+            known.add_cascade(CascadeFiles::bundled());
+        }
         let mut halves = Halves::default();
         for entry in &seen {
             let path = &entry.path;

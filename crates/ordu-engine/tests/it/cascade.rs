@@ -5,6 +5,7 @@ use std::path::Path;
 
 use candle_core::Tensor;
 use image::{DynamicImage, RgbImage};
+use ordu_engine::gates::{GateOptions, remixes};
 use ordu_engine::native::cascade::StableCascade;
 use ordu_engine::native::cascade::config::Stage;
 use ordu_engine::native::cascade::files::CascadeFiles;
@@ -412,6 +413,24 @@ fn what_it_cannot_do_is_refused_by_name() {
         assert!(engine.capabilities().features.contains(&feature));
         assert!(!without.capabilities().features.contains(&feature));
     }
+}
+
+/// Pairs of held-out scenes without a colour in common; the words beside them say nothing.
+#[test]
+fn the_bundled_one_mixes_colours_of_both() {
+    let engine = NativeEngine::open(&NativeOptions {
+        cascade: true,
+        ..NativeOptions::default()
+    })
+    .unwrap();
+    let options = GateOptions {
+        prompts: 40,
+        sampler: Sampler::EulerA,
+        ..GateOptions::default()
+    };
+    let found = remixes(&engine, &options).unwrap();
+    assert_eq!(found.count, 10);
+    assert!(found.both >= 0.8, "{found:#?}");
 }
 
 /// Batches, sizes that are no whole latents, every way to draw: as many steps as are told, and pictures

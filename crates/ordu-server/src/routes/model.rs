@@ -74,6 +74,7 @@ fn image_entry(model: Model) -> ImageModelEntry {
         kind: model.kind,
         nsfw: model.nsfw,
         inpainting: model.inpainting,
+        only_by_name: model.only_by_name,
         requirements: ModelRequirements {
             clip_skip: wanted.clip_skip,
             min_steps: wanted.min_steps,
@@ -182,6 +183,7 @@ fn image_model(input: &ModelInput) -> ApiResult<Model> {
         nsfw: input.nsfw.unwrap_or(false),
         inpainting: input.inpainting.unwrap_or(false),
         requirements,
+        only_by_name: input.only_by_name.unwrap_or(false),
     })
 }
 

@@ -23,6 +23,8 @@ use crate::settings;
 pub(crate) struct Hosting {
     /// The folder of its image models.
     pub(crate) models: Option<PathBuf>,
+    /// Whether the bundled Stable Cascade is one of them.
+    pub(crate) cascade: bool,
     /// The folders of LoRAs and of textual inversions.
     pub(crate) add_ons: AddOnFolders,
     /// Its text model, if that is not the bundled one.
@@ -44,6 +46,7 @@ pub(crate) struct AddOnFolders {
 pub(crate) fn run(args: EngineHost) -> Result<Exit> {
     let engine = NativeEngine::open(&NativeOptions {
         models: args.models_dir,
+        cascade: args.cascade,
         loras: args.loras_dir,
         embeddings: args.embeddings_dir,
         device: args.computing.device,
@@ -158,6 +161,9 @@ pub(crate) fn start(hosting: &Hosting) -> Result<Arc<HostedEngine>> {
         .args(["--vram-budget", &computing.vram_budget.to_string()]);
     if let Some(folder) = &hosting.models {
         command.arg("--models-dir").arg(folder);
+    }
+    if hosting.cascade {
+        command.arg("--cascade");
     }
     for folder in &hosting.add_ons.loras {
         command.arg("--loras-dir").arg(folder);

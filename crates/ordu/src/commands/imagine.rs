@@ -35,16 +35,19 @@ pub(crate) async fn run(args: Imagine) -> Result<Exit> {
         picture::format_of(out)?;
     }
     qr::check(&args.qr, args.size)?;
-    let request = request(&args)?;
+    let mut request = request(&args)?;
     let target = Target::named_or_started(&args.client, || {
         let hosting = host::Hosting {
             computing: args.computing,
+            cascade: !args.remix.is_empty(),
             ..host::Hosting::default()
         };
-        remix::needs_a_horde(&args.remix)?;
         Ok(host::start(&hosting)?.into())
     })
     .await?;
+    if target.is_started() {
+        remix::name_model(&mut request, &args);
+    }
     let exit = imagine(&target.horde, &request, &args).await;
     target.finish().await;
     exit

@@ -3,23 +3,20 @@
 use std::path::Path;
 
 use anyhow::{Result, bail};
-use ordu_api::image::ExtraSourceImage;
+use ordu_api::image::{ExtraSourceImage, ImageRequest};
+use ordu_engine::native::cascade::files::BUNDLED as CASCADE;
 
 use super::imagine::read_base64;
-use crate::cli::AddOn;
+use crate::cli::{AddOn, Imagine};
 
 /// Pictures that one request may mix.
 const MAX_PICTURES: usize = 6;
 
-/// Refuses what the bundled model cannot do.
-pub(super) fn needs_a_horde(pictures: &[AddOn]) -> Result<()> {
-    if !pictures.is_empty() {
-        bail!(
-            "no horde answers, and the bundled model cannot mix pictures: name one with `--horde` \
-             that has a Stable Cascade"
-        );
+/// Names the bundled model that mixes, if nobody says which: requests that name none do not get it.
+pub(super) fn name_model(request: &mut ImageRequest, args: &Imagine) {
+    if !args.remix.is_empty() && args.model.is_empty() && args.style.is_none() {
+        request.models = vec![CASCADE.to_owned()];
     }
-    Ok(())
 }
 
 /// The first picture, which always counts fully.

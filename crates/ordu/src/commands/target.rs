@@ -76,6 +76,11 @@ impl Target {
         })
     }
 
+    /// Whether it was started for the call.
+    pub(crate) fn is_started(&self) -> bool {
+        self.local.is_some()
+    }
+
     /// Ends what was started for the call.
     pub(crate) async fn finish(self) {
         if let Some(local) = self.local {

@@ -19,6 +19,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, anyhow, bail};
 use ordu_api::ApiKey;
 use ordu_api::worker::WorkKind;
+use ordu_engine::native::cascade::files::BUNDLED as CASCADE;
 use ordu_engine::{Budget, DeviceChoice, HostTiming};
 use ordu_worker::bridge_data::{Amount, Backend, BridgeData, ConfigFile, Role, Settings};
 use ordu_worker::{
@@ -135,6 +136,7 @@ async fn prepare(mut args: Work, logs: &Logs) -> Result<Prepared> {
     let supply = Supply::open(&args)?;
     let hosting = Hosting {
         models: supply.models_dir(&args)?,
+        cascade: config.models_to_load.iter().any(|name| name == CASCADE),
         add_ons: supply.add_on_folders(),
         text_model: args.text_model.clone(),
         computing: args.computing,

@@ -84,6 +84,13 @@ fn special_models_wait_for_who_names_them() {
 }
 
 #[test]
+fn models_that_are_only_had_by_name() {
+    pop("models=", "models=shy", "nothing models=1");
+    pop("models=", "models=shy,sdxl", "r1 j1 sdxl 150s");
+    pop("models=shy", "models=shy", "r1 j1 shy 150s");
+}
+
+#[test]
 fn size() {
     pop("size=576x512", "max_pixels=262144", "nothing max_pixels=1");
     pop("size=512x512", "max_pixels=262144", "r1 j1 sd 150s");

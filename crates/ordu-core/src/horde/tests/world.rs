@@ -72,6 +72,7 @@ pub(super) fn reference() -> Arc<ModelReference> {
         "sd-inpaint": {"baseline": "stable diffusion 1", "inpainting": true},
         "sdxl": {"baseline": "stable_diffusion_xl"},
         "cascade": {"baseline": "stable_cascade"},
+        "shy": {"baseline": "stable_cascade", "only_by_name": true},
         "flux": {"baseline": "flux_1", "requirements": {"min_steps": 4, "max_steps": 8}},
         "qwen": {"baseline": "qwen_image"},
         "zimage": {"baseline": "z_image_turbo"}

@@ -18,12 +18,15 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::super::sd::config::ClipConfig;
+use super::super::sd::files::bundled_tokenizer;
 use super::super::sd::tokenizer::Tokenizer;
 use super::super::weights::{TensorFile, Weights, read_small};
 use super::config::{Config, Stage};
 use crate::native::Compute;
 use crate::{Baseline, EngineError, Fit, ModelInfo, Origin, Prediction};
 
+/// The name of the model that is part of this program.
+pub const BUNDLED: &str = "ordu-tiny-cascade";
 /// The side that published models draw best, in pixels.
 const NATIVE: u32 = 1024;
 /// The largest `config.json` that is read.
@@ -74,7 +77,26 @@ struct Told {
     native: Option<u32>,
 }
 
+macro_rules! bundled {
+    ($file:literal) => {
+        include_bytes!(concat!("../../../models/ordu-tiny-cascade/", $file))
+    };
+}
+
 impl CascadeFiles {
+    /// The model that is part of this program.
+    ///
+    /// # Errors
+    ///
+    /// None in a program whose tests have passed.
+    pub fn bundled() -> Result<Self, EngineError> {
+        let c = TensorFile::bundled("stage_c", bundled!("stage_c.safetensors"))?;
+        let b = TensorFile::bundled("stage_b", bundled!("stage_b.safetensors"))?;
+        let named = (BUNDLED.to_owned(), Origin::Bundled);
+        let beside = (told(bundled!("config.json"))?, Vec::new());
+        Self::of(named, (&c, &b), beside)
+    }
+
     /// The model of a folder with one file of each stage; `None` if it is none.
     ///
     /// # Errors
@@ -216,6 +238,9 @@ impl CascadeFiles {
     ///
     /// [`EngineError::NoTokenizer`] if there is none, [`EngineError::BadModel`] if it is unusable.
     pub fn tokenizer(&self) -> Result<Tokenizer, EngineError> {
+        if self.origin == Origin::Bundled {
+            return bundled_tokenizer();
+        }
         Tokenizer::find(&self.name, &self.tokenizer)
     }
 }

@@ -176,7 +176,7 @@ impl ModelFiles {
     /// [`EngineError::NoTokenizer`] if there is none, [`EngineError::BadModel`] if it is unusable.
     pub fn tokenizer(&self, text: &TextFiles) -> Result<Tokenizer, EngineError> {
         let tokenizer = if self.origin == Origin::Bundled {
-            Tokenizer::from_json(bundled!("tokenizer/tokenizer.json"))?
+            bundled_tokenizer()?
         } else {
             Tokenizer::find(&self.name, &text.tokenizer)?
         };
@@ -341,6 +341,15 @@ fn beside(model: &Path) -> Result<Option<(Weights, VaeConfig)>, EngineError> {
 
 /// Name of the model that is part of this program.
 pub const BUNDLED: &str = "ordu-tiny";
+
+/// The tokenizer of the bundled models.
+///
+/// # Errors
+///
+/// None in a program whose tests have passed.
+pub fn bundled_tokenizer() -> Result<Tokenizer, EngineError> {
+    Tokenizer::from_json(bundled!("tokenizer/tokenizer.json"))
+}
 
 fn name_of(path: &Path) -> String {
     let stem = if path.is_dir() {
