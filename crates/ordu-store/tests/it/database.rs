@@ -45,6 +45,28 @@ impl Database {
         }
     }
 
+    /// How often a table was read from end to end by those who have left; PostgreSQL only.
+    pub(crate) async fn whole_tables_read(&self) -> i64 {
+        let mut connection = PgConnection::connect(&self.url).await.unwrap();
+        let others = "SELECT count(*)
+             FROM pg_stat_activity
+             WHERE application_name = current_setting('application_name')
+                 AND pid <> pg_backend_pid()";
+        while sqlx::query_scalar::<_, i64>(others)
+            .fetch_one(&mut connection)
+            .await
+            .unwrap()
+            > 0
+        {}
+        let sql = "SELECT sum(seq_scan)::int8
+             FROM pg_stat_user_tables
+             WHERE schemaname = current_schema()";
+        sqlx::query_scalar(sql)
+            .fetch_one(&mut connection)
+            .await
+            .unwrap()
+    }
+
     /// Cuts every connection to this database; PostgreSQL only.
     pub(crate) async fn cut_connections(&self) {
         self.execute(

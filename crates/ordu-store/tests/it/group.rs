@@ -18,6 +18,7 @@ on_both!(
     a_bad_write_spoils_no_neighbour,
     a_text_that_cannot_be_stored_spoils_no_neighbour,
     a_hot_write_is_one_round_trip,
+    no_life_reads_a_whole_table,
     closing_writes_what_waits,
     a_full_database_refuses_and_recovers,
     cut_connections_are_survived,
@@ -141,6 +142,25 @@ async fn a_hot_write_is_one_round_trip(database: &Database) {
     if database.is_postgres() {
         assert_eq!(trips, [1, 1, 1]);
     }
+}
+
+/// How PostgreSQL found its rows, and not how often it was asked: a way that reads everything goes
+/// unnoticed until there is much.
+async fn no_life_reads_a_whole_table(database: &Database) {
+    const LIVES: i64 = 40;
+    if !database.is_postgres() {
+        return;
+    }
+    database.open().await.close().await;
+    let before = database.whole_tables_read().await;
+    let store = database.open().await;
+    for _ in 0..LIVES {
+        life(&store).await;
+    }
+    // What connections count is told when they end, at the latest.
+    store.close().await;
+    let read = database.whole_tables_read().await - before;
+    assert!(read < LIVES, "{read} whole tables in {LIVES} lives");
 }
 
 async fn closing_writes_what_waits(database: &Database) {
