@@ -499,14 +499,6 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
                     Some(phase.figure("claims_lost")? / phase.figure("claims_won")? * 100.0)
                 },
             },
-            Budget {
-                what: "lifecycles, two nodes to one",
-                bound: Bound::AtLeast(0.5),
-                measure: |report| {
-                    let rate = |name| report.phase(name)?.lifecycles_per_second;
-                    Some(rate("two")? / rate("one")?)
-                },
-            },
             NO_ERRORS,
         ],
         usual: false,
