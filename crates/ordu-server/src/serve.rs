@@ -1,5 +1,6 @@
 //! Taking connections: how many, how long their headers may be, and how long they may take.
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +11,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -25,8 +26,27 @@ const MAX_HEADERS: usize = 100;
 /// The most bytes that are read ahead, and with that the longest head of a request.
 const MAX_HEAD_BYTES: usize = 64 << 10;
 
+/// Connections that wait to be taken, as far as the machine lets so many (`net.core.somaxconn`). It drops
+/// what comes on top, and its client tries again after a second: where hundreds come at once, as after a
+/// start, the 128 of the standard library are too few.
+const BACKLOG: u32 = 4096;
+
 /// How long to rest when the machine gives no more connections.
 const BREATH: Duration = Duration::from_secs(1);
+
+/// Takes an address.
+pub(crate) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() {
+        TcpSocket::new_v4()?
+    } else {
+        TcpSocket::new_v6()?
+    };
+    // Elsewhere it would let two programs share an address.
+    #[cfg(unix)]
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
 
 /// Serves connections until the shutdown begins, then until the last one ended.
 ///
@@ -94,5 +114,27 @@ async fn accept(
             tokio::time::sleep(BREATH).await;
             None
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, TcpStream};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn hundreds_may_come_at_once() {
+        let listener = listen((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+        let address = listener.local_addr().unwrap();
+        let allowed = std::fs::read_to_string("/proc/sys/net/core/somaxconn");
+        let allowed = allowed.ok().and_then(|text| text.trim().parse().ok());
+        let many = allowed.unwrap_or(128).min(512);
+        // Nobody takes them; one that is dropped takes a second at least.
+        let soon = Duration::from_millis(900);
+        let came: Result<Vec<_>, _> = (0..many)
+            .map(|_| TcpStream::connect_timeout(&address, soon))
+            .collect();
+        assert_eq!(came.unwrap().len(), many);
     }
 }

@@ -14,7 +14,6 @@ use ordu_core::horde::{Horde, Policy};
 use ordu_store::{DatabaseUrl, Node, Options, RequestState, Store};
 use rand::SeedableRng;
 use rand_chacha::ChaCha12Rng;
-use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
@@ -47,7 +46,7 @@ use crate::registry::{self, Known, Registry};
 use crate::repeats::Repeats;
 use crate::reservation::Reservations;
 use crate::secret::{NoRandomness, Secret, random_bytes};
-use crate::serve::serve;
+use crate::serve::{self, serve};
 use crate::statistics::LastCount;
 use crate::styles::Styles;
 use crate::subscriptions::Subscriptions;
@@ -115,9 +114,7 @@ impl Server {
     /// Starts a server: it is ready when this returns.
     pub async fn start(config: Config) -> Result<Self, StartError> {
         let listen = config.listen;
-        let listener = TcpListener::bind(listen)
-            .await
-            .map_err(|error| StartError::Listen(listen, error))?;
+        let listener = serve::listen(listen).map_err(|error| StartError::Listen(listen, error))?;
         let address = listener
             .local_addr()
             .map_err(|error| StartError::Listen(listen, error))?;
