@@ -1,8 +1,10 @@
 //! Accounts: made, found by key, and kept at hand so that a known key costs no round trip.
 //!
-//! What is kept is a copy: it is read again after ten seconds, so that what another process wrote
-//! (the command line, another node) is noticed. Debits count at once, credits once they are folded.
+//! What is kept is a copy, ten seconds old at most, so that what another process wrote (the command
+//! line, another node) is noticed. Of accounts in use it is read again before that, behind their calls,
+//! all of them at once. Debits count at once, credits once they are folded.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ordu_api::{ApiKey, RequestId, ReturnCode, UserId};
@@ -11,7 +13,7 @@ use ordu_core::ledger::{Account as LedgerAccount, Entry, Event, Reason};
 use ordu_core::standing;
 use ordu_core::{Kudos, Millis, Role, Roles, Standing, Timestamp};
 use ordu_store::{NewUser, Store, User, UserChange};
-use quick_cache::sync::Cache;
+use quick_cache::sync::{Cache, EntryAction};
 use subtle::ConstantTimeEq as _;
 use uuid::Uuid;
 
@@ -23,6 +25,13 @@ use crate::subscriptions::Subscriptions;
 
 /// How long a copy counts as the truth.
 const FRESH_FOR: Millis = Millis::from_seconds(10);
+
+/// From which age on a copy that is used is read again. The time until it no longer counts is for the
+/// task that does it.
+const RENEWED_AFTER: Millis = Millis::from_seconds(5);
+
+/// Copies that are read again by one statement.
+const RENEWED_AT_ONCE: usize = 250;
 
 /// How many accounts are kept at hand.
 const KEPT: usize = 100_000;
@@ -274,6 +283,8 @@ pub(crate) struct Accounts {
     clock: Clock,
     by_key: Cache<KeyHash, UserId>,
     by_id: Cache<UserId, Copy>,
+    /// Copies that were used and are to be read again, and when they were read.
+    due: Mutex<HashMap<UserId, Timestamp>>,
     holds: Mutex<Holds>,
     shared_keys: SharedKeys,
     subscriptions: Arc<Subscriptions>,
@@ -283,6 +294,15 @@ pub(crate) struct Accounts {
 #[derive(Clone)]
 struct Copy {
     account: Arc<Account>,
+    read: Timestamp,
+    /// What was taken off it since.
+    debited: Kudos,
+}
+
+/// An account that was read again, and what its copy was before that.
+struct Renewed {
+    account: Account,
+    before: Copy,
     read: Timestamp,
 }
 
@@ -300,6 +320,7 @@ impl Accounts {
             clock,
             by_key: Cache::new(KEPT),
             by_id: Cache::new(KEPT),
+            due: Mutex::default(),
             holds: Mutex::default(),
             subscriptions,
         }
@@ -359,27 +380,103 @@ impl Accounts {
     /// The account of this number, if there is one.
     pub(crate) async fn by_id(&self, id: UserId) -> ApiResult<Option<Arc<Account>>> {
         let now = self.clock.now();
-        if let Some(copy) = self
-            .by_id
-            .get(&id)
-            .filter(|copy| now.since(copy.read) < FRESH_FOR)
-        {
-            return Ok(Some(copy.account));
+        if let Some(copy) = self.by_id.get(&id) {
+            let age = now.since(copy.read);
+            if age < FRESH_FOR {
+                if age >= RENEWED_AFTER {
+                    self.due().insert(id, copy.read);
+                }
+                return Ok(Some(copy.account));
+            }
         }
         Ok(find(&self.store, id)
             .await?
             .map(|account| self.keep(account)))
     }
 
+    /// Reads again what is due.
+    pub(crate) async fn renew(&self) -> Result<(), ordu_store::Error> {
+        let due = self.take_due();
+        for some in due.chunks(RENEWED_AT_ONCE) {
+            for renewed in self.read_again(some).await? {
+                self.replace(renewed);
+            }
+        }
+        Ok(())
+    }
+
+    /// Copies that were used when they were old, as far as they are still there.
+    fn take_due(&self) -> Vec<Copy> {
+        let due = std::mem::take(&mut *self.due());
+        let copies = due.into_iter().filter_map(|(id, read)| {
+            let copy = self.by_id.peek(&id)?;
+            (copy.read == read).then_some(copy)
+        });
+        copies.collect()
+    }
+
+    async fn read_again(&self, copies: &[Copy]) -> Result<Vec<Renewed>, ordu_store::Error> {
+        let read = self.clock.now();
+        let by_id: HashMap<UserId, &Copy> = copies
+            .iter()
+            .map(|copy| (copy.account.user.id, copy))
+            .collect();
+        let ids: Vec<UserId> = by_id.keys().copied().collect();
+        let found = self.store.list_accounts(&ids).await?.into_iter();
+        let renewed = found.filter_map(|(user, unfolded)| {
+            let before = Copy::clone(by_id.get(&user.id)?);
+            Some(Renewed {
+                account: with_balance(user, unfolded),
+                before,
+                read,
+            })
+        });
+        Ok(renewed.collect())
+    }
+
+    fn due(&self) -> MutexGuard<'_, HashMap<UserId, Timestamp>> {
+        self.due.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn keep(&self, account: Account) -> Arc<Account> {
-        let patron = self.subscriptions.all().is_patron(account.user.id);
-        let account = Arc::new(Account { patron, ..account });
-        let copy = Copy {
-            account: Arc::clone(&account),
-            read: self.clock.now(),
-        };
+        let copy = self.copy(account, self.clock.now());
+        let account = Arc::clone(&copy.account);
         self.by_id.insert(account.user.id, copy);
         account
+    }
+
+    fn copy(&self, account: Account, read: Timestamp) -> Copy {
+        let patron = self.subscriptions.all().is_patron(account.user.id);
+        Copy {
+            account: Arc::new(Account { patron, ..account }),
+            read,
+            debited: Kudos::ZERO,
+        }
+    }
+
+    /// Puts an account in the place of its copy. If that is not there any more, somebody changed it
+    /// meanwhile. What was taken off meanwhile may be so twice until the next time, but is never missed.
+    fn replace(&self, renewed: Renewed) {
+        let Renewed {
+            mut account,
+            before,
+            read,
+        } = renewed;
+        self.change(account.user.id, |copy| {
+            if copy.read == before.read {
+                account.debit(copy.debited - before.debited);
+                *copy = self.copy(account, read);
+            }
+        });
+    }
+
+    /// Changes a copy, if there is one.
+    fn change(&self, id: UserId, change: impl FnOnce(&mut Copy)) {
+        // Who finds nothing might insert something, and does not.
+        let _ = self.by_id.entry(&id, None, |_, copy| {
+            change(copy);
+            EntryAction::Retain(())
+        });
     }
 
     /// Forgets the copy of an account that was changed.
@@ -396,30 +493,16 @@ impl Accounts {
             let LedgerAccount::Spendable(user) = entry.from else {
                 continue;
             };
-            let Some(copy) = self.by_id.get(&user) else {
-                continue;
-            };
-            self.take_off(user, &copy, entry.amount);
+            self.debit(user, entry.amount);
         }
     }
 
-    /// Takes off the copy of an account what another node charged it.
+    /// Takes off the copy of an account what it was charged, here or by another node.
     pub(crate) fn debit(&self, user: UserId, amount: Kudos) {
-        if let Some(copy) = self.by_id.get(&user) {
-            self.take_off(user, &copy, amount);
-        }
-    }
-
-    fn take_off(&self, user: UserId, copy: &Copy, amount: Kudos) {
-        let mut account = Account::clone(&copy.account);
-        account.debit(amount);
-        self.by_id.insert(
-            user,
-            Copy {
-                account: Arc::new(account),
-                read: copy.read,
-            },
-        );
+        self.change(user, |copy| {
+            Arc::make_mut(&mut copy.account).debit(amount);
+            copy.debited += amount;
+        });
     }
 
     /// Promises kudos of a user to a request.
@@ -444,5 +527,87 @@ impl Accounts {
 
     fn holds(&self) -> MutexGuard<'_, Holds> {
         self.holds.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ordu_store::Options;
+
+    use super::*;
+
+    /// An account with 100 kudos.
+    async fn somebody() -> (Accounts, Clock, UserId) {
+        let url = "sqlite::memory:".parse().unwrap();
+        let clock = Clock::manual(Timestamp(0));
+        let options = Options::default();
+        let store = Store::open(&url, &options, clock.now()).await.unwrap();
+        let secret = Secret::new("pepper");
+        let new = NewAccount {
+            name: "somebody".to_owned(),
+            subject: None,
+            moderator: false,
+            trusted: false,
+            kudos: Kudos::new(100),
+        };
+        let (account, _) = add(&store, &secret, new, clock.now()).await.unwrap();
+        let subscriptions = Arc::new(Subscriptions::new(None));
+        let accounts = Accounts::new(Arc::new(store), secret, clock.clone(), subscriptions);
+        (accounts, clock, account.user.id)
+    }
+
+    #[tokio::test]
+    async fn what_was_forgotten_meanwhile_stays_forgotten() {
+        let (accounts, clock, id) = somebody().await;
+        let store = &accounts.store;
+        let concurrency = async || accounts.by_id(id).await.unwrap().unwrap().user.concurrency;
+        let change = |concurrency| UserChange {
+            concurrency: Some(concurrency),
+            ..UserChange::default()
+        };
+        concurrency().await;
+        clock.advance(RENEWED_AFTER);
+        concurrency().await;
+        store.update_user(id, &change(40)).await.unwrap();
+        accounts.renew().await.unwrap();
+        assert_eq!(concurrency().await, 40);
+
+        // Changed after it was read, and not used since.
+        let late = async |concurrency| {
+            clock.advance(RENEWED_AFTER);
+            accounts.by_id(id).await.unwrap();
+            let read = accounts.read_again(&accounts.take_due()).await.unwrap();
+            assert_eq!(read.len(), 1);
+            store.update_user(id, &change(concurrency)).await.unwrap();
+            accounts.forget(id);
+            read
+        };
+        for renewed in late(50).await {
+            accounts.replace(renewed);
+        }
+        assert_eq!(concurrency().await, 50);
+        // Used since.
+        let read = late(60).await;
+        assert_eq!(concurrency().await, 60);
+        for renewed in read {
+            accounts.replace(renewed);
+        }
+        assert_eq!(concurrency().await, 60);
+    }
+    #[tokio::test]
+    async fn what_is_charged_while_an_account_is_read_counts() {
+        let (accounts, clock, id) = somebody().await;
+        let balance = async || accounts.by_id(id).await.unwrap().unwrap().balance;
+        assert_eq!(balance().await, Kudos::new(100));
+        accounts.debit(id, Kudos::new(1));
+        clock.advance(RENEWED_AFTER);
+        balance().await;
+        let read = accounts.read_again(&accounts.take_due()).await.unwrap();
+        accounts.debit(id, Kudos::new(30));
+        for renewed in read {
+            accounts.replace(renewed);
+        }
+        // What was charged before was never written, and is not there any more.
+        assert_eq!(balance().await, Kudos::new(70));
     }
 }

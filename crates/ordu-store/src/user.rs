@@ -225,6 +225,35 @@ macro_rules! select_accounts {
     };
 }
 
+/// The same of many: what is not folded is looked through once for all of them; PostgreSQL would do that
+/// for each if it were not told to keep it. `$wanted` selects their numbers, as `id`.
+macro_rules! list_accounts {
+    ($wanted:literal) => {
+        concat!(
+            "
+    WITH wanted (id) AS (",
+            $wanted,
+            "),
+        debits AS MATERIALIZED (
+            SELECT source, SUM(amount) AS amount
+            FROM ledger
+            WHERE NOT folded AND source IN (SELECT 2 * id FROM wanted)
+            GROUP BY source)",
+            select_users!(
+                ",
+        (SELECT CAST(COALESCE(SUM(amount), 0) AS BIGINT)
+         FROM debits
+         WHERE source = 2 * users.id) AS unfolded_debit",
+                "AND id IN (SELECT id FROM wanted)"
+            )
+        )
+    };
+}
+
+const LIST_ACCOUNTS_SQLITE: &str = list_accounts!("SELECT value FROM json_each($1)");
+const LIST_ACCOUNTS_POSTGRES: &str = list_accounts!(
+    "SELECT CAST(id AS BIGINT) FROM json_array_elements_text(CAST($1 AS JSON)) AS list (id)"
+);
 const FIND_ACCOUNT: &str = select_accounts!("AND id = $1");
 const FIND_ACCOUNT_BY_KEY: &str = select_accounts!("AND key_hash = $1");
 const FIND: &str = select_users!("AND id = $1");
@@ -470,6 +499,18 @@ impl Store {
     pub async fn find_account_by_key(&self, key_hash: &str) -> Result<Option<(User, Kudos)>> {
         let row: Option<AccountRow> = self.pool.one(FIND_ACCOUNT_BY_KEY, args![key_hash]).await?;
         row.map(AccountRow::into_account).transpose()
+    }
+
+    /// Some accounts with what of their debits is not folded yet, in no order; those that are not there
+    /// are left out.
+    pub async fn list_accounts(&self, ids: &[UserId]) -> Result<Vec<(User, Kudos)>> {
+        let sql = match self.pool.dialect() {
+            Dialect::Sqlite => LIST_ACCOUNTS_SQLITE,
+            Dialect::Postgres => LIST_ACCOUNTS_POSTGRES,
+        };
+        let ids: Vec<i64> = ids.iter().copied().map(UserId::get).collect();
+        let rows: Vec<AccountRow> = self.pool.all(sql, args![json::object(&ids)?]).await?;
+        rows.into_iter().map(AccountRow::into_account).collect()
     }
 
     /// The account of an external identity.

@@ -1,5 +1,6 @@
 //! What happens by itself. Every task is started here, has a name, and ends on one token.
 
+mod accounts;
 mod balances;
 mod expiry;
 mod grants;
@@ -102,6 +103,12 @@ enum By {
 
 /// Everything that happens by itself.
 const TASKS: &[Task] = &[
+    Task {
+        name: "accounts",
+        pause: accounts::PAUSE,
+        by: By::All,
+        run: |app| Box::pin(accounts::run(app)),
+    },
     Task {
         name: "expiry",
         pause: expiry::PAUSE,

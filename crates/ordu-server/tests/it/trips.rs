@@ -3,6 +3,7 @@
 use ordu_api::alchemy::AlchemyPop;
 use ordu_api::image::ImagePop;
 use ordu_server::Config;
+use ordu_store::UserChange;
 
 use crate::support::{
     TestHorde, alchemy_pop, alchemy_request, answered, delivered, on_each_database, pop, request,
@@ -16,14 +17,19 @@ const ATTEMPTS: usize = 5;
 async fn least(horde: &TestHorde, mut call: impl AsyncFnMut()) -> (u64, u64) {
     let mut cheapest = (u64::MAX, u64::MAX);
     for _ in 0..ATTEMPTS {
-        let before = horde.server.store().counters();
-        call().await;
-        let after = horde.server.store().counters();
-        let trips = after.round_trips - before.round_trips;
-        let commits = after.commits - before.commits;
+        let (trips, commits) = cost_of(horde, &mut call).await;
         cheapest = (cheapest.0.min(trips), cheapest.1.min(commits));
     }
     cheapest
+}
+
+/// The number of statements, and of group commits, while a call is made.
+async fn cost_of(horde: &TestHorde, call: &mut impl AsyncFnMut()) -> (u64, u64) {
+    let before = horde.server.store().counters();
+    call().await;
+    let after = horde.server.store().counters();
+    let trips = after.round_trips - before.round_trips;
+    (trips, after.commits - before.commits)
 }
 
 #[tokio::test]
@@ -171,6 +177,53 @@ async fn forms_cost_one_round_trip_a_step_and_looking_costs_none() {
             database,
             &[("async", asked), ("pop", popped), ("submit", submitted)],
         );
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_account_in_use_is_read_behind_its_calls() {
+    on_each_database(async |database| {
+        let horde = TestHorde::start_with(|config| Config {
+            database: database.to_owned(),
+            ..config
+        })
+        .await;
+        let owner = horde.user("owner", 10_000.0).await;
+        let client = horde.client(&owner.api_key);
+        let store = horde.server.store();
+        let look = async || client.pop_text(&text_pop("w")).await;
+        look().await.unwrap();
+        let mut costs = Vec::new();
+        for _ in 0..ATTEMPTS {
+            horde.later(6);
+            look().await.unwrap();
+            horde.server.settle_down().await.unwrap();
+            horde.later(6);
+            costs.push(cost_of(&horde, &mut async || drop(look().await.unwrap())).await);
+        }
+        assert_eq!(costs.iter().min(), Some(&(0, 0)), "{costs:?}");
+        // What another process wrote is noticed that way, too.
+        horde.server.settle_down().await.unwrap();
+        let change = UserChange {
+            key_hash: Some("of another key".to_owned()),
+            ..UserChange::default()
+        };
+        let id = owner.user_id.parse().unwrap();
+        store.update_user(id, &change).await.unwrap();
+        horde.later(6);
+        look().await.unwrap();
+        horde.server.settle_down().await.unwrap();
+        let refused = look().await.unwrap_err();
+        assert_eq!(refused.refusal().unwrap().status, 401);
+        // Without calls in between it is read before the next one.
+        let other = horde.user("other", 0.0).await;
+        let client = horde.client(&other.api_key);
+        let look = async || client.pop_text(&text_pop("v")).await;
+        look().await.unwrap();
+        horde.later(12);
+        let cost = cost_of(&horde, &mut async || drop(look().await.unwrap())).await;
+        assert!(cost.0 >= 1, "{cost:?}");
     })
     .await;
 }

@@ -66,6 +66,14 @@ async fn an_account_is_read_with_what_it_spent_in_one_trip(database: &Database) 
     assert_eq!(trips, 1);
     assert_eq!((user.id, user.spendable), (giver, Kudos::new(100)));
     assert_eq!(unfolded, Kudos::new(30));
+    let ids = [giver, taker, crate::world::user(77)];
+    let (listed, trips) = ordu_store::counted(store.list_accounts(&ids)).await;
+    let mut listed = listed.unwrap();
+    listed.sort_by_key(|(user, _)| user.id);
+    assert_eq!(trips, 1);
+    let each = [store.find_account(giver), store.find_account(taker)];
+    let each = futures::future::try_join_all(each).await.unwrap();
+    assert_eq!(listed, each.into_iter().flatten().collect::<Vec<_>>());
     // What came in does not count before it is folded.
     let (user, unfolded) = store.find_account(taker).await.unwrap().unwrap();
     assert_eq!((user.spendable, unfolded), (Kudos::new(100), Kudos::ZERO));
