@@ -22,10 +22,10 @@ use uuid::Uuid;
 
 use crate::counters::{Tally, note_trip};
 use crate::error::{Error, Result};
-use crate::pool::{Dialect, Pool, Value};
+use crate::pool::{Connection, Dialect, Pool, Value};
 pub(crate) use line::WAYS;
 use line::{Gone, Line};
-use spares::Spares;
+use spares::{Place, Spares};
 
 /// Writes that may wait, before they are taken note of and after; more callers wait for a place.
 const QUEUE: usize = 4096;
@@ -195,9 +195,11 @@ impl Scribe {
         let mut line = Line::default();
         let mut on_their_way = JoinSet::new();
         let mut gone: HashMap<Id, Gone> = HashMap::new();
+        let mut openings = Openings::of(&self);
         let mut bite = Vec::with_capacity(BITE);
         let mut is_over = false;
         loop {
+            line.allow(self.spares.ways(Instant::now()));
             while let Some((what, batch)) = line.next(Instant::now()) {
                 let scribe = Arc::clone(&self);
                 let way = on_their_way.spawn(async move { scribe.write_apart(batch).await });
@@ -206,7 +208,9 @@ impl Scribe {
             if is_over && line.is_idle() {
                 return;
             }
-            let due = line.next_due(Instant::now());
+            let now = Instant::now();
+            let again = openings.begin(line.wanted(now), now);
+            let due = line.next_due(now).into_iter().chain(again).min();
             tokio::select! {
                 biased;
                 Ok(()) = closing.changed() => receiver.close(),
@@ -215,11 +219,35 @@ impl Scribe {
                         line.end(&what);
                     }
                 }
+                () = openings.one() => {}
                 taken = receiver.recv_many(&mut bite, BITE), if line.has_room() && !is_over => {
                     is_over = taken == 0;
                     bite.drain(..).for_each(|waiting| line.push(waiting));
                 }
                 () = at(due) => {}
+            }
+        }
+    }
+
+    /// PostgreSQL: a connection that is there, or a new one where there is none.
+    async fn connection(&self) -> Result<(Place<'_>, Connection)> {
+        if let Some(taken) = self.spares.take(Instant::now()) {
+            return Ok(taken);
+        }
+        let (begun, place) = (Instant::now(), self.spares.reserve());
+        let opened = self.pool.keyed().await;
+        let connection = opened.inspect_err(|_| self.spares.note_refused(begun))?;
+        Ok((place, connection))
+    }
+
+    /// PostgreSQL: one more connection.
+    async fn open_ahead(&self) {
+        let begun = Instant::now();
+        match self.pool.keyed().await {
+            Ok(connection) => self.spares.reserve().keep(connection, Instant::now()),
+            Err(error) => {
+                tracing::warn!(%error, "one more connection to the database could not be opened");
+                self.spares.note_refused(begun);
             }
         }
     }
@@ -255,15 +283,11 @@ impl Scribe {
             .take(statements.parts)
             .map(|part| Value::from(array(writes.iter().copied(), part)))
             .collect();
-        let mut connection = match self.spares.take(Instant::now()) {
-            Some(connection) => connection,
-            None => self.pool.keyed().await?,
-        };
+        let (place, mut connection) = self.connection().await?;
         let rows: Result<Vec<(Uuid,)>> = connection.all(statements.postgres, values).await;
         match &rows {
-            Ok(_) => self.spares.put(connection, Instant::now()),
-            Err(error) if is_away(error) => self.spares.clear(),
-            Err(_) => {}
+            Err(error) if is_away(error) => self.spares.note_away(),
+            _ => place.keep(connection, Instant::now()),
         }
         let rows = rows?;
         self.pool.note_written();
@@ -276,6 +300,46 @@ impl Scribe {
         }
         // A caller that went away does not need the answer.
         let _ = waiting.answer.send(answer);
+    }
+}
+
+/// PostgreSQL: connections that are opened ahead, while writes go through others.
+struct Openings {
+    scribe: Arc<Scribe>,
+    begun: JoinSet<()>,
+}
+
+impl Openings {
+    fn of(scribe: &Arc<Scribe>) -> Self {
+        Self {
+            scribe: Arc::clone(scribe),
+            begun: JoinSet::new(),
+        }
+    }
+
+    /// Sees to it that so many are opened; says from when on, if it is too early for that.
+    fn begin(&mut self, wanted: u32, now: Instant) -> Option<Instant> {
+        let begun = u32::try_from(self.begun.len()).unwrap_or(u32::MAX);
+        if begun >= wanted {
+            return None;
+        }
+        let paused = self.scribe.spares.paused_until(now);
+        if paused.is_none() {
+            for _ in begun..wanted {
+                let scribe = Arc::clone(&self.scribe);
+                self.begun.spawn(async move { scribe.open_ahead().await });
+            }
+        }
+        paused
+    }
+
+    /// Waits for the end of one, for ever if none was begun.
+    async fn one(&mut self) {
+        match self.begun.join_next().await {
+            Some(Ok(())) => {}
+            Some(Err(error)) => tracing::error!(%error, "a connection was opened badly"),
+            None => std::future::pending().await,
+        }
     }
 }
 

@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use super::{Batch, Kind, QUEUE, Waiting};
 
-/// Batches that are on their way at once.
+/// Batches that are on their way at once at most.
 pub(crate) const WAYS: u32 = 18;
 
 /// Writes of a batch at most: its statement joins them row by row (`pool/postgres.rs`).
@@ -30,6 +30,8 @@ pub(super) struct Line {
     waiting: usize,
     arrived: u64,
     on_their_way: u32,
+    /// How many may be on their way just now.
+    ways: u32,
 }
 
 /// The same of one kind.
@@ -52,6 +54,21 @@ pub(super) struct Gone {
 }
 
 impl Line {
+    /// Says how many batches may be on their way; one may always, and opens its connection itself.
+    pub(super) fn allow(&mut self, ways: u32) {
+        self.ways = ways.clamp(1, WAYS);
+    }
+
+    /// Connections that would help: as many as there are, as long as something may go that has no way.
+    pub(super) fn wanted(&self, now: Instant) -> u32 {
+        let is_short = self.on_their_way >= self.ways && self.due(now).next().is_some();
+        if is_short {
+            self.ways.min(WAYS - self.ways)
+        } else {
+            0
+        }
+    }
+
     pub(super) fn push(&mut self, waiting: Waiting) {
         self.arrived += 1;
         self.waiting += 1;
@@ -71,28 +88,33 @@ impl Line {
 
     /// What goes now, if anything does. Whoever takes it says when it [has ended](Self::end).
     pub(super) fn next(&mut self, now: Instant) -> Option<(Gone, Batch)> {
-        if self.on_their_way >= WAYS {
+        if self.on_their_way >= self.ways {
             return None;
         }
-        let due = self.kinds.iter().filter(|(_, of_kind)| {
-            let due = of_kind.due(now);
-            due.is_some_and(|due| due <= now)
-        });
-        let first = |of_kind: &OfKind| of_kind.waiting.front().map(|(arrival, _)| *arrival);
-        let mut due: Vec<(Option<u64>, Kind)> =
-            due.map(|(kind, of_kind)| (first(of_kind), *kind)).collect();
+        let mut due: Vec<(Option<u64>, Kind)> = self.due(now).collect();
         due.sort_unstable();
         // Of a kind that comes first, all may have to wait for their keys.
         due.into_iter().find_map(|(_, kind)| self.take(kind, now))
     }
 
-    /// When something may go that waits for company only.
+    /// The kinds of which something may go, each with the arrival of what has waited longest.
+    fn due(&self, now: Instant) -> impl Iterator<Item = (Option<u64>, Kind)> {
+        let due = self.kinds.iter().filter(move |(_, of_kind)| {
+            let due = of_kind.due(now);
+            due.is_some_and(|due| due <= now)
+        });
+        due.map(|(kind, of_kind)| {
+            let first = of_kind.waiting.front();
+            (first.map(|(arrival, _)| *arrival), *kind)
+        })
+    }
+
+    /// When something may go that waits for company only. What waits for a way is not meant: connections
+    /// are [wanted](Self::wanted) for that.
     pub(super) fn next_due(&self, now: Instant) -> Option<Instant> {
-        if self.on_their_way >= WAYS {
-            return None;
-        }
+        let has_way = self.on_their_way < self.ways;
         let due = self.kinds.values().filter_map(|of_kind| of_kind.due(now));
-        due.min()
+        due.filter(|due| has_way || *due > now).min()
     }
 
     /// A batch has ended, well or not.
@@ -171,6 +193,13 @@ mod tests {
         Waiting { write, answer }
     }
 
+    /// A line with all its connections.
+    fn open() -> Line {
+        let mut line = Line::default();
+        line.allow(WAYS);
+        line
+    }
+
     fn tokens(batch: &Batch) -> Vec<u128> {
         let tokens = batch.iter().map(|waiting| waiting.write.token.as_u128());
         tokens.collect()
@@ -178,7 +207,7 @@ mod tests {
 
     #[test]
     fn what_comes_alone_goes_at_once_and_the_next_waits_for_company() {
-        let (mut line, now) = (Line::default(), Instant::now());
+        let (mut line, now) = (open(), Instant::now());
         line.push(write(Kind::Insert, 1, 1));
         let (first, batch) = line.next(now).unwrap();
         assert_eq!(tokens(&batch), [1]);
@@ -199,7 +228,7 @@ mod tests {
 
     #[test]
     fn the_kind_that_waits_longest_goes_first_and_no_more_than_there_are_ways() {
-        let (mut line, now) = (Line::default(), Instant::now());
+        let (mut line, now) = (open(), Instant::now());
         line.push(write(Kind::Settle, 1, 1));
         line.push(write(Kind::Insert, 2, 2));
         line.push(write(Kind::Settle, 3, 3));
@@ -215,7 +244,40 @@ mod tests {
         }
         line.push(write(Kind::Insert, 100, 100));
         assert!(line.next(later + COMPANY).is_none());
-        assert_eq!(line.next_due(later), None);
+        assert_eq!(line.next_due(later + COMPANY), None);
+    }
+
+    #[test]
+    fn connections_are_wanted_while_something_has_no_way() {
+        let (mut line, now) = (Line::default(), Instant::now());
+        line.allow(0);
+        assert_eq!(line.wanted(now), 0);
+        line.push(write(Kind::Insert, 1, 1));
+        assert_eq!(line.wanted(now), 0, "the first one has a way");
+        let (first, _) = line.next(now).unwrap();
+        assert_eq!(line.wanted(now), 0, "nothing waits");
+        line.push(write(Kind::Insert, 1, 2));
+        assert_eq!(line.wanted(now + COMPANY), 0, "its key is on its way");
+        line.push(write(Kind::Insert, 2, 3));
+        assert_eq!(line.wanted(now), 0, "it waits for company");
+        assert_eq!(line.next_due(now), Some(now + COMPANY));
+        assert_eq!(line.next_due(now + COMPANY), None);
+        assert_eq!(line.wanted(now + COMPANY), 1);
+        line.push(write(Kind::Settle, 3, 4));
+        assert_eq!(line.wanted(now), 1);
+        assert!(line.next(now).is_none());
+        line.allow(4);
+        for kind in [Kind::Settle, Kind::Assign, Kind::Fault] {
+            line.push(write(kind, 4, 5));
+            line.next(now).unwrap();
+        }
+        line.push(write(Kind::End, 5, 6));
+        assert_eq!(line.wanted(now), 4, "as many as there are");
+        line.allow(WAYS - 1);
+        assert_eq!(line.wanted(now), 0, "there are enough");
+        line.allow(WAYS);
+        line.end(&first);
+        assert_eq!(line.wanted(now), 0);
     }
 
     #[test]
@@ -237,7 +299,7 @@ mod tests {
     proptest! {
         #[test]
         fn writes_with_one_key_go_one_by_one_in_their_order(events in events()) {
-            let (mut line, mut now) = (Line::default(), Instant::now());
+            let (mut line, mut now) = (open(), Instant::now());
             let mut came: BTreeMap<(Kind, Uuid), VecDeque<u128>> = BTreeMap::new();
             let mut on_their_way: VecDeque<(Gone, BTreeSet<(Kind, Uuid)>)> = VecDeque::new();
             let mut number = 0;

@@ -1,41 +1,128 @@
-//! PostgreSQL only: connections that are kept from one batch to the next.
+//! PostgreSQL only: the connections of the line of writes, kept from one batch to the next.
 //!
 //! Whatever comes back to a pool is tested before somebody else has it, which takes a round trip: far
-//! away a connection would be busy with that half of the time.
+//! away a connection would be busy with that half of the time. And to open one takes four round trips
+//! and a password that is hashed thousands of times, which on a busy machine can be seconds: it is done
+//! ahead, beside the writes.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::WAYS;
 use crate::pool::{Connection, QUIET};
 
-/// Connections that nobody uses just now, each with when it was used last.
+/// How long nothing is opened ahead after it went wrong.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// The connections of the line of writes.
 #[derive(Debug, Default)]
-pub(super) struct Spares(Mutex<Vec<(Connection, Instant)>>);
+pub(super) struct Spares(Mutex<Held>);
+
+#[derive(Debug, Default)]
+struct Held {
+    /// Those that nobody uses just now, each with when it was used last, in that order.
+    spare: Vec<(Connection, Instant)>,
+    in_use: u32,
+    /// When the database answered last.
+    answered: Option<Instant>,
+    /// When a connection could not be opened last.
+    refused: Option<Instant>,
+    /// Whether the database cannot be reached: a connection was cut, or could not be opened while nothing
+    /// else was answered, and nothing has been since.
+    is_away: bool,
+}
+
+/// The place of a connection that is in use, or that a batch opens for itself.
+#[derive(Debug)]
+pub(super) struct Place<'a>(&'a Spares);
 
 impl Spares {
+    /// How many batches may be on their way: the connections that there are. While the database is away,
+    /// each finds out by itself: those that are there may hang, and nobody waits for another's refusal.
+    pub(super) fn ways(&self, now: Instant) -> u32 {
+        let held = self.held();
+        if held.is_away {
+            return WAYS;
+        }
+        let fresh = held.spare.len() - held.quiet(now);
+        held.in_use + u32::try_from(fresh).unwrap_or(u32::MAX)
+    }
+
+    /// Until when nothing is to be opened ahead.
+    pub(super) fn paused_until(&self, now: Instant) -> Option<Instant> {
+        let until = self.held().refused.map(|refused| refused + PAUSE);
+        until.filter(|until| *until > now)
+    }
+
     /// The one that was used last. What was quiet for long may have been cut on the way: all of that
     /// goes back to the pool, which tests it.
-    pub(super) fn take(&self, now: Instant) -> Option<Connection> {
-        let quiet = self.with(|spares| {
-            let fresh = spares.partition_point(|(_, used)| now.duration_since(*used) >= QUIET);
-            spares.drain(..fresh).collect::<Vec<_>>()
-        });
+    pub(super) fn take(&self, now: Instant) -> Option<(Place<'_>, Connection)> {
+        let mut held = self.held();
+        let quiet = held.quiet(now);
+        let quiet: Vec<_> = held.spare.drain(..quiet).collect();
+        let taken = held.spare.pop();
+        drop(held);
         drop(quiet);
-        self.with(Vec::pop).map(|(connection, _)| connection)
+        taken.map(|(connection, _)| (self.reserve(), connection))
     }
 
-    /// Keeps one whose statement went well.
-    pub(super) fn put(&self, connection: Connection, now: Instant) {
-        self.with(|spares| spares.push((connection, now)));
+    /// A place for one that is not there yet.
+    pub(super) fn reserve(&self) -> Place<'_> {
+        self.held().in_use += 1;
+        Place(self)
     }
 
-    /// Gives all back to the pool: where one was cut, the others were, too.
-    pub(super) fn clear(&self) {
-        drop(self.with(std::mem::take));
+    /// One could not be opened that was begun then.
+    pub(super) fn note_refused(&self, begun: Instant) {
+        let mut held = self.held();
+        held.refused = Some(Instant::now());
+        let is_silent = held.answered.is_none_or(|answered| answered < begun);
+        held.is_away |= is_silent;
     }
 
-    fn with<T>(&self, change: impl FnOnce(&mut Vec<(Connection, Instant)>) -> T) -> T {
-        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    /// One was cut: all that nobody uses go back to the pool, for they were, too.
+    pub(super) fn note_away(&self) {
+        let mut held = self.held();
+        held.is_away = true;
+        let spare = std::mem::take(&mut held.spare);
+        drop(held);
+        drop(spare);
+    }
+
+    fn held(&self) -> MutexGuard<'_, Held> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Held {
+    fn quiet(&self, now: Instant) -> usize {
+        let is_quiet = |(_, used): &(_, Instant)| now.duration_since(*used) >= QUIET;
+        self.spare.partition_point(is_quiet)
+    }
+}
+
+impl Place<'_> {
+    /// Keeps the connection, unless there are enough.
+    pub(super) fn keep(self, connection: Connection, now: Instant) {
+        let mut held = self.0.held();
+        held.answered = Some(now);
+        held.is_away = false;
+        let others = held.in_use - 1 + u32::try_from(held.spare.len()).unwrap_or(u32::MAX);
+        let surplus = if others < WAYS {
+            held.spare.push((connection, now));
+            None
+        } else {
+            Some(connection)
+        };
+        drop(held);
+        drop(surplus);
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.0.held().in_use -= 1;
     }
 }

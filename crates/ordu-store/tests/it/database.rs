@@ -45,19 +45,38 @@ impl Database {
         }
     }
 
-    /// How often a table was read from end to end by those who have left; PostgreSQL only.
-    pub(crate) async fn whole_tables_read(&self) -> i64 {
+    /// Keeps others from writing to a table until it is dropped; PostgreSQL only.
+    pub(crate) async fn lock(&self, table: &str) -> PgConnection {
+        let mut connection = PgConnection::connect(&self.url).await.unwrap();
+        let lock = format!("BEGIN; LOCK TABLE {table} IN EXCLUSIVE MODE");
+        let lock = sqlx::raw_sql(sqlx::AssertSqlSafe(lock));
+        lock.execute(&mut connection).await.unwrap();
+        connection
+    }
+
+    /// How many connections to this database there are; PostgreSQL only.
+    pub(crate) async fn connections(&self) -> i64 {
         let mut connection = PgConnection::connect(&self.url).await.unwrap();
         let others = "SELECT count(*)
              FROM pg_stat_activity
              WHERE application_name = current_setting('application_name')
                  AND pid <> pg_backend_pid()";
-        while sqlx::query_scalar::<_, i64>(others)
+        let count = sqlx::query_scalar(others)
             .fetch_one(&mut connection)
             .await
-            .unwrap()
-            > 0
-        {}
+            .unwrap();
+        connection.close().await.unwrap();
+        count
+    }
+
+    /// How often a table was read from end to end by those who have left; PostgreSQL only.
+    pub(crate) async fn whole_tables_read(&self) -> i64 {
+        let mut looks = 0;
+        while self.connections().await > 0 {
+            looks += 1;
+            assert!(looks < 1_000, "somebody has not left");
+        }
+        let mut connection = PgConnection::connect(&self.url).await.unwrap();
         let sql = "SELECT sum(seq_scan)::int8
              FROM pg_stat_user_tables
              WHERE schemaname = current_schema()";

@@ -59,4 +59,5 @@ mod trust;
 mod trust_audit;
 mod user;
 mod webhook;
+mod wire;
 mod worker;
