@@ -130,12 +130,15 @@ fn a_run_of_far() {
     };
     let report = measured("far", &["--postgres", &postgres]);
     check(&report);
-    let [near, far] = phases(&report).as_slice() else {
-        panic!("there are two: {report:#}");
-    };
-    assert!(lifecycles(near) > 0.0 && lifecycles(far) > 0.0);
-    let async_ms = far["endpoints"]["text async"]["p50_ms"].as_f64().unwrap();
-    assert!(async_ms >= 25.0, "{async_ms} ms cannot be");
+    assert_eq!(phases(&report).len(), 6, "three turns");
+    for turn in phases(&report).chunks(2) {
+        let [near, far] = turn else { unreachable!() };
+        assert!(lifecycles(near) > 0.0 && lifecycles(far) > 0.0);
+        let wire = |phase: &Value| phase["figures"]["wire_ms"].as_f64().unwrap();
+        assert!(wire(far) > wire(near), "{} and {}", wire(far), wire(near));
+        let async_ms = far["endpoints"]["text async"]["p50_ms"].as_f64().unwrap();
+        assert!(async_ms >= 20.0, "{async_ms} ms cannot be");
+    }
 }
 
 #[test]

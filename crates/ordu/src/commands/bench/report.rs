@@ -112,6 +112,21 @@ impl ScenarioReport {
         self.phases.iter().find(|phase| phase.name == name)
     }
 
+    /// The lifecycles a second of all phases of a name, in the mean.
+    pub(crate) fn lifecycles(&self, name: &str) -> Option<f64> {
+        let phases = self.phases.iter().filter(|phase| phase.name == name);
+        let rates = phases.filter_map(|phase| phase.lifecycles_per_second);
+        let (sum, count) = rates.fold((0.0, 0.0), |(sum, count), rate| (sum + rate, count + 1.0));
+        (count > 0.0).then(|| sum / count)
+    }
+
+    /// The p50 of an endpoint in the phase of a name in which it was slowest, in milliseconds.
+    pub(crate) fn slowest_p50(&self, name: &str, endpoint: &str) -> Option<f64> {
+        let phases = self.phases.iter().filter(|phase| phase.name == name);
+        let medians = phases.filter_map(|phase| phase.p50(endpoint));
+        medians.max_by(f64::total_cmp)
+    }
+
     /// The phase of this name of one case.
     pub(crate) fn of(&self, case: &str, name: &str) -> Option<&PhaseReport> {
         let mut phases = self.phases.iter();

@@ -28,9 +28,6 @@ use crate::commands::data::DataFolder;
 
 /// How long everybody runs before it counts.
 const WARM_UP: Duration = Duration::from_secs(1);
-/// How far away a far database is, there and back.
-const FAR: Duration = Duration::from_millis(25);
-
 /// What is measured.
 #[derive(Debug)]
 pub(crate) enum Subject {
@@ -54,8 +51,8 @@ struct Staged {
     database: String,
     schema: Option<Schema>,
     people: People,
-    /// The way to a far database.
-    _delay: Option<Delay>,
+    /// The wire to a database that is measured over one.
+    delay: Option<Delay>,
 }
 
 impl Staged {
@@ -158,6 +155,7 @@ impl Bench {
             let meter = Meter {
                 authorities: &authorities,
                 processes: &[],
+                wire: None,
             };
             reports.push(self.phase((case, phase), &people, &meter).await?);
         }
@@ -190,6 +188,7 @@ impl Bench {
             let meter = Meter {
                 authorities: &authorities.collect::<Result<Vec<_>>>()?,
                 processes: &processes,
+                wire: staged.delay.as_ref(),
             };
             reports.push(self.phase((case, phase), &staged.people, &meter).await?);
         }
@@ -215,15 +214,15 @@ impl Bench {
         let scale = self.load.scale;
         let people = stage::prepare(&near, &secret, case.stage, scale, now()).await?;
         let delay = match case.place {
-            Place::Far => Some(Delay::begin(&near, FAR).await?),
-            Place::Usual | Place::Near => None,
+            Place::Wire(away) => Some(Delay::begin(&near, away).await?),
+            Place::Usual | Place::Direct => None,
         };
         Ok(Staged {
             data,
             database: delay.as_ref().map_or(near, |delay| delay.url.clone()),
             schema,
             people,
-            _delay: delay,
+            delay,
         })
     }
 
@@ -267,6 +266,10 @@ impl Bench {
         drivers.stop(&course).await;
         report.take(&record, seconds);
         Meter::compare(&before, &after, &mut report);
+        if let Some(round_trip) = meter.wire.and_then(Delay::round_trip) {
+            let ms = round_trip.as_secs_f64() * 1_000.0;
+            report.figures.insert("wire_ms".to_owned(), ms);
+        }
         Ok(report)
     }
 
@@ -280,6 +283,8 @@ struct Meter<'a> {
     authorities: &'a [String],
     /// None of a server that is another's.
     processes: &'a [Process],
+    /// Between them and their database, if there is one.
+    wire: Option<&'a Delay>,
 }
 
 struct Reading {
