@@ -2,7 +2,7 @@
 //!
 //! What is kept is a copy, ten seconds old at most, so that what another process wrote (the command
 //! line, another node) is noticed. Of accounts in use it is read again before that, behind their calls,
-//! all of them at once. Debits count at once, credits once they are folded.
+//! many at once. Debits count at once, credits once they are folded.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -594,6 +594,7 @@ mod tests {
         }
         assert_eq!(concurrency().await, 60);
     }
+
     #[tokio::test]
     async fn what_is_charged_while_an_account_is_read_counts() {
         let (accounts, clock, id) = somebody().await;
