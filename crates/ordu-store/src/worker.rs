@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use crate::error::{Error, Result};
 use crate::pool::args;
+use crate::writer::{Kind, Statements, Write};
 use crate::{Store, json};
 
 /// A worker that checks in for the first time.
@@ -246,10 +247,44 @@ pub(crate) const WRITE_CHECK_INS_POSTGRES: &str = "
         drops_since BIGINT)
     WHERE w.id = i.id";
 
-const INSERT: &str = "
+/// A new worker as the statements take it.
+#[derive(Debug, Serialize)]
+struct InsertRow<'a> {
+    id: String,
+    name: &'a str,
+    name_folded: String,
+    kind: &'a str,
+    owner: i64,
+    agent: &'a str,
+    declared: &'a str,
+    ip: Option<&'a str>,
+    created: i64,
+}
+
+/// Rows: [`InsertRow`].
+pub(crate) const INSERT: Statements = Statements {
+    postgres: "
     INSERT INTO workers
         (id, name, name_folded, kind, owner, agent, declared, ip, created, last_check_in)
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $9)";
+    SELECT id, name, name_folded, kind, owner, agent, declared, ip, created, created
+    FROM json_to_recordset(CAST($1 AS JSON)) AS i (
+        id UUID, name TEXT, name_folded TEXT, kind TEXT, owner BIGINT, agent TEXT,
+        declared TEXT, ip TEXT, created BIGINT)
+    ON CONFLICT (name) DO NOTHING
+    RETURNING id",
+    sqlite: "
+    INSERT INTO workers
+        (id, name, name_folded, kind, owner, agent, declared, ip, created, last_check_in)
+    SELECT unhex(value ->> 'id'), value ->> 'name', value ->> 'name_folded', value ->> 'kind',
+        value ->> 'owner', value ->> 'agent', value ->> 'declared', value ->> 'ip',
+        value ->> 'created', value ->> 'created'
+    FROM jsonb_each($1)
+    WHERE TRUE
+    ON CONFLICT (name) DO NOTHING",
+    sqlite_returning: Some("RETURNING id"),
+    sqlite_then: &[],
+    parts: 1,
+};
 
 /// The members of [`WorkerRow`], before a condition.
 macro_rules! select_workers {
@@ -307,19 +342,28 @@ impl Store {
     /// # Errors
     /// [`Error::Taken`] when a worker of any kind has its name.
     pub async fn insert_worker(&self, worker: &NewWorker) -> Result<()> {
-        let values = args![
-            worker.id.uuid(),
-            worker.name.clone(),
-            worker.name.to_lowercase(),
-            worker.kind.name(),
-            worker.owner.get(),
-            worker.agent.clone(),
-            worker.declared.clone(),
-            worker.ip.clone(),
-            worker.created.0,
-        ];
-        self.pool.execute(INSERT, values).await?;
-        Ok(())
+        let token = worker.id.uuid();
+        let row = InsertRow {
+            id: json::hex(token),
+            name: &worker.name,
+            name_folded: worker.name.to_lowercase(),
+            kind: worker.kind.name(),
+            owner: worker.owner.get(),
+            agent: &worker.agent,
+            declared: &worker.declared,
+            ip: worker.ip.as_deref(),
+            created: worker.created.0,
+        };
+        let write = Write {
+            kind: Kind::Enlist,
+            key: token,
+            token,
+            row: json::object(&row)?,
+            first: String::new(),
+            second: String::new(),
+        };
+        let inserted = self.writer.write(write).await?;
+        inserted.then_some(()).ok_or(Error::Taken)
     }
 
     /// One worker.

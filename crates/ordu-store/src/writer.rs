@@ -36,6 +36,7 @@ const BITE: usize = 512;
 /// What a write does, in the order in which one bite does them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Kind {
+    Enlist,
     Insert,
     Assign,
     Settle,
@@ -405,6 +406,7 @@ fn array<'a>(writes: impl Iterator<Item = &'a Write>, part: Part) -> String {
 impl Kind {
     const fn statements(self) -> &'static Statements {
         match self {
+            Self::Enlist => &crate::worker::INSERT,
             Self::Insert => &crate::request::INSERT,
             Self::Assign => &crate::job::ASSIGN,
             Self::Settle => &crate::job::SETTLE,

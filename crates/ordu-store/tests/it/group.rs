@@ -14,10 +14,11 @@ use tokio::time::timeout;
 
 use crate::database::{Database, NOW, variable};
 use crate::wire::Wire;
-use crate::world::{assignment, live, request, running, settlement};
+use crate::world::{assignment, live, new_worker, request, running, settlement, user};
 
 on_both!(
     callers_share_commits,
+    workers_that_come_together_share_commits,
     a_bad_write_spoils_no_neighbour,
     a_text_that_cannot_be_stored_spoils_no_neighbour,
     a_hot_write_is_one_round_trip,
@@ -44,6 +45,38 @@ async fn callers_share_commits(database: &Database) {
     assert!(counters.commits < 100, "{counters:?}");
     assert!(counters.largest_group > 1, "{counters:?}");
     assert_eq!(store.list_live().await.unwrap().len(), 100);
+}
+
+async fn workers_that_come_together_share_commits(database: &Database) {
+    let store = Arc::new(database.open().await);
+    let name = |number: i64| format!("worker {}", number % 80);
+    let mut tasks = JoinSet::new();
+    for number in 0..100 {
+        let (store, worker) = (
+            Arc::clone(&store),
+            new_worker(&name(number), user(number + 1)),
+        );
+        tasks.spawn(async move { (worker.clone(), store.insert_worker(&worker).await) });
+    }
+    let mut own_names = 0;
+    for (worker, inserted) in tasks.join_all().await {
+        let found = store
+            .find_worker_by_name(&worker.name)
+            .await
+            .unwrap()
+            .unwrap();
+        match inserted {
+            Ok(()) => assert_eq!((found.id, found.owner), (worker.id, worker.owner)),
+            Err(Error::Taken) => assert_ne!(found.id, worker.id),
+            Err(error) => panic!("{error}"),
+        }
+        own_names += i64::from(found.id == worker.id);
+    }
+    assert_eq!(own_names, 80);
+    assert_eq!(store.list_workers().await.unwrap().len(), 80);
+    let counters = store.counters();
+    assert_eq!(counters.grouped_writes, 100);
+    assert!(counters.commits < 50, "{counters:?}");
 }
 
 async fn a_bad_write_spoils_no_neighbour(database: &Database) {
