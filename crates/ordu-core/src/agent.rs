@@ -272,11 +272,11 @@ pub struct Agent {
     /// Its major version.
     pub major: u64,
     /// What it can do: capabilities and post-processors.
-    pub abilities: BTreeSet<String>,
+    pub abilities: BTreeSet<&'static str>,
     /// Samplers with the Karras schedule.
-    pub karras_samplers: BTreeSet<String>,
+    pub karras_samplers: BTreeSet<&'static str>,
     /// Samplers without it.
-    pub plain_samplers: BTreeSet<String>,
+    pub plain_samplers: BTreeSet<&'static str>,
 }
 
 impl Agent {
@@ -304,20 +304,12 @@ impl Agent {
     /// among the words, else without it only; an agent that names no sampler has all.
     pub fn declared(text: &str, words: &[String]) -> Self {
         let (name, major) = split(text);
-        let known = |word: &&String| {
-            CAPABILITIES.contains(&word.as_str()) || POST_PROCESSORS.contains(&word.as_str())
+        let samplers = match named(words, SAMPLERS) {
+            none if none.is_empty() => SAMPLERS.iter().copied().collect(),
+            some => some,
         };
-        let named: BTreeSet<String> = words
-            .iter()
-            .filter(|word| SAMPLERS.contains(&word.as_str()))
-            .cloned()
-            .collect();
-        let samplers = if named.is_empty() {
-            to_words(SAMPLERS)
-        } else {
-            named
-        };
-        let abilities: BTreeSet<String> = words.iter().filter(known).cloned().collect();
+        let mut abilities = named(words, CAPABILITIES);
+        abilities.extend(named(words, POST_PROCESSORS));
         let karras = abilities.contains("karras");
         Self {
             name: name.to_owned(),
@@ -396,31 +388,33 @@ fn rows(name: &str) -> &'static [Since] {
         .map_or(&[], |row| row.1)
 }
 
-fn capabilities(name: &str, major: u64) -> BTreeSet<String> {
+fn capabilities(name: &str, major: u64) -> BTreeSet<&'static str> {
     rows(name)
         .iter()
         .filter(|(since, _)| *since <= major)
-        .flat_map(|(_, words)| to_words(words))
+        .flat_map(|(_, words)| words.iter().copied())
         .collect()
 }
 
 /// The samplers that an agent has with and without the Karras schedule.
-fn samplers(name: &str, major: u64) -> (BTreeSet<String>, BTreeSet<String>) {
+fn samplers(name: &str, major: u64) -> (BTreeSet<&'static str>, BTreeSet<&'static str>) {
     let mut karras = BTreeSet::new();
     let mut plain = BTreeSet::new();
     let rows = SAMPLERS_BY_AGENT.iter().find(|row| row.0 == name);
     for (since, both, without) in rows.map_or(&[][..], |row| row.1) {
         if *since <= major {
-            karras.extend(to_words(both));
-            plain.extend(to_words(both));
-            plain.extend(to_words(without));
+            karras.extend(*both);
+            plain.extend(*both);
+            plain.extend(*without);
         }
     }
     (karras, plain)
 }
 
-fn to_words(words: &[&str]) -> BTreeSet<String> {
-    words.iter().map(|word| (*word).to_owned()).collect()
+/// Those of the known words that somebody named.
+fn named(words: &[String], known: &[&'static str]) -> BTreeSet<&'static str> {
+    let named = |word: &&&str| words.iter().any(|named| named == *word);
+    known.iter().filter(named).copied().collect()
 }
 
 #[cfg(test)]
@@ -479,7 +473,7 @@ mod tests {
         let words = ["r2", "karras", "k_euler", "teleport"].map(str::to_owned);
         let agent = Agent::declared("Ordu Worker:0.1.0:x", &words);
         assert!(agent.can("r2") && !agent.can("img2img") && !agent.can("teleport"));
-        assert_eq!(agent.karras_samplers, to_words(&["k_euler"]));
+        assert_eq!(agent.karras_samplers, BTreeSet::from(["k_euler"]));
         assert_eq!(agent.reward_percent(), 100);
     }
 
