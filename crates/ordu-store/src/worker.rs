@@ -261,7 +261,8 @@ struct InsertRow<'a> {
     created: i64,
 }
 
-/// Rows: [`InsertRow`].
+/// Rows: [`InsertRow`]. On PostgreSQL whoever inserts a name that another transaction has inserted waits
+/// for its end: all insert in one order, so that none waits for one that waits for it.
 pub(crate) const INSERT: Statements = Statements {
     postgres: "
     INSERT INTO workers
@@ -270,6 +271,7 @@ pub(crate) const INSERT: Statements = Statements {
     FROM json_to_recordset(CAST($1 AS JSON)) AS i (
         id UUID, name TEXT, name_folded TEXT, kind TEXT, owner BIGINT, agent TEXT,
         declared TEXT, ip TEXT, created BIGINT)
+    ORDER BY name
     ON CONFLICT (name) DO NOTHING
     RETURNING id",
     sqlite: "

@@ -19,6 +19,7 @@ use crate::world::{assignment, live, new_worker, request, running, settlement, u
 on_both!(
     callers_share_commits,
     workers_that_come_together_share_commits,
+    names_that_come_in_any_order_block_nobody,
     a_bad_write_spoils_no_neighbour,
     a_text_that_cannot_be_stored_spoils_no_neighbour,
     a_hot_write_is_one_round_trip,
@@ -77,6 +78,34 @@ async fn workers_that_come_together_share_commits(database: &Database) {
     let counters = store.counters();
     assert_eq!(counters.grouped_writes, 100);
     assert!(counters.commits < 50, "{counters:?}");
+}
+
+/// Two stores take the same names at the same time, one from the front, one from behind.
+async fn names_that_come_in_any_order_block_nobody(database: &Database) {
+    const NAMES: i64 = 60;
+    if !database.is_postgres() {
+        return;
+    }
+    let stores = [database.open().await, database.open().await].map(Arc::new);
+    for round in 0..5 {
+        let mut tasks = JoinSet::new();
+        for number in 0..NAMES {
+            for (store, place) in stores.iter().zip([number, NAMES - 1 - number]) {
+                let store = Arc::clone(store);
+                let worker = new_worker(&format!("worker {round} {place}"), user(1));
+                tasks.spawn(async move { store.insert_worker(&worker).await });
+            }
+        }
+        let inserted = tasks.join_all().await;
+        let taken = |inserted: &&_| matches!(inserted, Err(Error::Taken));
+        let taken = inserted.iter().filter(taken).count();
+        assert_eq!(taken, inserted.len() / 2, "{inserted:?}");
+    }
+    // What waits for each other is torn apart by PostgreSQL after a second, and written one by one.
+    for store in stores {
+        let counters = store.counters();
+        assert_eq!(counters.split_batches, 0, "{counters:?}");
+    }
 }
 
 async fn a_bad_write_spoils_no_neighbour(database: &Database) {

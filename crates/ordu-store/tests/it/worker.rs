@@ -1,5 +1,6 @@
 //! Workers.
 
+use ordu_api::worker::WorkKind;
 use ordu_api::{TeamId, UserId};
 use ordu_core::{Kudos, Timestamp};
 use ordu_store::{CheckIn, Claim, Error, NewWorker, Settled, Worker, WorkerChange};
@@ -8,12 +9,43 @@ use crate::database::{Database, NOW};
 use crate::world::{assignment, id, new_worker, request, settlement, user};
 
 on_both!(
+    a_new_worker_is_stored_as_it_came,
     names_are_unique_and_found_in_two_ways,
     workers_are_listed_by_owner_and_all,
     a_check_in_is_written_behind_and_the_newest_wins,
     a_change_touches_only_what_it_names,
     a_worker_with_a_running_job_stays,
 );
+
+async fn a_new_worker_is_stored_as_it_came(database: &Database) {
+    let store = database.open().await;
+    let odd = NewWorker {
+        kind: WorkKind::Text,
+        agent: r#"a "quoted" \agent:1:\u0000"#.to_owned(),
+        declared: r#"{"models":["\u0000","\"x\""],"n":12345678901234}"#.to_owned(),
+        ip: None,
+        created: Timestamp(NOW.0 + 1),
+        ..new_worker("12\t'\"\\\u{1}\u{2028}", user(7))
+    };
+    for worker in [new_worker("plain", user(3)), odd] {
+        store.insert_worker(&worker).await.unwrap();
+        let found = store.find_worker(worker.id).await.unwrap().unwrap();
+        let stored = NewWorker {
+            id: found.id,
+            name: found.name,
+            kind: found.kind,
+            owner: found.owner,
+            agent: found.agent,
+            declared: found.declared,
+            ip: found.ip,
+            created: found.created,
+        };
+        assert_eq!(stored, worker);
+        assert_eq!(found.last_check_in, worker.created);
+        let named = store.list_workers_named(&worker.name.to_uppercase()).await;
+        assert_eq!(named.unwrap().len(), 1);
+    }
+}
 
 async fn names_are_unique_and_found_in_two_ways(database: &Database) {
     let store = database.open().await;
