@@ -2,7 +2,10 @@
 //!
 //! What is kept is a copy, ten seconds old at most, so that what another process wrote (the command
 //! line, another node) is noticed. Of accounts in use it is read again before that, behind their calls,
-//! many at once. Debits count at once, credits once they are folded.
+//! many at once. Where calls have to wait for one, they wait for the same read ([`mod@reads`]). Debits count
+//! at once, credits once they are folded.
+
+mod reads;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,6 +20,7 @@ use quick_cache::sync::{Cache, EntryAction};
 use subtle::ConstantTimeEq as _;
 use uuid::Uuid;
 
+use self::reads::Reads;
 use crate::clock::Clock;
 use crate::error::{ApiError, ApiResult};
 use crate::secret::{KeyHash, NoRandomness, Secret, new_api_key};
@@ -283,6 +287,8 @@ pub(crate) struct Accounts {
     clock: Clock,
     by_key: Cache<KeyHash, UserId>,
     by_id: Cache<UserId, Copy>,
+    reads_by_key: Reads<KeyHash>,
+    reads_by_id: Reads<UserId>,
     /// Copies that were used and are to be read again, and when they were read.
     due: Mutex<HashMap<UserId, Timestamp>>,
     holds: Mutex<Holds>,
@@ -320,6 +326,8 @@ impl Accounts {
             clock,
             by_key: Cache::new(KEPT),
             by_id: Cache::new(KEPT),
+            reads_by_key: Reads::default(),
+            reads_by_id: Reads::default(),
             due: Mutex::default(),
             holds: Mutex::default(),
             subscriptions,
@@ -357,11 +365,15 @@ impl Accounts {
         {
             return Ok(Some(account));
         }
-        let Some((user, unfolded)) = self.store.find_account_by_key(&hash).await? else {
+        let read = || {
+            let (store, hash) = (Arc::clone(&self.store), hash.clone());
+            async move { store.find_account_by_key(&hash).await }
+        };
+        let Some(found) = self.reads_by_key.share(&hash, read).await? else {
             return Ok(None);
         };
-        self.by_key.insert(hash, user.id);
-        Ok(Some(self.keep(with_balance(user, unfolded))))
+        self.by_key.insert(hash, found.0.id);
+        Ok(Some(self.take(found)))
     }
 
     /// Whether this key was used or made here before, as far as is remembered: then it is no guess.
@@ -389,9 +401,12 @@ impl Accounts {
                 return Ok(Some(copy.account));
             }
         }
-        Ok(find(&self.store, id)
-            .await?
-            .map(|account| self.keep(account)))
+        let read = || {
+            let store = Arc::clone(&self.store);
+            async move { store.find_account(id).await }
+        };
+        let found = self.reads_by_id.share(&id, read).await?;
+        Ok(found.map(|found| self.take(found)))
     }
 
     /// Reads again what is due.
@@ -438,10 +453,25 @@ impl Accounts {
         self.due.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn keep(&self, account: Account) -> Arc<Account> {
+    /// An account that was read, with what was taken off it meanwhile if it is to be kept: that may be so
+    /// twice until the next time, but is never missed.
+    fn take(&self, (user, unfolded, debited): (User, Kudos, Option<Kudos>)) -> Arc<Account> {
+        let id = user.id;
+        let mut account = with_balance(user, unfolded);
+        let Some(debited) = debited else {
+            // Somebody else keeps it, unless it was changed since.
+            let now = self.clock.now();
+            let kept = self.by_id.get(&id);
+            let kept = kept.filter(|copy| now.since(copy.read) < FRESH_FOR);
+            let copy = kept.unwrap_or_else(|| self.copy(account, now));
+            return copy.account;
+        };
+        if debited > Kudos::ZERO {
+            account.debit(debited);
+        }
         let copy = self.copy(account, self.clock.now());
         let account = Arc::clone(&copy.account);
-        self.by_id.insert(account.user.id, copy);
+        self.by_id.insert(id, copy);
         account
     }
 
@@ -481,6 +511,7 @@ impl Accounts {
 
     /// Forgets the copy of an account that was changed.
     pub(crate) fn forget(&self, id: UserId) {
+        self.reads_by_id.forget(&id);
         self.by_id.remove(&id);
     }
 
@@ -499,6 +530,7 @@ impl Accounts {
 
     /// Takes off the copy of an account what it was charged, here or by another node.
     pub(crate) fn debit(&self, user: UserId, amount: Kudos) {
+        self.reads_by_id.debit(&user, amount);
         self.change(user, |copy| {
             Arc::make_mut(&mut copy.account).debit(amount);
             copy.debited += amount;
@@ -532,6 +564,10 @@ impl Accounts {
 
 #[cfg(test)]
 mod tests {
+    use std::pin::pin;
+
+    use futures::future::join_all;
+    use futures::poll;
     use ordu_store::Options;
 
     use super::*;
@@ -610,5 +646,33 @@ mod tests {
         }
         // What was charged before was never written, and is not there any more.
         assert_eq!(balance().await, Kudos::new(70));
+
+        clock.advance(FRESH_FOR);
+        let mut call = pin!(balance());
+        assert!(poll!(&mut call).is_pending());
+        accounts.debit(id, Kudos::new(20));
+        assert_eq!(call.await, Kudos::new(80));
+        assert_eq!(balance().await, Kudos::new(80));
+    }
+
+    #[tokio::test]
+    async fn calls_at_once_read_an_account_once() {
+        let (accounts, clock, id) = somebody().await;
+        for _ in 0..2 {
+            clock.advance(FRESH_FOR);
+            let before = accounts.store.counters().round_trips;
+            let calls = (0..50).map(|_| accounts.by_id(id));
+            for found in join_all(calls).await {
+                assert_eq!(found.unwrap().unwrap().balance, Kudos::new(100));
+            }
+            assert_eq!(accounts.store.counters().round_trips - before, 1);
+        }
+        let key = new_api_key().unwrap();
+        let before = accounts.store.counters().round_trips;
+        let calls = (0..50).map(|_| accounts.find_by_key(&key));
+        for found in join_all(calls).await {
+            assert!(found.unwrap().is_none());
+        }
+        assert_eq!(accounts.store.counters().round_trips - before, 1);
     }
 }
