@@ -207,7 +207,13 @@ fn a_run_of_sustained() {
 
 #[test]
 fn a_run_of_incident() {
-    check(&measured("incident", &[]));
+    let report = measured("incident", &[]);
+    check(&report);
+    let [_, afterwards] = phases(&report).as_slice() else {
+        panic!("{report:#}");
+    };
+    // At least the second in which everybody gets going again.
+    assert!(afterwards["figures"]["pause_seconds"].as_f64().unwrap() >= 1.0);
 }
 
 #[test]

@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
 
 use super::recorder::{Line, Record};
 use super::scenario::Scenario;
@@ -49,6 +51,9 @@ pub(crate) struct PhaseReport {
     pub(crate) generator_percent: f64,
     /// Whatever else there is to say, by name.
     pub(crate) figures: BTreeMap<String, f64>,
+    /// When it was measured.
+    #[serde(skip)]
+    pub(crate) measured: Option<Range<Instant>>,
 }
 
 /// As clients saw it.
@@ -152,6 +157,12 @@ impl PhaseReport {
     /// Requests a second of an endpoint.
     pub(crate) fn rate(&self, endpoint: &str) -> Option<f64> {
         Some(self.endpoints.get(endpoint)?.per_second)
+    }
+
+    /// Seconds between another phase and this one.
+    pub(crate) fn pause_after(&self, other: &Self) -> Option<f64> {
+        let (ended, begun) = (other.measured.as_ref()?.end, self.measured.as_ref()?.start);
+        Some((begun - ended).as_secs_f64())
     }
 
     /// Milliseconds, as clients saw it.

@@ -178,7 +178,7 @@ impl Bench {
         staged: &Staged,
     ) -> Result<Vec<PhaseReport>> {
         let mut processes = staged.start(case.nodes, binary).await?;
-        let mut reports = Vec::new();
+        let mut reports: Vec<PhaseReport> = Vec::new();
         for (number, phase) in case.phases.iter().enumerate() {
             if number > 0 && matches!(phase.drive, Drive::Rest) {
                 drop(processes);
@@ -190,7 +190,11 @@ impl Bench {
                 processes: &processes,
                 wire: staged.delay.as_ref(),
             };
-            reports.push(self.phase((case, phase), &staged.people, &meter).await?);
+            let mut report = self.phase((case, phase), &staged.people, &meter).await?;
+            if let Some(pause) = reports.last().and_then(|last| report.pause_after(last)) {
+                report.figures.insert("pause_seconds".to_owned(), pause);
+            }
+            reports.push(report);
         }
         Ok(reports)
     }
@@ -261,10 +265,11 @@ impl Bench {
         let begun = Instant::now();
         sleep(Duration::from_secs(self.seconds(phase))).await;
         let record = course.recorder.end();
-        let seconds = begun.elapsed().as_secs_f64();
+        let ended = Instant::now();
         let after = meter.read().await;
         drivers.stop(&course).await;
-        report.take(&record, seconds);
+        report.take(&record, (ended - begun).as_secs_f64());
+        report.measured = Some(begun..ended);
         Meter::compare(&before, &after, &mut report);
         if let Some(round_trip) = meter.wire.and_then(Delay::round_trip) {
             let ms = round_trip.as_secs_f64() * 1_000.0;

@@ -561,11 +561,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
             Budget {
                 what: "p99 of pop, ms",
                 bound: Bound::AtMost(50.0),
-                measure: |report| {
-                    let phase = report.phase("busy hour")?;
-                    let kinds = ["image pop", "image pop, idle", "text pop", "text pop, idle"];
-                    worst(phase, &kinds)
-                },
+                measure: |report| worst(report.phase("busy hour")?, POPS),
             },
             Budget {
                 what: "p99 of check, ms",
@@ -575,9 +571,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
             Budget {
                 what: "p99 of submit, ms",
                 bound: Bound::AtMost(50.0),
-                measure: |report| {
-                    worst(report.phase("busy hour")?, &["image submit", "text submit"])
-                },
+                measure: |report| worst(report.phase("busy hour")?, SUBMITS),
             },
             Budget {
                 what: "resident memory at its peak, MiB",
@@ -601,16 +595,45 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     },
     Scenario {
         name: "incident",
-        about: "an incident at the public AI Horde: 60 async, 500 pops, 2,000 checks, 200 reads a second; 3,000 waiting, 300 workers",
+        about: "an incident at the public AI Horde: 60 async, 500 pops, 2,000 checks, 200 reads a second; 3,000 waiting, 300 workers; then its busy hour again",
         cases: &[usual(
             "incident",
             waiting(3_000),
-            &[phase("incident", Drive::Mixed(INCIDENT), 60)],
+            &[
+                phase("incident", Drive::Mixed(INCIDENT), 60),
+                phase("afterwards", Drive::Mixed(BUSY_HOUR), 20),
+            ],
         )],
-        budgets: &[NO_ERRORS],
+        budgets: &[
+            Budget {
+                what: "from its end to what counts afterwards, s",
+                bound: Bound::AtMost(5.0),
+                measure: |report| report.phase("afterwards")?.figure("pause_seconds"),
+            },
+            Budget {
+                what: "p99 of pop afterwards, ms",
+                bound: Bound::AtMost(50.0),
+                measure: |report| worst(report.phase("afterwards")?, POPS),
+            },
+            Budget {
+                what: "p99 of check afterwards, ms",
+                bound: Bound::AtMost(10.0),
+                measure: |report| worst(report.phase("afterwards")?, &["check"]),
+            },
+            Budget {
+                what: "p99 of submit afterwards, ms",
+                bound: Bound::AtMost(50.0),
+                measure: |report| worst(report.phase("afterwards")?, SUBMITS),
+            },
+            NO_ERRORS,
+        ],
         usual: false,
     },
 ];
+
+/// What pops and submits of arrivals are told as.
+const POPS: &[&str] = &["image pop", "image pop, idle", "text pop", "text pop, idle"];
+const SUBMITS: &[&str] = &["image submit", "text submit"];
 
 /// The routes whose inside is looked at.
 const IMAGE_POP: &str = "POST /api/v2/generate/pop";
