@@ -369,11 +369,12 @@ impl Accounts {
             let (store, hash) = (Arc::clone(&self.store), hash.clone());
             async move { store.find_account_by_key(&hash).await }
         };
-        let Some(found) = self.reads_by_key.share(&hash, read).await? else {
+        let answer = self.reads_by_key.share(&hash, read, self.keeper()).await?;
+        let Some((user, unfolded)) = answer else {
             return Ok(None);
         };
-        self.by_key.insert(hash, found.0.id);
-        Ok(Some(self.take(found)))
+        self.by_key.insert(hash, user.id);
+        Ok(Some(self.at_hand(user, unfolded)))
     }
 
     /// Whether this key was used or made here before, as far as is remembered: then it is no guess.
@@ -405,8 +406,8 @@ impl Accounts {
             let store = Arc::clone(&self.store);
             async move { store.find_account(id).await }
         };
-        let found = self.reads_by_id.share(&id, read).await?;
-        Ok(found.map(|found| self.take(found)))
+        let answer = self.reads_by_id.share(&id, read, self.keeper()).await?;
+        Ok(answer.map(|(user, unfolded)| self.at_hand(user, unfolded)))
     }
 
     /// Reads again what is due.
@@ -453,26 +454,28 @@ impl Accounts {
         self.due.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// An account that was read, with what was taken off it meanwhile if it is to be kept: that may be so
-    /// twice until the next time, but is never missed.
-    fn take(&self, (user, unfolded, debited): (User, Kudos, Option<Kudos>)) -> Arc<Account> {
-        let id = user.id;
-        let mut account = with_balance(user, unfolded);
-        let Some(debited) = debited else {
-            // Somebody else keeps it, unless it was changed since.
-            let now = self.clock.now();
-            let kept = self.by_id.get(&id);
-            let kept = kept.filter(|copy| now.since(copy.read) < FRESH_FOR);
-            let copy = kept.unwrap_or_else(|| self.copy(account, now));
-            return copy.account;
-        };
-        if debited > Kudos::ZERO {
-            account.debit(debited);
+    /// Keeps an account that was read, with what was taken off it meanwhile: that may be so twice until the
+    /// next time, but is never missed.
+    fn keeper(&self) -> impl FnOnce(&User, Kudos, Kudos) {
+        |user, unfolded, debited| {
+            let mut account = with_balance(user.clone(), unfolded);
+            if debited > Kudos::ZERO {
+                account.debit(debited);
+            }
+            let copy = self.copy(account, self.clock.now());
+            self.by_id.insert(user.id, copy);
         }
-        let copy = self.copy(account, self.clock.now());
-        let account = Arc::clone(&copy.account);
-        self.by_id.insert(id, copy);
-        account
+    }
+
+    /// What is kept of an account that was just read, or else what was read.
+    fn at_hand(&self, user: User, unfolded: Kudos) -> Arc<Account> {
+        let now = self.clock.now();
+        let kept = self.by_id.get(&user.id).filter(|copy| {
+            let is_fresh = now.since(copy.read) < FRESH_FOR;
+            is_fresh && copy.account.user.key_hash == user.key_hash
+        });
+        let copy = kept.unwrap_or_else(|| self.copy(with_balance(user, unfolded), now));
+        copy.account
     }
 
     fn copy(&self, account: Account, read: Timestamp) -> Copy {
@@ -512,6 +515,7 @@ impl Accounts {
     /// Forgets the copy of an account that was changed.
     pub(crate) fn forget(&self, id: UserId) {
         self.reads_by_id.forget(&id);
+        self.reads_by_key.forget_all();
         self.by_id.remove(&id);
     }
 
@@ -531,6 +535,7 @@ impl Accounts {
     /// Takes off the copy of an account what it was charged, here or by another node.
     pub(crate) fn debit(&self, user: UserId, amount: Kudos) {
         self.reads_by_id.debit(&user, amount);
+        self.reads_by_key.doubt_all();
         self.change(user, |copy| {
             Arc::make_mut(&mut copy.account).debit(amount);
             copy.debited += amount;
@@ -569,12 +574,24 @@ mod tests {
     use futures::future::join_all;
     use futures::poll;
     use ordu_store::Options;
+    use tempfile::TempDir;
 
     use super::*;
 
     /// An account with 100 kudos.
-    async fn somebody() -> (Accounts, Clock, UserId) {
-        let url = "sqlite::memory:".parse().unwrap();
+    struct Somebody {
+        accounts: Accounts,
+        clock: Clock,
+        id: UserId,
+        key: ApiKey,
+        /// In memory there would be one connection only.
+        _folder: TempDir,
+    }
+
+    async fn somebody() -> Somebody {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("ordu.db");
+        let url = format!("sqlite://{}", file.display()).parse().unwrap();
         let clock = Clock::manual(Timestamp(0));
         let options = Options::default();
         let store = Store::open(&url, &options, clock.now()).await.unwrap();
@@ -586,15 +603,33 @@ mod tests {
             trusted: false,
             kudos: Kudos::new(100),
         };
-        let (account, _) = add(&store, &secret, new, clock.now()).await.unwrap();
+        let (account, key) = add(&store, &secret, new, clock.now()).await.unwrap();
         let subscriptions = Arc::new(Subscriptions::new(None));
         let accounts = Accounts::new(Arc::new(store), secret, clock.clone(), subscriptions);
-        (accounts, clock, account.user.id)
+        Somebody {
+            accounts,
+            clock,
+            id: account.user.id,
+            key,
+            _folder: folder,
+        }
+    }
+
+    /// Writes that an account paid.
+    async fn record(accounts: &Accounts, payer: UserId, amount: Kudos) {
+        let event = Event {
+            id: Uuid::new_v4(),
+            at: accounts.clock.now(),
+            kind: None,
+            entries: vec![Entry::burn(payer, amount, Reason::Activation)],
+        };
+        accounts.store.record(&event).await.unwrap();
     }
 
     #[tokio::test]
     async fn what_was_forgotten_meanwhile_stays_forgotten() {
-        let (accounts, clock, id) = somebody().await;
+        let them = somebody().await;
+        let (accounts, clock, id) = (&them.accounts, &them.clock, them.id);
         let store = &accounts.store;
         let concurrency = async || accounts.by_id(id).await.unwrap().unwrap().user.concurrency;
         let change = |concurrency| UserChange {
@@ -633,7 +668,8 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_charged_while_an_account_is_read_counts() {
-        let (accounts, clock, id) = somebody().await;
+        let them = somebody().await;
+        let (accounts, clock, id) = (&them.accounts, &them.clock, them.id);
         let balance = async || accounts.by_id(id).await.unwrap().unwrap().balance;
         assert_eq!(balance().await, Kudos::new(100));
         accounts.debit(id, Kudos::new(1));
@@ -649,30 +685,82 @@ mod tests {
 
         clock.advance(FRESH_FOR);
         let mut call = pin!(balance());
-        assert!(poll!(&mut call).is_pending());
+        let is_read = poll!(&mut call).is_ready();
         accounts.debit(id, Kudos::new(20));
-        assert_eq!(call.await, Kudos::new(80));
+        if !is_read {
+            assert_eq!(call.await, Kudos::new(80));
+        }
         assert_eq!(balance().await, Kudos::new(80));
     }
 
     #[tokio::test]
-    async fn calls_at_once_read_an_account_once() {
-        let (accounts, clock, id) = somebody().await;
-        for _ in 0..2 {
+    async fn what_is_charged_while_a_key_is_looked_up_counts() {
+        let them = somebody().await;
+        let (accounts, id, key) = (&them.accounts, them.id, &them.key);
+        let mut call = pin!(accounts.find_by_key(key));
+        let is_read = poll!(&mut call).is_ready();
+        record(accounts, id, Kudos::new(20)).await;
+        accounts.debit(id, Kudos::new(20));
+        if !is_read {
+            call.await.unwrap();
+        }
+        let found = accounts.find_by_key(key).await.unwrap().unwrap();
+        assert_eq!(found.balance, Kudos::new(80));
+    }
+
+    #[tokio::test]
+    async fn calls_after_a_change_do_not_wait_for_one_before() {
+        let them = somebody().await;
+        let (accounts, clock, id, key) = (&them.accounts, &them.clock, them.id, &them.key);
+        let concurrency = async || {
+            let found = accounts.by_id(id).await.unwrap().unwrap();
+            found.user.concurrency
+        };
+        let by_key = async || {
+            let found = accounts.find_by_key(key).await.unwrap().unwrap();
+            found.user.concurrency
+        };
+        for round in 1..=3 {
             clock.advance(FRESH_FOR);
-            let before = accounts.store.counters().round_trips;
-            let calls = (0..50).map(|_| accounts.by_id(id));
-            for found in join_all(calls).await {
-                assert_eq!(found.unwrap().unwrap().balance, Kudos::new(100));
+            accounts.by_key.clear();
+            let (mut first, mut first_by_key) = (pin!(concurrency()), pin!(by_key()));
+            let is_read = poll!(&mut first).is_ready();
+            let is_read_by_key = poll!(&mut first_by_key).is_ready();
+            let change = UserChange {
+                concurrency: Some(round),
+                ..UserChange::default()
+            };
+            accounts.store.update_user(id, &change).await.unwrap();
+            accounts.forget(id);
+            let (second, second_by_key) = (concurrency().await, by_key().await);
+            assert_eq!((second, second_by_key), (round, round));
+            // What those before were told is nobody else's.
+            if !is_read {
+                first.await;
             }
-            assert_eq!(accounts.store.counters().round_trips - before, 1);
+            if !is_read_by_key {
+                first_by_key.await;
+            }
+            assert_eq!((concurrency().await, by_key().await), (round, round));
         }
-        let key = new_api_key().unwrap();
-        let before = accounts.store.counters().round_trips;
-        let calls = (0..50).map(|_| accounts.find_by_key(&key));
+    }
+
+    #[tokio::test]
+    async fn calls_at_once_read_an_account_once() {
+        let them = somebody().await;
+        let (accounts, clock, id, key) = (&them.accounts, &them.clock, them.id, &them.key);
+        let trips = || accounts.store.counters().round_trips;
+        let before = trips();
+        let calls = (0..50).map(|_| accounts.find_by_key(key));
         for found in join_all(calls).await {
-            assert!(found.unwrap().is_none());
+            assert_eq!(found.unwrap().unwrap().balance, Kudos::new(100));
         }
-        assert_eq!(accounts.store.counters().round_trips - before, 1);
+        assert_eq!(trips() - before, 1);
+        clock.advance(FRESH_FOR);
+        let calls = (0..50).map(|_| accounts.by_id(id));
+        for found in join_all(calls).await {
+            assert_eq!(found.unwrap().unwrap().balance, Kudos::new(100));
+        }
+        assert_eq!(trips() - before, 2);
     }
 }

@@ -6,25 +6,37 @@
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use futures::FutureExt as _;
 use futures::future::{BoxFuture, Shared};
 use ordu_core::Kudos;
 use ordu_store::{Error, User};
+use tokio::time::timeout;
+
+/// How long others are waited for. A connection may hang, and then only those hang who met it.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// The account, if there is one, with what of its debits is not folded yet.
-type Answer = Result<Option<(User, Kudos)>, Error>;
+pub(super) type Answer = Result<Option<(User, Kudos)>, Error>;
+
+type Shares = Shared<BoxFuture<'static, Answer>>;
 
 /// What is being read, by how it was asked for.
 #[derive(Debug)]
-pub(super) struct Reads<K: Hash + Eq + Clone>(Mutex<HashMap<K, Read>>);
+pub(super) struct Reads<K: Hash + Eq + Clone> {
+    begun: Mutex<HashMap<K, Read>>,
+    patience: Duration,
+}
 
 #[derive(Debug)]
 struct Read {
-    answer: Shared<BoxFuture<'static, Answer>>,
+    answer: Shares,
     waiting: usize,
     /// What was taken off the account since this began.
     debited: Kudos,
+    /// Whether something was taken off that may have been this account's.
+    is_doubtful: bool,
 }
 
 /// One of those who wait for an answer.
@@ -32,37 +44,63 @@ struct Read {
 struct Waiting<'a, K: Hash + Eq + Clone> {
     reads: &'a Reads<K>,
     key: K,
-    answer: Shared<BoxFuture<'static, Answer>>,
+    answer: Shares,
+    /// Whether somebody else began it.
+    joined: bool,
 }
 
 impl<K: Hash + Eq + Clone> Default for Reads<K> {
     fn default() -> Self {
-        Self(Mutex::default())
+        Self {
+            begun: Mutex::default(),
+            patience: PATIENCE,
+        }
     }
 }
 
 impl<K: Hash + Eq + Clone> Reads<K> {
-    /// Waits for what is being read under this key already, or else reads it.
+    /// Waits for what is being read under this key already, or else reads it. What others began is not
+    /// waited for for ever, and their failure is not everybody's: then it is tried once more.
     ///
-    /// Of those who wait for one answer one may keep it, and is told what was taken off the account
-    /// meanwhile. Nobody is if the key was forgotten meanwhile: the answer may be older than that.
+    /// Of those who wait for one answer, one keeps it, with what was taken off the account meanwhile. It
+    /// is not kept if it may be older than what was forgotten, or taken off, meanwhile.
+    ///
+    /// # Errors
+    /// Those of `read`.
     pub(super) async fn share<F>(
         &self,
         key: &K,
-        read: impl FnOnce() -> F,
-    ) -> Result<Option<(User, Kudos, Option<Kudos>)>, Error>
+        read: impl Fn() -> F,
+        keep: impl FnOnce(&User, Kudos, Kudos),
+    ) -> Answer
     where
         F: Future<Output = Answer> + Send + 'static,
     {
-        let waiting = self.wait(key, read);
+        let waiting = self.wait(key, &read);
+        let first = timeout(self.patience, waiting.answer.clone()).await;
+        let is_final = match &first {
+            Ok(answer) => answer.is_ok() || !waiting.joined,
+            Err(_) => false,
+        };
+        if is_final && let Ok(answer) = first {
+            self.end(&waiting, &answer, keep);
+            return answer;
+        }
+        self.give_up(&waiting);
+        let waiting = self.wait(key, &read);
         let answer = waiting.answer.clone().await;
-        let debited = self.end(&waiting);
-        Ok(answer?.map(|(user, unfolded)| (user, unfolded, debited)))
+        self.end(&waiting, &answer, keep);
+        answer
     }
 
     /// Whoever wants it from now on reads anew.
     pub(super) fn forget(&self, key: &K) {
         self.all().remove(key);
+    }
+
+    /// The same of all: one of them may be what has changed.
+    pub(super) fn forget_all(&self) {
+        self.all().clear();
     }
 
     /// Something was taken off an account that may be being read.
@@ -72,34 +110,70 @@ impl<K: Hash + Eq + Clone> Reads<K> {
         }
     }
 
-    fn wait<F>(&self, key: &K, read: impl FnOnce() -> F) -> Waiting<'_, K>
+    /// Something was taken off an account that may be any of these.
+    pub(super) fn doubt_all(&self) {
+        let mut all = self.all();
+        all.values_mut().for_each(|read| read.is_doubtful = true);
+    }
+
+    fn wait<F>(&self, key: &K, read: &impl Fn() -> F) -> Waiting<'_, K>
     where
         F: Future<Output = Answer> + Send + 'static,
     {
         let mut all = self.all();
+        let joined = all.contains_key(key);
         let read = all.entry(key.clone()).or_insert_with(|| Read {
             answer: read().boxed().shared(),
             waiting: 0,
             debited: Kudos::ZERO,
+            is_doubtful: false,
         });
         read.waiting += 1;
         Waiting {
             reads: self,
             key: key.clone(),
             answer: read.answer.clone(),
+            joined,
         }
     }
 
-    /// It has been read; says what was taken off meanwhile, to the first who heard.
-    fn end(&self, waiting: &Waiting<'_, K>) -> Option<Kudos> {
+    /// It has been read. The first who hears that keeps it, before anybody can change it again.
+    fn end(
+        &self,
+        waiting: &Waiting<'_, K>,
+        answer: &Answer,
+        keep: impl FnOnce(&User, Kudos, Kudos),
+    ) {
         let mut all = self.all();
-        all.get(&waiting.key)
-            .filter(|read| read.answer.ptr_eq(&waiting.answer))?;
-        all.remove(&waiting.key).map(|read| read.debited)
+        let Some(read) = waiting.find(&mut all) else {
+            return;
+        };
+        if let Ok(Some((user, unfolded))) = answer
+            && !read.is_doubtful
+        {
+            keep(user, *unfolded, read.debited);
+        }
+        all.remove(&waiting.key);
+    }
+
+    /// Nobody else is to wait for this.
+    fn give_up(&self, waiting: &Waiting<'_, K>) {
+        let mut all = self.all();
+        if waiting.find(&mut all).is_some() {
+            all.remove(&waiting.key);
+        }
     }
 
     fn all(&self) -> MutexGuard<'_, HashMap<K, Read>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.begun.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<K: Hash + Eq + Clone> Waiting<'_, K> {
+    /// What this waits for, unless it has ended or was forgotten.
+    fn find<'a>(&self, all: &'a mut HashMap<K, Read>) -> Option<&'a mut Read> {
+        let read = all.get_mut(&self.key);
+        read.filter(|read| read.answer.ptr_eq(&self.answer))
     }
 }
 
@@ -107,10 +181,7 @@ impl<K: Hash + Eq + Clone> Drop for Waiting<'_, K> {
     /// What nobody waits for any more is given up: it would not go on.
     fn drop(&mut self) {
         let mut all = self.reads.all();
-        let Some(read) = all.get_mut(&self.key) else {
-            return;
-        };
-        if read.answer.ptr_eq(&self.answer) {
+        if let Some(read) = self.find(&mut all) {
             read.waiting -= 1;
             if read.waiting == 0 {
                 all.remove(&self.key);
@@ -121,77 +192,120 @@ impl<K: Hash + Eq + Clone> Drop for Waiting<'_, K> {
 
 #[cfg(test)]
 mod tests {
-    use futures::future::pending;
+    use std::cell::Cell;
+    use std::pin::pin;
+
+    use futures::future::{join, pending, ready};
     use futures::poll;
     use tokio::sync::oneshot;
 
     use super::*;
 
+    fn keep_nothing(_: &User, _: Kudos, _: Kudos) {}
+
+    fn nobody() -> futures::future::Ready<Answer> {
+        ready(Ok(None))
+    }
+
     fn never() -> BoxFuture<'static, Answer> {
         unreachable!("it is being read already")
     }
 
-    /// A read that ends when it is told.
-    async fn told(end: oneshot::Receiver<()>) -> Answer {
-        end.await.unwrap();
-        Err(Error::Closed)
-    }
-
-    /// What is left when all have heard.
-    fn left(reads: &Reads<u8>) -> usize {
+    /// How many are being read.
+    fn begun(reads: &Reads<u8>) -> usize {
         reads.all().len()
     }
 
     #[tokio::test]
     async fn one_answer_is_for_all_who_wait() {
         let reads = Reads::default();
-        let (tell, end) = oneshot::channel();
-        let first = reads.wait(&1, || told(end));
-        let second = reads.wait(&1, never);
-        reads.debit(&1, Kudos::new(3));
-        reads.debit(&2, Kudos::new(5));
-        assert!(poll!(second.answer.clone()).is_pending());
+        let (tell, end) = oneshot::channel::<()>();
+        let end = Cell::new(Some(end));
+        let told = || {
+            let end = end.take();
+            async move {
+                end.unwrap().await.unwrap();
+                Ok(None)
+            }
+        };
+        let mut first = pin!(reads.share(&1, told, keep_nothing));
+        assert!(poll!(&mut first).is_pending());
+        let mut second = pin!(reads.share(&1, never, keep_nothing));
+        assert!(poll!(&mut second).is_pending());
         tell.send(()).unwrap();
-        // Only the second one looks.
-        assert!(matches!(second.answer.clone().await, Err(Error::Closed)));
-        assert_eq!(reads.end(&second), Some(Kudos::new(3)));
-        assert!(matches!(first.answer.clone().await, Err(Error::Closed)));
-        assert_eq!(reads.end(&first), None);
-        assert_eq!(left(&reads), 0);
+        assert!(second.await.unwrap().is_none());
+        assert!(first.await.unwrap().is_none());
+        assert_eq!(begun(&reads), 0);
     }
 
     #[tokio::test]
     async fn who_comes_after_a_change_reads_anew() {
-        let reads = Reads::default();
-        let before = reads.wait(&1, || async { Ok(None) });
-        reads.forget(&1);
-        let mut begun = false;
-        let after = reads.wait(&1, || {
-            begun = true;
-            async { Ok(None) }
-        });
-        before.answer.clone().await.unwrap();
-        assert_eq!(reads.end(&before), None);
-        drop(before);
-        assert_eq!(left(&reads), 1);
-        after.answer.clone().await.unwrap();
-        assert_eq!(reads.end(&after), Some(Kudos::ZERO));
-        assert!(begun);
+        for forget in [|reads: &Reads<u8>| reads.forget(&1), Reads::forget_all] {
+            let reads = Reads::default();
+            let before = reads.wait(&1, &nobody);
+            forget(&reads);
+            let after = reads.wait(&1, &nobody);
+            assert!(!before.joined && !after.joined);
+            assert!(!before.answer.ptr_eq(&after.answer));
+            // It is not theirs to end any more.
+            reads.end(&before, &Ok(None), keep_nothing);
+            drop(before);
+            assert_eq!(begun(&reads), 1);
+            drop(after);
+            assert_eq!(begun(&reads), 0);
+        }
     }
 
     #[tokio::test]
     async fn what_nobody_waits_for_any_more_is_given_up() {
         let reads = Reads::default();
-        let (tell, end) = oneshot::channel();
-        let gone = reads.wait(&1, || told(end));
-        assert!(poll!(gone.answer.clone()).is_pending());
-        let stays = reads.wait(&1, never);
+        let gone = reads.wait(&1, &pending);
+        let stays = reads.wait(&1, &never);
+        assert!(stays.joined);
         drop(gone);
-        tell.send(()).unwrap();
-        assert!(stays.answer.clone().await.is_err());
+        assert_eq!(begun(&reads), 1);
         drop(stays);
-        assert_eq!(left(&reads), 0);
-        drop(reads.wait(&1, pending));
-        assert_eq!(left(&reads), 0);
+        assert_eq!(begun(&reads), 0);
+    }
+
+    #[tokio::test]
+    async fn a_read_that_hangs_is_not_waited_for() {
+        let reads = Reads {
+            patience: Duration::from_millis(10),
+            ..Reads::default()
+        };
+        let hangs = reads.wait(&1, &pending);
+        let (first, second) = join(
+            reads.share(&1, nobody, keep_nothing),
+            reads.share(&1, nobody, keep_nothing),
+        )
+        .await;
+        assert!(first.unwrap().is_none() && second.unwrap().is_none());
+        drop(hangs);
+        assert_eq!(begun(&reads), 0);
+    }
+
+    #[tokio::test]
+    async fn who_joins_a_failure_tries_once_more() {
+        let reads = Reads::default();
+        let tries = Cell::new(0);
+        let fails = || {
+            tries.set(tries.get() + 1);
+            async {
+                tokio::task::yield_now().await;
+                Err(Error::Closed)
+            }
+        };
+        let (first, second) = join(
+            reads.share(&1, fails, keep_nothing),
+            reads.share(&1, fails, keep_nothing),
+        )
+        .await;
+        assert!(matches!(
+            (first, second),
+            (Err(Error::Closed), Err(Error::Closed))
+        ));
+        assert_eq!(tries.get(), 2);
+        assert_eq!(begun(&reads), 0);
     }
 }
