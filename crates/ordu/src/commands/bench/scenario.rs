@@ -606,7 +606,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         )],
         budgets: &[
             Budget {
-                what: "from its end to what counts afterwards, s",
+                what: "pause before what counts afterwards, s",
                 bound: Bound::AtMost(5.0),
                 measure: |report| report.phase("afterwards")?.figure("pause_seconds"),
             },
