@@ -2,8 +2,8 @@
 //!
 //! What is kept is a copy, ten seconds old at most, so that what another process wrote (the command
 //! line, another node) is noticed. Of accounts in use it is read again before that, behind their calls,
-//! many at once. Where calls have to wait for one, they wait for the same read ([`mod@reads`]). Debits count
-//! at once, credits once they are folded.
+//! many at once. Calls that have to wait for one wait for the same read. Debits count at once, credits once
+//! they are folded.
 
 mod reads;
 
@@ -703,6 +703,8 @@ mod tests {
         accounts.debit(id, Kudos::new(20));
         if !is_read {
             call.await.unwrap();
+            // Nobody knows whether what was read was before that.
+            assert!(accounts.by_id.peek(&id).is_none());
         }
         let found = accounts.find_by_key(key).await.unwrap().unwrap();
         assert_eq!(found.balance, Kudos::new(80));

@@ -14,8 +14,9 @@ use ordu_core::Kudos;
 use ordu_store::{Error, User};
 use tokio::time::timeout;
 
-/// How long others are waited for. A connection may hang, and then only those hang who met it.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// How long others are waited for: longer than they wait for a connection. One may hang, and then only those
+/// hang who met it.
+const PATIENCE: Duration = Duration::from_secs(6);
 
 /// The account, if there is one, with what of its debits is not folded yet.
 pub(super) type Answer = Result<Option<(User, Kudos)>, Error>;
@@ -60,7 +61,7 @@ impl<K: Hash + Eq + Clone> Default for Reads<K> {
 
 impl<K: Hash + Eq + Clone> Reads<K> {
     /// Waits for what is being read under this key already, or else reads it. What others began is not
-    /// waited for for ever, and their failure is not everybody's: then it is tried once more.
+    /// waited for for ever, and their failure is not everybody's: then each reads for itself.
     ///
     /// Of those who wait for one answer, one keeps it, with what was taken off the account meanwhile. It
     /// is not kept if it may be older than what was forgotten, or taken off, meanwhile.
@@ -77,20 +78,20 @@ impl<K: Hash + Eq + Clone> Reads<K> {
         F: Future<Output = Answer> + Send + 'static,
     {
         let waiting = self.wait(key, &read);
-        let first = timeout(self.patience, waiting.answer.clone()).await;
-        let is_final = match &first {
-            Ok(answer) => answer.is_ok() || !waiting.joined,
-            Err(_) => false,
-        };
-        if is_final && let Ok(answer) = first {
-            self.end(&waiting, &answer, keep);
-            return answer;
+        loop {
+            match timeout(self.patience, waiting.answer.clone()).await {
+                Ok(answer) if answer.is_ok() || !waiting.joined => {
+                    self.end(&waiting, &answer, keep);
+                    return answer;
+                }
+                // Who began it is with it to the end, and looks now and then: where one of the others goes
+                // away who was about to look, nobody else is woken (futures-rs, issue 2706).
+                Err(_) if !waiting.joined => {}
+                Ok(_) | Err(_) => break,
+            }
         }
-        self.give_up(&waiting);
-        let waiting = self.wait(key, &read);
-        let answer = waiting.answer.clone().await;
-        self.end(&waiting, &answer, keep);
-        answer
+        waiting.give_up();
+        read().await
     }
 
     /// Whoever wants it from now on reads anew.
@@ -156,14 +157,6 @@ impl<K: Hash + Eq + Clone> Reads<K> {
         all.remove(&waiting.key);
     }
 
-    /// Nobody else is to wait for this.
-    fn give_up(&self, waiting: &Waiting<'_, K>) {
-        let mut all = self.all();
-        if waiting.find(&mut all).is_some() {
-            all.remove(&waiting.key);
-        }
-    }
-
     fn all(&self) -> MutexGuard<'_, HashMap<K, Read>> {
         self.begun.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -174,6 +167,14 @@ impl<K: Hash + Eq + Clone> Waiting<'_, K> {
     fn find<'a>(&self, all: &'a mut HashMap<K, Read>) -> Option<&'a mut Read> {
         let read = all.get_mut(&self.key);
         read.filter(|read| read.answer.ptr_eq(&self.answer))
+    }
+
+    /// Nobody else is to wait for this, either.
+    fn give_up(self) {
+        let mut all = self.reads.all();
+        if self.find(&mut all).is_some() {
+            all.remove(&self.key);
+        }
     }
 }
 
@@ -274,19 +275,21 @@ mod tests {
             patience: Duration::from_millis(10),
             ..Reads::default()
         };
-        let hangs = reads.wait(&1, &pending);
-        let (first, second) = join(
-            reads.share(&1, nobody, keep_nothing),
-            reads.share(&1, nobody, keep_nothing),
-        )
-        .await;
-        assert!(first.unwrap().is_none() && second.unwrap().is_none());
-        drop(hangs);
-        assert_eq!(begun(&reads), 0);
+        let mut hangs = pin!(reads.share(&1, pending, keep_nothing));
+        assert!(poll!(&mut hangs).is_pending());
+        let own = || {
+            assert_eq!(begun(&reads), 0, "nobody else is to wait for it");
+            ready(Ok(None))
+        };
+        let read = timeout(Duration::from_secs(20), reads.share(&1, own, keep_nothing));
+        assert!(read.await.unwrap().unwrap().is_none());
+        // Who began it stays with it.
+        let long = Duration::from_millis(30);
+        assert!(timeout(long, &mut hangs).await.is_err());
     }
 
     #[tokio::test]
-    async fn who_joins_a_failure_tries_once_more() {
+    async fn who_joins_a_failure_reads_for_itself() {
         let reads = Reads::default();
         let tries = Cell::new(0);
         let fails = || {
@@ -298,14 +301,12 @@ mod tests {
         };
         let (first, second) = join(
             reads.share(&1, fails, keep_nothing),
-            reads.share(&1, fails, keep_nothing),
+            reads.share(&1, nobody, keep_nothing),
         )
         .await;
-        assert!(matches!(
-            (first, second),
-            (Err(Error::Closed), Err(Error::Closed))
-        ));
-        assert_eq!(tries.get(), 2);
+        assert!(matches!(first, Err(Error::Closed)));
+        assert!(second.unwrap().is_none());
+        assert_eq!(tries.get(), 1);
         assert_eq!(begun(&reads), 0);
     }
 }
