@@ -210,6 +210,10 @@ const SHARED: Drive = Drive::Lifecycle {
     account: Account::Shared,
 };
 
+const OWN: Case = usual("own", EMPTY, &[phase("own accounts", THIRTY_TWO, 6)]);
+
+const ONE: Case = usual("shared", EMPTY, &[phase("one account", SHARED, 6)]);
+
 const fn usual(name: &'static str, stage: Stage, phases: &'static [Phase]) -> Case {
     Case {
         name,
@@ -423,17 +427,14 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     },
     Scenario {
         name: "anonymous",
-        about: "all clients as the anonymous account, against an account for each",
-        cases: &[
-            usual("own", EMPTY, &[phase("own accounts", THIRTY_TWO, 10)]),
-            usual("shared", EMPTY, &[phase("one account", SHARED, 10)]),
-        ],
+        about: "all clients as the anonymous account, against an account for each, in turns",
+        cases: &[OWN, ONE, OWN, ONE, OWN, ONE],
         budgets: &[
             Budget {
                 what: "lifecycles, one account to own ones",
                 bound: Bound::AtLeast(0.9),
                 measure: |report| {
-                    let rate = |name| report.phase(name)?.lifecycles_per_second;
+                    let rate = |name| report.lifecycles(name);
                     Some(rate("one account")? / rate("own accounts")?)
                 },
             },
