@@ -413,8 +413,8 @@ fn samplers(name: &str, major: u64) -> (BTreeSet<&'static str>, BTreeSet<&'stati
 
 /// Those of the known words that somebody named.
 fn named(words: &[String], known: &[&'static str]) -> BTreeSet<&'static str> {
-    let named = |word: &&&str| words.iter().any(|named| named == *word);
-    known.iter().filter(named).copied().collect()
+    let find = |word: &String| known.iter().copied().find(|known| known == word);
+    words.iter().filter_map(find).collect()
 }
 
 #[cfg(test)]

@@ -434,8 +434,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
                 what: "lifecycles, one account to own ones",
                 bound: Bound::AtLeast(0.9),
                 measure: |report| {
-                    let rate = |name| report.lifecycles(name);
-                    Some(rate("one account")? / rate("own accounts")?)
+                    Some(report.lifecycles("one account")? / report.lifecycles("own accounts")?)
                 },
             },
             NO_ERRORS,
