@@ -192,6 +192,7 @@ fn a_run_of_horde() {
         "workers",
         "find_user",
         "image async",
+        "(4 KiB to the same disk)",
     ] {
         assert!(
             phase["endpoints"][endpoint].is_object(),

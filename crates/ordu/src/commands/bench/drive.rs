@@ -3,10 +3,12 @@
 mod hand;
 
 mod arrivals;
+mod disk;
 mod lifecycle;
 mod loops;
 mod waiting;
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -35,6 +37,8 @@ pub(crate) struct Course {
     pub(crate) over: CancellationToken,
     /// The share of workers that take part.
     pub(crate) scale: f64,
+    /// Where the database is a file: a folder on its disk.
+    pub(crate) disk: Option<Arc<Path>>,
 }
 
 /// Connections that introduce people and workers.
@@ -111,7 +115,12 @@ impl Drivers {
                 workers,
             } => loops::idle_pops(course, connections, workers, &mut tasks),
             Drive::Churn { connections } => loops::churn(course, connections, &mut tasks),
-            Drive::Mixed(rates) => arrivals::start(course, rates, &mut tasks),
+            Drive::Mixed(rates) => {
+                arrivals::start(course, rates, &mut tasks);
+                if let Some(folder) = &course.disk {
+                    tasks.spawn(disk::ask(Arc::clone(course), Arc::clone(folder)));
+                }
+            }
             Drive::Patient { workers } => waiting::patient(course, workers, &mut tasks),
             Drive::News(channel) => waiting::news(course, channel, &mut tasks),
         }

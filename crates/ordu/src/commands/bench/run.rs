@@ -1,6 +1,6 @@
 //! One scenario from its preparation to its figures.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::{Duration, SystemTime};
@@ -56,8 +56,14 @@ struct Staged {
 }
 
 impl Staged {
+    /// Where the database is a file: a folder on its disk.
+    fn disk(&self) -> Option<Arc<Path>> {
+        let is_file = self.schema.is_none();
+        is_file.then(|| Arc::from(self.data.path()))
+    }
+
     /// Starts so many servers.
-    async fn start(&self, nodes: u32, binary: &std::path::Path) -> Result<Vec<Process>> {
+    async fn start(&self, nodes: u32, binary: &Path) -> Result<Vec<Process>> {
         let home = self.data.path();
         let seat = Seat {
             data: home,
@@ -156,13 +162,14 @@ impl Bench {
                 authorities: &authorities,
                 processes: &[],
                 wire: None,
+                disk: None,
             };
             reports.push(self.phase((case, phase), &people, &meter).await?);
         }
         Ok(reports)
     }
 
-    async fn started(&self, case: &Case, binary: &std::path::Path) -> Result<Vec<PhaseReport>> {
+    async fn started(&self, case: &Case, binary: &Path) -> Result<Vec<PhaseReport>> {
         let staged = self.stage(case).await?;
         let measured = self.measure(case, binary, &staged).await;
         if let Some(schema) = staged.schema {
@@ -174,7 +181,7 @@ impl Bench {
     async fn measure(
         &self,
         case: &Case,
-        binary: &std::path::Path,
+        binary: &Path,
         staged: &Staged,
     ) -> Result<Vec<PhaseReport>> {
         let mut processes = staged.start(case.nodes, binary).await?;
@@ -189,6 +196,7 @@ impl Bench {
                 authorities: &authorities.collect::<Result<Vec<_>>>()?,
                 processes: &processes,
                 wire: staged.delay.as_ref(),
+                disk: staged.disk(),
             };
             let mut report = self.phase((case, phase), &staged.people, &meter).await?;
             if let Some(pause) = reports.last().and_then(|last| report.pause_after(last)) {
@@ -243,6 +251,7 @@ impl Bench {
             recorder: Recorder::default(),
             over: CancellationToken::new(),
             scale: self.load.scale,
+            disk: meter.disk.clone(),
         });
         let mut report = PhaseReport {
             case: case.name.to_owned(),
@@ -290,6 +299,8 @@ struct Meter<'a> {
     processes: &'a [Process],
     /// Between them and their database, if there is one.
     wire: Option<&'a Delay>,
+    /// Where their database is a file: a folder on its disk.
+    disk: Option<Arc<Path>>,
 }
 
 struct Reading {

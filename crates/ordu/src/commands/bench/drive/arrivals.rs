@@ -312,6 +312,7 @@ mod tests {
             recorder: Recorder::default(),
             over: CancellationToken::new(),
             scale: 1.0,
+            disk: None,
         });
         course.recorder.begin();
         let (sender, receiver) = mpsc::channel(MOST_WAITING);
