@@ -35,6 +35,11 @@ const SQLITE_BUSY: &str = "5";
 /// How long an operation waits for a free connection.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(4);
 
+/// How long PostgreSQL may take over a group of writes unless somebody says otherwise. Who has not
+/// answered by then is gone, as after a failover that nobody told of: the system itself finds out after
+/// a quarter of an hour, and what has to come after those writes would wait for it.
+const PATIENCE: Duration = Duration::from_secs(15);
+
 /// Connections for reading a database file.
 const SQLITE_READERS: u32 = 3;
 
@@ -107,6 +112,8 @@ impl DatabaseUrl {
 pub struct Options {
     /// The largest size of an SQLite file in pages of 4 KiB; `None` leaves it to the disk.
     pub max_pages: Option<u32>,
+    /// How long PostgreSQL may take over a group of writes; `None` for 15 s.
+    pub patience: Option<Duration>,
     /// Which of several nodes writes; `None` for one alone, or for what is no node.
     pub node: Option<Uuid>,
 }
@@ -173,6 +180,8 @@ pub(crate) struct Pool {
     written: Option<Arc<Notify>>,
     /// Which of several nodes this is.
     node: Option<Uuid>,
+    /// How long PostgreSQL may take over a group of writes.
+    patience: Duration,
 }
 
 #[derive(Debug)]
@@ -272,6 +281,7 @@ impl Pool {
             trips,
             written: options.node.map(|_| Arc::default()),
             node: options.node,
+            patience: options.patience.unwrap_or(PATIENCE),
         })
     }
 
@@ -289,6 +299,7 @@ impl Pool {
             trips: Arc::default(),
             written: None,
             node: None,
+            patience: PATIENCE,
         };
         let applied: Option<(i64,)> = pool.one(NEWEST_APPLIED, args![]).await?;
         let found = applied.map_or(0, |(version,)| version);
@@ -313,6 +324,7 @@ impl Pool {
             trips: Arc::default(),
             written: None,
             node: None,
+            patience: PATIENCE,
         })
     }
 
@@ -344,6 +356,11 @@ impl Pool {
     /// Which of several nodes this is.
     pub(crate) const fn node(&self) -> Option<Uuid> {
         self.node
+    }
+
+    /// How long PostgreSQL may take over a group of writes.
+    pub(crate) const fn patience(&self) -> Duration {
+        self.patience
     }
 
     /// Something was written.

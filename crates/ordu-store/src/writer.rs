@@ -12,11 +12,12 @@ mod spares;
 mod turn;
 
 use std::collections::{BTreeSet, HashMap};
+use std::io;
 use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{Id, JoinError, JoinHandle, JoinSet};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 use tracing::Instrument as _;
 use uuid::Uuid;
 
@@ -285,9 +286,16 @@ impl Scribe {
             .map(|part| Value::from(array(writes.iter().copied(), part)))
             .collect();
         let (place, mut connection) = self.connection().await?;
-        let rows: Result<Vec<(Uuid,)>> = connection.all(statements.postgres, values).await;
+        let answer = connection.all(statements.postgres, values);
+        let rows: Result<Vec<(Uuid,)>> = match timeout(self.pool.patience(), answer).await {
+            Ok(rows) => rows,
+            Err(_) => Err(silence()),
+        };
         match &rows {
-            Err(error) if is_away(error) => self.spares.note_away(),
+            Err(error) if is_away(error) => {
+                connection.keep_apart();
+                self.spares.note_away();
+            }
             _ => place.keep(connection, Instant::now()),
         }
         let rows = rows?;
@@ -381,6 +389,12 @@ fn only(write: &Write, result: Result<BTreeSet<Uuid>>) -> Result<bool> {
 /// Whether repeating the writes one by one would only fail again. A deadlock would not.
 fn is_away(error: &Error) -> bool {
     error.is_unavailable() && !error.is_rollback()
+}
+
+/// Nothing came back in time.
+fn silence() -> Error {
+    let message = "the database did not answer a group of writes in time";
+    sqlx::Error::Io(io::Error::new(io::ErrorKind::TimedOut, message)).into()
 }
 
 fn array<'a>(writes: impl Iterator<Item = &'a Write>, part: Part) -> String {

@@ -4,6 +4,7 @@ use std::str::FromStr as _;
 use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use tokio::time::timeout;
 
 use super::{ACQUIRE_TIMEOUT, DatabaseUrl, Databases, Options};
 use crate::error::{Error, Result};
@@ -11,6 +12,9 @@ use crate::writer::WAYS;
 
 /// After how long without use a connection is tested.
 pub(crate) const QUIET: Duration = Duration::from_secs(30);
+
+/// How long a test may take: less than whoever needs the connection waits, who then gets another one.
+const TEST_TIMEOUT: Duration = Duration::from_millis(1_500);
 
 /// How statements are planned that name every row by its key. Left to itself, PostgreSQL plans them
 /// while their tables are empty, to read those whole, and stays with that until a vacuum has counted
@@ -47,7 +51,8 @@ pub(super) async fn open_postgres(url: &DatabaseUrl, options: &Options) -> Resul
             .test_before_acquire(false)
             .before_acquire(|connection, meta| {
                 Box::pin(async move {
-                    Ok(meta.idle_for < QUIET || sqlx::Connection::ping(connection).await.is_ok())
+                    let answer = timeout(TEST_TIMEOUT, sqlx::Connection::ping(connection));
+                    Ok(meta.idle_for < QUIET || matches!(answer.await, Ok(Ok(()))))
                 })
             })
             .acquire_timeout(ACQUIRE_TIMEOUT)

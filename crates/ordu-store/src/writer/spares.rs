@@ -56,15 +56,15 @@ impl Spares {
         until.filter(|until| *until > now)
     }
 
-    /// The one that was used last. What was quiet for long may have been cut on the way: all of that
-    /// goes back to the pool, which tests it.
+    /// The one that was used last. What was quiet for long may have been cut on the way: all of that is
+    /// closed.
     pub(super) fn take(&self, now: Instant) -> Option<(Place<'_>, Connection)> {
         let mut held = self.held();
         let quiet = held.quiet(now);
         let quiet: Vec<_> = held.spare.drain(..quiet).collect();
         let taken = held.spare.pop();
         drop(held);
-        drop(quiet);
+        close(quiet);
         taken.map(|(connection, _)| (self.reserve(), connection))
     }
 
@@ -82,17 +82,25 @@ impl Spares {
         held.is_away |= is_silent;
     }
 
-    /// One was cut: all that nobody uses go back to the pool, for they were, too.
+    /// One was cut: all that nobody uses are closed, for they were, too.
     pub(super) fn note_away(&self) {
         let mut held = self.held();
         held.is_away = true;
         let spare = std::mem::take(&mut held.spare);
         drop(held);
-        drop(spare);
+        close(spare);
     }
 
     fn held(&self) -> MutexGuard<'_, Held> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Closes connections of which nobody knows whether anything comes back through them. The pool would test
+/// them first, and where nothing does it would wait for the system to give up, with all their places taken.
+fn close(connections: Vec<(Connection, Instant)>) {
+    for (mut connection, _) in connections {
+        connection.keep_apart();
     }
 }
 

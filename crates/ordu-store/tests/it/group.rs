@@ -27,6 +27,7 @@ on_both!(
     connections_come_as_they_are_needed,
     a_write_that_hangs_stops_no_other_kind,
     hung_connections_are_not_waited_for,
+    a_write_that_hangs_is_given_up,
     closing_writes_what_waits,
     a_full_database_refuses_and_recovers,
     cut_connections_are_survived,
@@ -384,6 +385,36 @@ async fn hung_connections_are_not_waited_for(database: &Database) {
     while timeout(LONG, store.insert_request(&request(1)))
         .await
         .expect("it has a way of its own")
+        .is_err()
+    {
+        failures += 1;
+        assert!(failures < 30);
+    }
+}
+
+async fn a_write_that_hangs_is_given_up(database: &Database) {
+    if !database.is_postgres() {
+        return;
+    }
+    let wire = Wire::begin(database.address()).await;
+    let url = wire.url.parse().unwrap();
+    let mut options = Options::default();
+    options.patience = Some(SHORT);
+    let store = Store::open(&url, &options, NOW).await.unwrap();
+    let request = request(1);
+    store.insert_request(&request).await.unwrap();
+    wire.cut();
+    let cancelled = || timeout(LONG, store.cancel_request(request.id));
+    let given_up = cancelled().await.expect("nobody waits for what hangs");
+    assert!(
+        matches!(given_up, Err(Error::Unavailable(_))),
+        "{given_up:?}"
+    );
+    wire.mend();
+    let mut failures = 0;
+    while cancelled()
+        .await
+        .expect("it does not wait behind what hung")
         .is_err()
     {
         failures += 1;
