@@ -130,7 +130,7 @@ impl Nodes {
     /// Keeps what could not be stored until it can.
     pub(crate) fn owe(&self, lapse: Lapse) {
         let mut owed = locked(&self.owed);
-        if self.are_several() && owed.len() < MAX_OWED {
+        if owed.len() < MAX_OWED {
             owed.push(lapse);
         }
     }

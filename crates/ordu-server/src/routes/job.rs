@@ -449,9 +449,12 @@ impl App {
             failure = failure.or(claim.and_then(Result::err));
         }
         self.count_claims((won.len(), lost.len()), chosen);
-        if self.nodes.are_several() && !lost.is_empty() {
-            // Another node took them, or a claim was lost on the way: look before the next try.
-            self.refresh_requests(&lost).await?;
+        // Another node took them, or a claim took place of which nobody heard: look before the next try.
+        if !lost.is_empty()
+            && let Err(error) = self.refresh_requests(&lost).await
+        {
+            // Whoever claims them next looks again. What was won is won.
+            failure = failure.or(Some(error));
         }
         match failure {
             Some(error) if won.is_empty() => Err(error.into()),

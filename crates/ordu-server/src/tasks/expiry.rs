@@ -25,7 +25,7 @@ pub(crate) async fn run(app: Arc<App>) {
     app.beat(now);
     for lapse in lapses {
         if let Err(error) = app.store_lapse(&lapse, now).await {
-            // The rows catch up by their own expiry; memory is right already.
+            // Memory is right already, the rows follow.
             tracing::warn!(%error, "a lapse could not be stored");
             app.nodes.owe(lapse);
         }
@@ -51,11 +51,10 @@ impl App {
     /// Lets time pass; answers what must be stored. Of several nodes one keeps the time.
     fn lapse(&self, now: Timestamp) -> Vec<Lapse> {
         let horde = &mut self.live().horde;
-        if !self.nodes.are_several() {
-            return horde.tick(now);
-        }
-        horde.tick_aside(now);
         let mut lapses = self.nodes.owed();
+        if self.nodes.are_several() {
+            horde.tick_aside(now);
+        }
         if self.nodes.leads() {
             lapses.extend(horde.tick(now));
         }

@@ -2,11 +2,14 @@
 
 use ordu_api::image::{ImageSubmit, Metadata, SubmitState};
 use ordu_client::Horde;
+use ordu_core::Millis;
 use ordu_server::{BlobPlace, Config};
+use ordu_store::{Claim, NewJob, Store};
 use serde_json::Value;
+use uuid::Uuid;
 
 use crate::s3::S3Server;
-use crate::support::{Answer, TestHorde, deliver_all, delivered, pop, request};
+use crate::support::{Answer, TestHorde, deliver_all, delivered, on_each_database, pop, request};
 
 async fn popped(worker: &Horde, name: &str) -> ordu_api::JobId {
     worker.pop_image(&pop(name)).await.unwrap().id.unwrap()
@@ -49,6 +52,55 @@ async fn what_a_worker_says_about_a_fault_counts() {
     let own = fault(job, "information", "see_ref", None);
     worker.submit_image(&own).await.unwrap();
     assert_eq!(uncompleted(&horde, "w").await, 1);
+}
+
+/// A claim that takes place though the connection that it went through was cut, or given up.
+#[tokio::test]
+async fn a_claim_of_which_nobody_heard_holds_up_nobody() {
+    on_each_database(async |database| {
+        let folder = tempfile::tempdir().unwrap();
+        let file = format!("sqlite://{}", folder.path().join("ordu.db").display());
+        let database = database.replace("sqlite::memory:", &file);
+        let horde = TestHorde::start_with(|config| Config {
+            database: database.clone(),
+            ..config
+        })
+        .await;
+        let owner = horde.user("owner", 0.0).await;
+        let worker = horde.client(&owner.api_key);
+        assert!(worker.pop_image(&pop("w")).await.unwrap().id.is_none());
+        let known = horde.get("/workers/name/w").await;
+        let claimed = horde.anonymous().async_image(&request()).await.unwrap().id;
+        let open = horde.anonymous().async_image(&request()).await.unwrap().id;
+
+        let now = horde.clock.now();
+        let claim = ordu_store::Assignment {
+            request: claimed,
+            expires: now + Millis::from_minutes(20),
+            jobs: vec![NewJob {
+                id: ordu_api::JobId::from_uuid(Uuid::from_u128(1)),
+                worker: known.body["id"].as_str().unwrap().parse().unwrap(),
+                slot: None,
+                seed: None,
+                model: "stable_diffusion".to_owned(),
+                assigned_at: now,
+                ttl: Millis::from_minutes(5),
+            }],
+        };
+        let options = ordu_store::Options::default();
+        let unheard = Store::open(&database.parse().unwrap(), &options, now).await;
+        let unheard = unheard.unwrap();
+        let claims = unheard.assign_all(&[claim]).await;
+        assert!(matches!(claims.as_slice(), [Ok(Claim::Won)]), "{claims:?}");
+        unheard.close().await;
+
+        popped(&worker, "w").await;
+        for id in [claimed, open] {
+            let progress = horde.anonymous().check(id).await.unwrap();
+            assert_eq!((progress.processing, progress.waiting), (1, 0));
+        }
+    })
+    .await;
 }
 
 #[tokio::test]
