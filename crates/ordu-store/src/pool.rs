@@ -35,9 +35,10 @@ const SQLITE_BUSY: &str = "5";
 /// How long an operation waits for a free connection.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(4);
 
-/// How long PostgreSQL may take over a group of writes unless somebody says otherwise. Who has not
-/// answered by then is gone, as after a failover that nobody told of: the system itself finds out after
-/// a quarter of an hour, and what has to come after those writes would wait for it.
+/// How long PostgreSQL may take over a group of writes unless somebody says otherwise. After two thirds
+/// of that it takes them back itself. Who has not even said that by then is gone, as after a failover
+/// that nobody told of: the system finds out after a quarter of an hour, and what has to come after
+/// those writes would wait for it.
 const PATIENCE: Duration = Duration::from_secs(15);
 
 /// Connections for reading a database file.
@@ -116,6 +117,12 @@ pub struct Options {
     pub patience: Option<Duration>,
     /// Which of several nodes writes; `None` for one alone, or for what is no node.
     pub node: Option<Uuid>,
+}
+
+impl Options {
+    fn patience(&self) -> Duration {
+        self.patience.unwrap_or(PATIENCE)
+    }
 }
 
 /// A value that is bound to a statement. Absent values keep their type: PostgreSQL asks for it.
@@ -199,6 +206,8 @@ enum Databases {
         pool: PgPool,
         /// For statements that name their rows by key.
         keyed: PgPool,
+        /// For those that write so, in groups.
+        line: PgPool,
     },
 }
 
@@ -213,6 +222,8 @@ enum Link {
 pub(crate) struct Connection {
     link: Link,
     in_transaction: bool,
+    /// Whether a statement was begun whose answer has not come.
+    is_midway: bool,
     /// Rows that statements changed so far.
     touched: u64,
     trips: Arc<Trips>,
@@ -281,7 +292,7 @@ impl Pool {
             trips,
             written: options.node.map(|_| Arc::default()),
             node: options.node,
-            patience: options.patience.unwrap_or(PATIENCE),
+            patience: options.patience(),
         })
     }
 
@@ -407,7 +418,8 @@ impl Pool {
                     anchor.close().await;
                 }
             }
-            Databases::Postgres { pool, keyed } => {
+            Databases::Postgres { pool, keyed, line } => {
+                line.close().await;
                 keyed.close().await;
                 pool.close().await;
             }
@@ -429,6 +441,16 @@ impl Pool {
             Databases::Sqlite { .. } => self.reader().await,
             Databases::Postgres { keyed, .. } => {
                 Ok(self.connection(Link::Postgres(keyed.acquire().await?)))
+            }
+        }
+    }
+
+    /// A connection for groups of writes on PostgreSQL, which takes back what lasts too long.
+    pub(crate) async fn line(&self) -> Result<Connection> {
+        match &self.databases {
+            Databases::Sqlite { .. } => self.writer().await,
+            Databases::Postgres { line, .. } => {
+                Ok(self.connection(Link::Postgres(line.acquire().await?)))
             }
         }
     }
@@ -482,6 +504,7 @@ impl Pool {
         Connection {
             link,
             in_transaction: false,
+            is_midway: false,
             touched: 0,
             trips: Arc::clone(&self.trips),
             written: self.written.clone(),
@@ -540,10 +563,12 @@ impl Connection {
         sql: &'static str,
         values: Vec<Value>,
     ) -> Result<Vec<T>> {
-        self.trips.count();
-        on_pool!(&mut self.link, connection => {
-            Ok(bind_all!(sqlx::query_as(sql), values).fetch_all(connection).await?)
-        })
+        self.begin_statement();
+        let rows = on_pool!(&mut self.link, connection => {
+            bind_all!(sqlx::query_as(sql), values).fetch_all(connection).await
+        });
+        self.is_midway = false;
+        Ok(rows?)
     }
 
     /// The first row of a statement.
@@ -552,29 +577,39 @@ impl Connection {
         sql: &'static str,
         values: Vec<Value>,
     ) -> Result<Option<T>> {
-        self.trips.count();
-        on_pool!(&mut self.link, connection => {
-            Ok(bind_all!(sqlx::query_as(sql), values).fetch_optional(connection).await?)
-        })
+        self.begin_statement();
+        let row = on_pool!(&mut self.link, connection => {
+            bind_all!(sqlx::query_as(sql), values).fetch_optional(connection).await
+        });
+        self.is_midway = false;
+        Ok(row?)
     }
 
     /// Runs a statement; says how many rows it touched.
     pub(crate) async fn execute(&mut self, sql: &'static str, values: Vec<Value>) -> Result<u64> {
-        self.trips.count();
-        let touched: Result<u64> = on_pool!(&mut self.link, connection => {
-            Ok(bind_all!(sqlx::query(sql), values).execute(connection).await?.rows_affected())
+        self.begin_statement();
+        let touched = on_pool!(&mut self.link, connection => {
+            let done = bind_all!(sqlx::query(sql), values).execute(connection).await;
+            done.map(|done| done.rows_affected())
         });
+        self.is_midway = false;
         self.touched += touched.as_ref().map_or(0, |touched| *touched);
-        touched
+        Ok(touched?)
     }
 
     /// Runs a statement without values or answer, such as `SAVEPOINT`.
     pub(crate) async fn plain(&mut self, sql: &'static str) -> Result<()> {
+        self.begin_statement();
+        let done = on_pool!(&mut self.link, connection => {
+            sqlx::raw_sql(sql).execute(connection).await.map(drop)
+        });
+        self.is_midway = false;
+        Ok(done?)
+    }
+
+    fn begin_statement(&mut self) {
         self.trips.count();
-        on_pool!(&mut self.link, connection => {
-            sqlx::raw_sql(sql).execute(connection).await?;
-            Ok(())
-        })
+        self.is_midway = true;
     }
 
     /// Commits what went well, with the audit entry that waits for it; takes back what did not.
@@ -603,13 +638,15 @@ impl Connection {
 
 impl Drop for Connection {
     /// A connection with an open transaction is not given back: closing it rolls back, whatever
-    /// state the database left it in.
+    /// state the database left it in. Nor is one to PostgreSQL whose answer nobody waited for: the pool
+    /// would wait for it, without a deadline.
     fn drop(&mut self) {
-        if self.in_transaction {
-            match &mut self.link {
-                Link::Sqlite(pooled) => pooled.close_on_drop(),
-                Link::Postgres(pooled) => pooled.close_on_drop(),
+        match &mut self.link {
+            Link::Sqlite(pooled) if self.in_transaction => pooled.close_on_drop(),
+            Link::Postgres(pooled) if self.in_transaction || self.is_midway => {
+                pooled.close_on_drop();
             }
+            Link::Sqlite(_) | Link::Postgres(_) => {}
         }
     }
 }

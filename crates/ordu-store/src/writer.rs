@@ -208,6 +208,7 @@ impl Scribe {
                 gone.insert(way.id(), what);
             }
             if is_over && line.is_idle() {
+                self.spares.let_go();
                 return;
             }
             let now = Instant::now();
@@ -237,7 +238,7 @@ impl Scribe {
             return Ok(taken);
         }
         let (begun, place) = (Instant::now(), self.spares.reserve());
-        let opened = self.pool.keyed().await;
+        let opened = self.pool.line().await;
         let connection = opened.inspect_err(|_| self.spares.note_refused(begun))?;
         Ok((place, connection))
     }
@@ -245,7 +246,7 @@ impl Scribe {
     /// PostgreSQL: one more connection.
     async fn open_ahead(&self) {
         let begun = Instant::now();
-        match self.pool.keyed().await {
+        match self.pool.line().await {
             Ok(connection) => self.spares.reserve().keep(connection, Instant::now()),
             Err(error) => {
                 tracing::warn!(%error, "one more connection to the database could not be opened");
@@ -262,17 +263,32 @@ impl Scribe {
             Err(error) if is_away(&error) => writes.iter().map(|_| Err(error.clone())).collect(),
             Err(_) => {
                 self.tally.split();
-                let mut answers = Vec::with_capacity(writes.len());
-                for write in writes {
-                    answers.push(only(write, self.statement(&[write]).await));
-                }
-                answers
+                self.one_by_one(&writes).await
             }
         };
         self.tally.committed(batch.len());
         for (waiting, answer) in batch.into_iter().zip(answers) {
             self.answer(waiting, answer);
         }
+    }
+
+    /// Each write of a batch by itself, until the database is away.
+    async fn one_by_one(&self, writes: &[&Write]) -> Answers {
+        let mut answers = Vec::with_capacity(writes.len());
+        let mut away = None;
+        for write in writes {
+            let answer = match &away {
+                Some(error) => Err(Error::clone(error)),
+                None => only(write, self.statement(&[write]).await),
+            };
+            away = answer
+                .as_ref()
+                .err()
+                .filter(|error| is_away(error))
+                .cloned();
+            answers.push(answer);
+        }
+        answers
     }
 
     async fn statement(&self, writes: &[&Write]) -> Result<BTreeSet<Uuid>> {
@@ -286,18 +302,24 @@ impl Scribe {
             .map(|part| Value::from(array(writes.iter().copied(), part)))
             .collect();
         let (place, mut connection) = self.connection().await?;
+        let begun = Instant::now();
         let answer = connection.all(statements.postgres, values);
         let rows: Result<Vec<(Uuid,)>> = match timeout(self.pool.patience(), answer).await {
-            Ok(rows) => rows,
-            Err(_) => Err(silence()),
-        };
-        match &rows {
-            Err(error) if is_away(error) => {
+            Ok(Err(error)) if is_cut(&error) => {
                 connection.keep_apart();
-                self.spares.note_away();
+                self.spares.note_cut();
+                Err(error)
             }
-            _ => place.keep(connection, Instant::now()),
-        }
+            Ok(rows) => {
+                place.keep(connection, Instant::now());
+                rows
+            }
+            // In the middle of a statement, it is closed.
+            Err(_) => {
+                self.spares.note_silent(begun);
+                Err(silence())
+            }
+        };
         let rows = rows?;
         self.pool.note_written();
         Ok(rows.into_iter().map(|(token,)| token).collect())
@@ -389,6 +411,16 @@ fn only(write: &Write, result: Result<BTreeSet<Uuid>>) -> Result<bool> {
 /// Whether repeating the writes one by one would only fail again. A deadlock would not.
 fn is_away(error: &Error) -> bool {
     error.is_unavailable() && !error.is_rollback()
+}
+
+/// Whether nothing more comes of a connection: it was cut, or its server ends, or no longer writes.
+fn is_cut(error: &Error) -> bool {
+    let Error::Unavailable(error) = error else {
+        return false;
+    };
+    let database = error.as_database_error();
+    let code = database.and_then(sqlx::error::DatabaseError::code);
+    code.is_none_or(|code| code.starts_with("08") || code.starts_with("57P") || code == "25006")
 }
 
 /// Nothing came back in time.

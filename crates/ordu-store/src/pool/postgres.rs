@@ -25,12 +25,12 @@ const BY_KEY: [(&str, &str); 3] = [
     ("enable_mergejoin", "off"),
 ];
 
-/// Connections for statements that name every row by its key: one for each way of the line of writes,
-/// which keeps them, and two for those who read.
-const KEYED: u32 = WAYS + 2;
+/// Connections for those who read rows by their keys.
+const KEYED: u32 = 2;
 
-/// Connections for everything else. With those above and one that hears notices a node has 32 at most:
-/// three nodes fit into the hundred that PostgreSQL allows by default.
+/// Connections for everything else. With those above, one for each way of the line of writes, which keeps
+/// them, and one that hears notices, a node has 32 at most: three nodes fit into the hundred that
+/// PostgreSQL allows by default.
 const OTHERS: u32 = 11;
 
 pub(super) async fn open_postgres(url: &DatabaseUrl, options: &Options) -> Result<Databases> {
@@ -57,8 +57,12 @@ pub(super) async fn open_postgres(url: &DatabaseUrl, options: &Options) -> Resul
             })
             .acquire_timeout(ACQUIRE_TIMEOUT)
     };
+    let by_key = connect.clone().options(BY_KEY);
+    let taken_back = options.patience() * 2 / 3;
+    let in_line = [("statement_timeout", taken_back.as_millis())];
     Ok(Databases::Postgres {
-        keyed: of(KEYED).connect_lazy_with(connect.clone().options(BY_KEY)),
+        line: of(WAYS).connect_lazy_with(by_key.clone().options(in_line)),
+        keyed: of(KEYED).connect_lazy_with(by_key),
         pool: of(OTHERS).connect_with(connect).await?,
     })
 }

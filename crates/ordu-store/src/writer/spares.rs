@@ -78,16 +78,29 @@ impl Spares {
     pub(super) fn note_refused(&self, begun: Instant) {
         let mut held = self.held();
         held.refused = Some(Instant::now());
-        let is_silent = held.answered.is_none_or(|answered| answered < begun);
-        held.is_away |= is_silent;
+        held.note_silent(begun);
     }
 
     /// One was cut: all that nobody uses are closed, for they were, too.
-    pub(super) fn note_away(&self) {
+    pub(super) fn note_cut(&self) {
+        self.held().is_away = true;
+        self.let_go();
+    }
+
+    /// One did not answer what was begun then: those that nobody used since may be gone as well, and are
+    /// closed.
+    pub(super) fn note_silent(&self, begun: Instant) {
         let mut held = self.held();
-        held.is_away = true;
-        let spare = std::mem::take(&mut held.spare);
+        held.note_silent(begun);
+        let older = held.spare.partition_point(|(_, used)| *used < begun);
+        let older = held.spare.drain(..older).collect();
         drop(held);
+        close(older);
+    }
+
+    /// Closes all that nobody uses.
+    pub(super) fn let_go(&self) {
+        let spare = std::mem::take(&mut self.held().spare);
         close(spare);
     }
 
@@ -105,6 +118,11 @@ fn close(connections: Vec<(Connection, Instant)>) {
 }
 
 impl Held {
+    /// What was begun then came to nothing: the database is away if it has answered nothing else since.
+    fn note_silent(&mut self, begun: Instant) {
+        self.is_away |= self.answered.is_none_or(|answered| answered < begun);
+    }
+
     fn quiet(&self, now: Instant) -> usize {
         let is_quiet = |(_, used): &(_, Instant)| now.duration_since(*used) >= QUIET;
         self.spare.partition_point(is_quiet)

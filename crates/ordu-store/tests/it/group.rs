@@ -28,6 +28,7 @@ on_both!(
     a_write_that_hangs_stops_no_other_kind,
     hung_connections_are_not_waited_for,
     a_write_that_hangs_is_given_up,
+    what_lasts_too_long_is_taken_back,
     closing_writes_what_waits,
     a_full_database_refuses_and_recovers,
     cut_connections_are_survived,
@@ -327,6 +328,9 @@ async fn connections_come_as_they_are_needed(database: &Database) {
 /// Long for what is a matter of milliseconds.
 const LONG: Duration = Duration::from_secs(20);
 
+/// Long enough for a write, and short enough to be waited for.
+const SOME: Duration = Duration::from_secs(3);
+
 /// How long after one write the next one comes.
 const SHORT: Duration = Duration::from_millis(100);
 
@@ -399,7 +403,7 @@ async fn a_write_that_hangs_is_given_up(database: &Database) {
     let wire = Wire::begin(database.address()).await;
     let url = wire.url.parse().unwrap();
     let mut options = Options::default();
-    options.patience = Some(SHORT);
+    options.patience = Some(SOME);
     let store = Store::open(&url, &options, NOW).await.unwrap();
     let request = request(1);
     store.insert_request(&request).await.unwrap();
@@ -420,6 +424,27 @@ async fn a_write_that_hangs_is_given_up(database: &Database) {
         failures += 1;
         assert!(failures < 30);
     }
+}
+
+async fn what_lasts_too_long_is_taken_back(database: &Database) {
+    if !database.is_postgres() {
+        return;
+    }
+    let url = database.address().parse().unwrap();
+    let mut options = Options::default();
+    options.patience = Some(SOME);
+    let store = Store::open(&url, &options, NOW).await.unwrap();
+    life(&store).await;
+    let before = store.list_live().await.unwrap();
+    let locked = database.lock("requests").await;
+    let refused = timeout(LONG, store.insert_request(&request(1))).await;
+    let refused = refused.expect("it does not wait for the lock");
+    assert!(matches!(refused, Err(Error::Unavailable(_))), "{refused:?}");
+    drop(locked);
+    // Had it been left to wait for the lock, it would be first.
+    store.insert_request(&request(1)).await.unwrap();
+    let after = store.list_live().await.unwrap();
+    assert_eq!(after.len(), before.len() + 1);
 }
 
 async fn cut_connections_are_survived(database: &Database) {
