@@ -154,7 +154,8 @@ impl Horde {
         if entry.is_hopeless() {
             self.hopeless.insert(id);
         }
-        entry.asked -= entry.given_up(&self.jobs);
+        let given_up = entry.given_up(&self.jobs);
+        entry.asked = entry.asked.saturating_sub(given_up);
         self.expiries.insert((entry.expires, id));
         self.index(&entry.request);
         if !entry.open.is_empty() {

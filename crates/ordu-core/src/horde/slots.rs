@@ -129,7 +129,8 @@ impl Entry {
             of_slot.filter(|job| job.is_abort()).count()
         };
         let given_up = spec.slots().filter(|slot| aborts(*slot) >= MAX_ABORTS);
-        u32::try_from(given_up.count()).unwrap_or(0).min(self.asked)
+        let most = self.request.work.asked();
+        u32::try_from(given_up.count()).unwrap_or(most).min(most)
     }
 
     /// Gives a slot back, unless all that is wanted is there, running or open.
