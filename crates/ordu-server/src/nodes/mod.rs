@@ -1,6 +1,6 @@
 //! Several nodes on one database: who lives, who leads, what the others did.
 //!
-//! A node alone has nothing to do here. Of several, each says every second that it lives
+//! A node alone only looks again at requests of which it lost a claim. Of several, each says every second that it lives
 //! ([`presence`]), reads what the others changed ([`tail`]) and joins it with what it knows
 //! ([`requests`], [`workers`]). One of them leads: it does what must happen once.
 //!
@@ -35,7 +35,7 @@ pub(crate) use bells::ring_late;
 pub(crate) use presence::keep_presence;
 pub(crate) use tail::follow_log;
 
-/// Lapses that wait to be stored at most; more are left to whoever leads next.
+/// Lapses that wait to be stored at most; more are left to the next start, or to whoever leads next.
 const MAX_OWED: usize = 10_000;
 
 /// A look into the change log that takes longer makes a node late. Usually one takes milliseconds.

@@ -33,6 +33,14 @@ impl App {
         Ok(())
     }
 
+    /// Reads those requests again of which a job was underway when they were read. Of several nodes
+    /// each does so with its look into the change log.
+    pub(crate) async fn refresh_again(&self) -> Result<(), Error> {
+        let requests = std::mem::take(&mut *locked(&self.nodes.again));
+        let requests: Vec<RequestId> = requests.into_iter().collect();
+        self.refresh_requests(&requests).await
+    }
+
     /// Makes a job known that another node gave away, unless nothing more comes of its request; says
     /// how far it is, if there is one.
     pub(crate) async fn refresh_job(&self, id: JobId) -> Result<Option<JobState>, Error> {

@@ -445,11 +445,15 @@ impl App {
                 continue;
             }
             self.live().horde.release(&assignment.ids());
-            lost.push(assignment.request);
-            failure = failure.or(claim.and_then(Result::err));
+            match claim {
+                // It may have taken place: who claims it next loses, and looks.
+                Some(Err(error)) => failure = failure.or(Some(error)),
+                _ => lost.push(assignment.request),
+            }
         }
         self.count_claims((won.len(), lost.len()), chosen);
-        // Another node took them, or a claim took place of which nobody heard: look before the next try.
+        // Another node took them, or an earlier claim took place of which nobody heard: look before the
+        // next try.
         if !lost.is_empty()
             && let Err(error) = self.refresh_requests(&lost).await
         {

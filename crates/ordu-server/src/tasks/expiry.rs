@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ordu_core::Timestamp;
 use ordu_core::horde::{Lapse, Sanction};
-use ordu_store::{Fault, RequestState, WorkerChange};
+use ordu_store::{Error, Fault, RequestState, WorkerChange};
 
 use crate::app::App;
 use crate::metrics::JobStep;
@@ -23,12 +23,11 @@ pub(crate) async fn run(app: Arc<App>) {
         app.push.watching.place(&mut live.horde, request, now);
     }
     app.beat(now);
-    for lapse in lapses {
-        if let Err(error) = app.store_lapse(&lapse, now).await {
-            // Memory is right already, the rows follow.
-            tracing::warn!(%error, "a lapse could not be stored");
-            app.nodes.owe(lapse);
-        }
+    app.store_lapses(lapses, now).await;
+    if !app.nodes.are_several()
+        && let Err(error) = app.refresh_again().await
+    {
+        tracing::warn!(%error, "requests could not be looked at once more");
     }
     if !app.nodes.leads() {
         return;
@@ -61,7 +60,30 @@ impl App {
         lapses
     }
 
-    async fn store_lapse(&self, lapse: &Lapse, now: Timestamp) -> Result<(), ordu_store::Error> {
+    /// Stores what lapsed; what waits for the database is kept for the next round. Memory is right
+    /// already, the rows follow.
+    async fn store_lapses(&self, lapses: Vec<Lapse>, now: Timestamp) {
+        let mut is_away = false;
+        for lapse in lapses {
+            if is_away {
+                self.nodes.owe(lapse);
+                continue;
+            }
+            let Err(error) = self.store_lapse(&lapse, now).await else {
+                continue;
+            };
+            is_away = matches!(error, Error::Unavailable(_) | Error::Closed);
+            if is_away {
+                tracing::warn!(%error, "lapses wait for the database");
+                self.nodes.owe(lapse);
+            } else {
+                // The row catches up by its own expiry.
+                tracing::error!(%error, "a lapse could not be stored");
+            }
+        }
+    }
+
+    async fn store_lapse(&self, lapse: &Lapse, now: Timestamp) -> Result<(), Error> {
         match *lapse {
             Lapse::JobFaulted {
                 job,
@@ -70,8 +92,6 @@ impl App {
                 ref sanction,
                 ..
             } => {
-                tracing::info!(job.id = %job, request.id = %request, "a job took too long");
-                self.archive(job, now);
                 self.watch.forget_job(request, job);
                 let fault = Fault {
                     job,
@@ -83,6 +103,8 @@ impl App {
                     // Its worker was faster, at another node.
                     return self.refresh_requests(&[request]).await;
                 }
+                tracing::info!(job.id = %job, request.id = %request, "a job took too long");
+                self.archive(job, now);
                 self.jobs.note(JobStep::TimedOut);
                 // The last job of a cancelled request ends it.
                 if self.live().horde.is_done(request) {
