@@ -1,5 +1,6 @@
 //! What can go wrong, by what a caller can do about it.
 
+use std::io;
 use std::sync::Arc;
 
 /// Why a store operation did not happen. Nothing is half done.
@@ -46,6 +47,12 @@ impl Error {
     pub(crate) fn corrupt(column: &'static str, value: &str) -> Self {
         let source = format!("unknown value {value:?} in {column}");
         Self::Unexpected(Arc::new(sqlx::Error::Decode(source.into())))
+    }
+
+    /// Nothing came back in time.
+    pub(crate) fn silence() -> Self {
+        let message = "the database did not answer in time";
+        sqlx::Error::Io(io::Error::new(io::ErrorKind::TimedOut, message)).into()
     }
 
     /// Whether the same statement may succeed on a fresh connection, or alone.

@@ -1,11 +1,14 @@
 //! What users asked for.
 
+use std::time::Duration;
+
 use ordu_api::worker::WorkKind;
 use ordu_api::{RequestId, SharedKeyId, UserId};
 use ordu_core::ledger::Event;
 use ordu_core::{Kudos, Timestamp};
 use serde::Serialize;
 use sqlx::FromRow;
+use tokio::time::timeout;
 use uuid::Uuid;
 
 use crate::error::{Error, Result};
@@ -14,6 +17,9 @@ use crate::pool::{Dialect, args};
 use crate::stats::{Activity, INSERT_ACTIVITY_SQLITE};
 use crate::writer::{Kind, Part, Statements, Write};
 use crate::{Store, json, ledger, stats};
+
+/// How long some requests may be read, as many and as large as they are; then the connection hangs.
+const READING: Duration = Duration::from_mins(1);
 
 /// Ended requests that one statement deletes at most.
 const DELETE_BITE: i64 = 1000;
@@ -539,9 +545,14 @@ impl Store {
         let ids: Vec<String> = ids.iter().map(|id| json::hex(id.uuid())).collect();
         let ids = json::object(&ids)?;
         let mut connection = self.pool.keyed().await?;
-        let rows: Vec<RequestRow> = connection.all(requests_sql, args![ids.clone()]).await?;
-        let jobs: Vec<JobRow> = connection.all(jobs_sql, args![ids]).await?;
-        joined(rows, jobs)
+        let read = async {
+            let rows: Vec<RequestRow> = connection.all(requests_sql, args![ids.clone()]).await?;
+            let jobs: Vec<JobRow> = connection.all(jobs_sql, args![ids]).await?;
+            joined(rows, jobs)
+        };
+        timeout(READING, read)
+            .await
+            .unwrap_or_else(|_| Err(Error::silence()))
     }
 
     /// Deletes requests that ended and expired before a time, with their jobs, in bites. Says how

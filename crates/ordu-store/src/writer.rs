@@ -12,7 +12,6 @@ mod spares;
 mod turn;
 
 use std::collections::{BTreeSet, HashMap};
-use std::io;
 use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot, watch};
@@ -317,7 +316,7 @@ impl Scribe {
             // In the middle of a statement, it is closed.
             Err(_) => {
                 self.spares.note_silent(begun);
-                Err(silence())
+                Err(Error::silence())
             }
         };
         let rows = rows?;
@@ -421,12 +420,6 @@ fn is_cut(error: &Error) -> bool {
     let database = error.as_database_error();
     let code = database.and_then(sqlx::error::DatabaseError::code);
     code.is_none_or(|code| code.starts_with("08") || code.starts_with("57P") || code == "25006")
-}
-
-/// Nothing came back in time.
-fn silence() -> Error {
-    let message = "the database did not answer a group of writes in time";
-    sqlx::Error::Io(io::Error::new(io::ErrorKind::TimedOut, message)).into()
 }
 
 fn array<'a>(writes: impl Iterator<Item = &'a Write>, part: Part) -> String {

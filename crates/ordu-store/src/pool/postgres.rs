@@ -26,12 +26,16 @@ const BY_KEY: [(&str, &str); 3] = [
 ];
 
 /// Connections for those who read rows by their keys.
-const KEYED: u32 = 2;
+const KEYED: u32 = 4;
 
-/// Connections for everything else. With those above, one for each way of the line of writes, which keeps
-/// them, and one that hears notices, a node has 32 at most: three nodes fit into the hundred that
+/// Connections for everything else, one of which hears notices. With those above and one for each way of
+/// the line of writes, which keeps them, a node has 32 at most: three nodes fit into the hundred that
 /// PostgreSQL allows by default.
-const OTHERS: u32 = 11;
+const OTHERS: u32 = 10;
+
+/// Who waits for no answer any more leaves a process behind that goes on, and may wait for a lock: it
+/// looks now and then whether somebody is there. Where the system has no way to look, it is not asked to.
+const LOOK_FOR_US: &str = "SET client_connection_check_interval = '3s'";
 
 pub(super) async fn open_postgres(url: &DatabaseUrl, options: &Options) -> Result<Databases> {
     let mut connect = PgConnectOptions::from_str(&url.url)
@@ -57,12 +61,24 @@ pub(super) async fn open_postgres(url: &DatabaseUrl, options: &Options) -> Resul
             })
             .acquire_timeout(ACQUIRE_TIMEOUT)
     };
+    // Those of the line have an end of their own, and are opened while writes wait for them.
+    let of_readers = |connections| {
+        of(connections).after_connect(|connection, _| {
+            Box::pin(async move {
+                let asked = sqlx::raw_sql(LOOK_FOR_US).execute(connection).await;
+                asked.map(drop).or_else(|error| match error {
+                    sqlx::Error::Database(_) => Ok(()),
+                    error => Err(error),
+                })
+            })
+        })
+    };
     let by_key = connect.clone().options(BY_KEY);
     let taken_back = options.patience() * 2 / 3;
     let in_line = [("statement_timeout", taken_back.as_millis())];
     Ok(Databases::Postgres {
         line: of(WAYS).connect_lazy_with(by_key.clone().options(in_line)),
-        keyed: of(KEYED).connect_lazy_with(by_key),
-        pool: of(OTHERS).connect_with(connect).await?,
+        keyed: of_readers(KEYED).connect_lazy_with(by_key),
+        pool: of_readers(OTHERS).connect_with(connect).await?,
     })
 }
