@@ -11,7 +11,7 @@ use proptest::prelude::*;
 use super::world::{World, request_id, worker_id};
 use crate::horde::{
     Blame, Content, Declared, Effect, Entry, Happening, Idle, JobState, Lapse, MAX_FAULTS, Outcome,
-    Owner, Request, Turn, Work,
+    Owner, Renewal, Request, Stage, Turn, Work,
 };
 use crate::image::ImageSpec;
 use crate::ledger::Account;
@@ -532,5 +532,31 @@ fn stored(entry: &Entry, horde: &crate::horde::Horde) -> crate::horde::Stored {
             .iter()
             .map(|job| horde.jobs[job].clone())
             .collect(),
+    }
+}
+
+#[test]
+fn forms_that_were_given_up_stay_so_when_the_request_is_read_again() {
+    let mut world = World::new();
+    world.run("request r1 alchemy forms=caption,nsfw,palette");
+    let mut job = 0;
+    for (worker, form) in [("w1", "caption"), ("w2", "nsfw")] {
+        world.run(&format!("worker {worker} alchemy forms={form}"));
+        for _ in 0..4 {
+            job += 1;
+            world.run(&format!("pop {worker}"));
+            world.run(&format!("submit j{job} state=faulted"));
+        }
+    }
+    let id = request_id("r1");
+    for _ in 0..3 {
+        let entry = &world.horde.requests[&id];
+        assert_eq!(entry.asked, 1, "the palette");
+        let renewal = Renewal {
+            stored: stored(entry, &world.horde),
+            dropped: Vec::new(),
+            stage: Stage::Live,
+        };
+        world.horde.renew(renewal, world.now);
     }
 }
