@@ -1,8 +1,8 @@
 //! Several nodes on one database: who lives, who leads, what the others did.
 //!
-//! A node alone only looks again at requests of which it lost a claim. Of several, each says every second that it lives
-//! ([`presence`]), reads what the others changed ([`tail`]) and joins it with what it knows
-//! ([`requests`], [`workers`]). One of them leads: it does what must happen once.
+//! A node alone only looks again at requests of which it lost a claim. Of several, each says every
+//! second that it lives ([`presence`]), reads what the others changed ([`tail`]) and joins it with what
+//! it knows ([`requests`], [`workers`]). One of them leads: it does what must happen once.
 //!
 //! # Source
 //! `platform.md` § 3; `docs/decisions/0012`.
