@@ -391,7 +391,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         budgets: &[
             Budget {
                 what: "resident memory at its peak, MiB",
-                bound: Bound::AtMost(150.0),
+                bound: Bound::AtMost(143.0),
                 measure: |report| Some(report.phase("idle pop")?.server.as_ref()?.peak_mib),
             },
             NO_ERRORS,
@@ -560,22 +560,22 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
             },
             Budget {
                 what: "p99 of pop, ms",
-                bound: Bound::AtMost(50.0),
+                bound: Bound::AtMost(20.0),
                 measure: |report| worst(report.phase("busy hour")?, POPS),
             },
             Budget {
                 what: "p99 of check, ms",
-                bound: Bound::AtMost(10.0),
+                bound: Bound::AtMost(5.0),
                 measure: |report| worst(report.phase("busy hour")?, &["check"]),
             },
             Budget {
                 what: "p99 of submit, ms",
-                bound: Bound::AtMost(50.0),
+                bound: Bound::AtMost(20.0),
                 measure: |report| worst(report.phase("busy hour")?, SUBMITS),
             },
             Budget {
                 what: "resident memory at its peak, MiB",
-                bound: Bound::AtMost(256.0),
+                bound: Bound::AtMost(143.0),
                 measure: |report| Some(report.phase("busy hour")?.server.as_ref()?.peak_mib),
             },
             NO_ERRORS,
@@ -612,17 +612,17 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
             },
             Budget {
                 what: "p99 of pop afterwards, ms",
-                bound: Bound::AtMost(50.0),
+                bound: Bound::AtMost(20.0),
                 measure: |report| worst(report.phase("afterwards")?, POPS),
             },
             Budget {
                 what: "p99 of check afterwards, ms",
-                bound: Bound::AtMost(10.0),
+                bound: Bound::AtMost(5.0),
                 measure: |report| worst(report.phase("afterwards")?, &["check"]),
             },
             Budget {
                 what: "p99 of submit afterwards, ms",
-                bound: Bound::AtMost(50.0),
+                bound: Bound::AtMost(20.0),
                 measure: |report| worst(report.phase("afterwards")?, SUBMITS),
             },
             NO_ERRORS,
