@@ -187,10 +187,10 @@ impl Compute {
         self.dtype
     }
 
-    /// How an autoencoder computes here: the activations of some leave the range of f16, and their
-    /// pictures turn black.
+    /// How networks compute here whose activations leave the range of f16, and whose pictures turn black
+    /// then: autoencoders, and all of Stable Cascade.
     #[must_use]
-    pub fn for_autoencoder(&self) -> Self {
+    pub fn with_range_of_f32(&self) -> Self {
         let dtype = match self.dtype {
             DType::F16 if self.brain => DType::BF16,
             DType::F16 => DType::F32,
@@ -344,7 +344,7 @@ mod tests {
         let compute = Compute::open(DeviceChoice::Cpu, Precision::Auto).unwrap();
         assert_eq!(compute.to_string(), "cpu in f32");
         assert_eq!(compute.place(), Place::Ram);
-        assert_eq!(compute.for_autoencoder().dtype(), DType::F32);
+        assert_eq!(compute.with_range_of_f32().dtype(), DType::F32);
         for precision in [Precision::F16, Precision::Bf16] {
             let error = Compute::open(DeviceChoice::Cpu, precision).unwrap_err();
             assert!(error.to_string().contains("`cpu`"), "{error}");

@@ -190,7 +190,7 @@ impl Subject {
         let Parts { unet, vae, text } = parts;
         let shrink = 1 << vae.1.block_out_channels.len().saturating_sub(1);
         let compute = match part {
-            Part::Decode => compute.for_autoencoder(),
+            Part::Decode => compute.with_range_of_f32(),
             _ => compute.clone(),
         };
         let network = match part {

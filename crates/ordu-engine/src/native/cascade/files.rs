@@ -224,7 +224,7 @@ impl CascadeFiles {
 
     /// Size in memory of all of it, in bytes.
     pub fn bytes_loaded(&self, compute: &Compute) -> u64 {
-        let each = compute.dtype().size_in_bytes();
+        let each = compute.with_range_of_f32().dtype().size_in_bytes();
         let count = |weights: &Weights| -> usize {
             let shapes = weights.iter().map(|(_, entry)| entry.shape());
             shapes.map(|shape| shape.iter().product::<usize>()).sum()

@@ -67,6 +67,7 @@ impl StableCascade {
     /// [`EngineError::BadModel`] naming tensors and numbers that do not fit,
     /// [`EngineError::NoTokenizer`].
     pub fn load(files: &CascadeFiles, compute: &Compute) -> Result<Self, EngineError> {
+        let compute = &compute.with_range_of_f32();
         let named = |error| match error {
             EngineError::BadModel { model, reason } => {
                 EngineError::bad_model(&files.name, format!("{model}: {reason}"))
@@ -97,10 +98,10 @@ impl StableCascade {
                 tokenizer: files.tokenizer()?,
             },
             sight: Sight::new(&files.vision.0, files.vision.1).map_err(named)?,
-            encoder: Encoder::new(&files.encoder, &compute.for_autoencoder()).map_err(named)?,
+            encoder: Encoder::new(&files.encoder, compute).map_err(named)?,
             stage_c: Network::new(&c.0, &c.1, compute).map_err(named)?,
             stage_b: Network::new(&b.0, &b.1, compute).map_err(named)?,
-            stage_a: StageA::new(&files.stage_a, &compute.for_autoencoder()).map_err(named)?,
+            stage_a: StageA::new(&files.stage_a, compute).map_err(named)?,
             levels_c: Cosine::new(SHIFT_C),
             levels_b: Cosine::new(SHIFT_B),
             compute: compute.clone(),

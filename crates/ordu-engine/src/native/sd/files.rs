@@ -194,7 +194,7 @@ impl ModelFiles {
 
     /// Size in memory of all parts, in bytes.
     pub fn bytes_loaded(&self, compute: &Compute) -> u64 {
-        self.bytes_changed(compute) + bytes_of(&self.vae.0, &compute.for_autoencoder())
+        self.bytes_changed(compute) + bytes_of(&self.vae.0, &compute.with_range_of_f32())
     }
 
     /// Size in memory of the parts that LoRAs change, in bytes.

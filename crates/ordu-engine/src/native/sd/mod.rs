@@ -89,7 +89,7 @@ impl StableDiffusion {
             info: describe(files)?,
             text,
             unet,
-            vae: Vae::new(vae_weights, vae, &compute.for_autoencoder()).map_err(named)?,
+            vae: Vae::new(vae_weights, vae, &compute.with_range_of_f32()).map_err(named)?,
             schedule: NoiseSchedule::new(&files.scheduler).map_err(named)?,
             latent_channels: vae.latent_channels,
             factor: factor(files),

@@ -172,7 +172,7 @@ impl Kit {
         model: &ModelFiles,
         compute: &Compute,
     ) -> Result<AlphaDecoder, EngineError> {
-        let compute = compute.for_autoencoder();
+        let compute = compute.with_range_of_f32();
         AlphaDecoder::new(
             (&self.decoder_name, &self.decoder),
             &self.config,
@@ -232,7 +232,7 @@ fn find(folders: &[PathBuf], names: &[&str; 2]) -> Result<Option<Kit>, EngineErr
     }
 }
 
-fn kit(
+pub(crate) fn kit(
     (name, changes): (&str, TensorFile),
     (decoder_name, decoder): (&str, TensorFile),
 ) -> Result<Kit, EngineError> {

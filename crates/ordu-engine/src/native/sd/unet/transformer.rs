@@ -143,8 +143,8 @@ impl Sharing {
 
     /// What is added to `onto`, for tokens and what an attention made of them.
     fn forward(&self, tokens: &Tensor, made: &Tensor, onto: &Tensor) -> Result<Tensor> {
-        let normed = self.norm.forward(&add(tokens, made)?)?;
-        add(onto, &self.told.forward_onto(&normed, Some(made))?)
+        let normed = self.norm.forward(&(tokens + made)?)?;
+        onto + self.told.forward_onto(&normed, Some(made))?
     }
 }
 
