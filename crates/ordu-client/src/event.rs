@@ -39,7 +39,7 @@ impl Extensions {
         self.has("prefer-wait", "1")
     }
 
-    fn read(document: &Value) -> Self {
+    pub(crate) fn read(document: &Value) -> Self {
         let listed = document.pointer("/api/ordu/extensions");
         let listed = listed.and_then(Value::as_object).into_iter().flatten();
         let texts = listed.filter_map(|(name, version)| {

@@ -35,6 +35,8 @@ mod explanation;
 mod fetch;
 mod files;
 mod frames;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod history;
 mod horde;
 mod image;

@@ -40,6 +40,8 @@
 mod alchemy;
 mod engine;
 mod error;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 pub mod gates;
 mod host;
 mod models;

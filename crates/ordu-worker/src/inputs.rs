@@ -171,7 +171,7 @@ impl Inputs {
 }
 
 /// The bytes behind base64, with or without a `data:` head.
-fn unpack(text: &str) -> Result<Bytes, Missing> {
+pub(crate) fn unpack(text: &str) -> Result<Bytes, Missing> {
     let code = match text.split_once("base64,") {
         Some((head, code)) if head.starts_with("data:") => code,
         _ => text,
@@ -190,7 +190,7 @@ fn unpack(text: &str) -> Result<Bytes, Missing> {
 }
 
 /// A picture, if its head does not promise too many pixels.
-fn decode(bytes: &[u8]) -> Result<DynamicImage, Missing> {
+pub(crate) fn decode(bytes: &[u8]) -> Result<DynamicImage, Missing> {
     let open = || ImageReader::new(Cursor::new(bytes)).with_guessed_format();
     let head = open().map_err(|_| Missing::Parse)?;
     let (width, height) = head.into_dimensions().map_err(|_| Missing::Parse)?;

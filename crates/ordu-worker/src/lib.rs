@@ -30,6 +30,8 @@ mod dreamer;
 mod effort;
 mod encode;
 mod figures;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod generate;
 mod health;
 mod inputs;

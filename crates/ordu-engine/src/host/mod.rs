@@ -14,4 +14,6 @@ mod wire;
 
 pub use child::{HostTiming, HostedEngine};
 pub use serve::serve;
+#[cfg(any(test, fuzzing))]
+pub use wire::is_frame;
 pub(crate) use wire::{as_json, chain, pixels};

@@ -279,6 +279,18 @@ pub(super) fn receive<M: DeserializeOwned>(input: &mut impl Read) -> io::Result<
         .map_err(io::Error::other)
 }
 
+/// Whether these bytes are what a frame of either side may hold.
+#[cfg(any(test, fuzzing))]
+pub fn is_frame(bytes: &[u8]) -> bool {
+    let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_le_bytes();
+    let frame = [&MAGIC, &length, bytes].concat();
+    // Whoever sends more than a frame may send anything.
+    receive::<Reply>(&mut &*bytes).ok();
+    let call = receive::<Call>(&mut &*frame);
+    let reply = receive::<Reply>(&mut &*frame);
+    call.is_ok_and(|call| call.is_some()) | reply.is_ok_and(|reply| reply.is_some())
+}
+
 /// How structs travel that leave out what they do not have, which postcard cannot read again.
 pub(crate) mod as_json {
     use serde::de::{DeserializeOwned, Error as _};

@@ -32,7 +32,7 @@ pub(super) fn stalled(after: Duration) -> Failure {
 /// The events of a stream, each a JSON document.
 pub(super) struct Events {
     response: Response,
-    buffer: Vec<u8>,
+    lines: Lines,
     ended: bool,
     /// How long to wait for the next one.
     patience: Duration,
@@ -44,7 +44,7 @@ impl Events {
     pub(super) fn new(response: Response, timing: &RemoteTiming) -> Self {
         Self {
             response,
-            buffer: Vec::new(),
+            lines: Lines::default(),
             ended: false,
             patience: timing.first_token,
             stall: timing.stall,
@@ -61,29 +61,48 @@ impl Events {
 
     async fn read(&mut self) -> Result<Option<Value>, Failure> {
         loop {
-            while let Some(end) = self.buffer.iter().position(|byte| *byte == b'\n') {
-                let line: Vec<u8> = self.buffer.drain(..=end).collect();
-                match data(&line) {
-                    Some(b"[DONE]") => return Ok(None),
-                    Some(document) => return parse(document).map(Some),
-                    None => {}
-                }
+            if let Some(event) = self.lines.next() {
+                return event;
             }
             if self.ended {
                 return Ok(None);
             }
             let more = self.response.chunk().await;
             if let Some(chunk) = more.map_err(|error| broken(&error))? {
-                self.buffer.extend_from_slice(&chunk);
+                self.lines.push(&chunk)?;
             } else {
                 // The last line may lack its end.
                 self.ended = true;
-                self.buffer.push(b'\n');
-            }
-            if self.buffer.len() > MAX_EVENT_BYTES {
-                return Err(Failure::Passing("an event is too long".to_owned()));
+                self.lines.push(b"\n")?;
             }
         }
+    }
+}
+
+/// The lines of a stream, which come in pieces.
+#[derive(Default)]
+pub(super) struct Lines(Vec<u8>);
+
+impl Lines {
+    pub(super) fn push(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+        self.0.extend_from_slice(bytes);
+        if self.0.len() > MAX_EVENT_BYTES {
+            return Err(Failure::Passing("an event is too long".to_owned()));
+        }
+        Ok(())
+    }
+
+    /// What the next whole line with data says: a document, or that nothing comes behind it.
+    pub(super) fn next(&mut self) -> Option<Result<Option<Value>, Failure>> {
+        while let Some(end) = self.0.iter().position(|byte| *byte == b'\n') {
+            let line: Vec<u8> = self.0.drain(..=end).collect();
+            match data(&line) {
+                Some(b"[DONE]") => return Some(Ok(None)),
+                Some(document) => return Some(parse(document).map(Some)),
+                None => {}
+            }
+        }
+        None
     }
 }
 

@@ -214,7 +214,7 @@ impl TextEngine for KoboldEngine {
 }
 
 /// Takes an answer that holds all there is.
-fn take_whole(growing: &mut Growing<'_>, answer: &Value) -> Result<(), Failure> {
+pub(super) fn take_whole(growing: &mut Growing<'_>, answer: &Value) -> Result<(), Failure> {
     let result = answer.pointer("/results/0");
     let text = result.and_then(|result| result.get("text")?.as_str());
     let Some(text) = text else {

@@ -7,6 +7,8 @@ pub mod openai;
 
 mod backend;
 mod events;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod growing;
 mod probe;
 mod sight;

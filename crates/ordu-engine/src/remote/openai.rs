@@ -274,7 +274,7 @@ fn words(task: &TextTask) -> Vec<Word<'static>> {
 }
 
 /// Takes an event or a whole answer; says whether more may come.
-fn take(growing: &mut Growing<'_>, event: &Value) -> Result<bool, Failure> {
+pub(super) fn take(growing: &mut Growing<'_>, event: &Value) -> Result<bool, Failure> {
     // What it says of it may repeat the prompt.
     if event.get("error").is_some_and(|error| !error.is_null()) {
         return Err(Failure::Passing("it broke off with an error".to_owned()));

@@ -250,10 +250,7 @@ impl Civitai {
         let found: Embedding = self
             .ask_patiently(&url, self.options.embedding_timeout)
             .await?;
-        let sum = found.sha256.as_deref().and_then(checksum);
-        let url = found.url.as_deref().and_then(web_address);
-        url.zip(sum)
-            .ok_or(Unknown::Unfit("without an address or a checksum"))
+        found.place()
     }
 
     async fn ask<T: DeserializeOwned>(
@@ -339,6 +336,21 @@ fn address(base: &Url, path: &[&str], query: &[(&str, &str)]) -> Url {
         url.set_query(Some(&text.join("&")));
     }
     url
+}
+
+/// Whether an answer says where an add-on is.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn is_read(answer: &[u8]) -> bool {
+    let model = |model: Model| newest(AddOn::Lora, &model, Taste::Any).is_ok();
+    let version = |version: Version| {
+        let model = version.model.clone().unwrap_or_default();
+        offered(AddOn::Ti, &model, version, Taste::Sfw).is_ok()
+    };
+    let embedding = |found: Embedding| found.place().is_ok();
+    understood(answer).is_ok_and(|page: Page| page.items.into_iter().any(model))
+        | understood(answer).is_ok_and(model)
+        | understood(answer).is_ok_and(version)
+        | understood(answer).is_ok_and(embedding)
 }
 
 /// As CivitAI documents it: a blank is `%20`.
@@ -491,6 +503,16 @@ struct Embedding {
     url: Option<String>,
     #[serde(default, alias = "hash", alias = "sha256sum")]
     sha256: Option<String>,
+}
+
+impl Embedding {
+    /// Its address and its checksum.
+    fn place(self) -> Result<(Url, String), Unknown> {
+        let sum = self.sha256.as_deref().and_then(checksum);
+        let url = self.url.as_deref().and_then(web_address);
+        url.zip(sum)
+            .ok_or(Unknown::Unfit("without an address or a checksum"))
+    }
 }
 
 /// CivitAI writes `null` where it has nothing.

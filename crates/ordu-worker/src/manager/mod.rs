@@ -8,7 +8,7 @@
 //! `worker.md` § 1.24, 2.6, 3.
 
 mod checksum;
-mod civitai;
+pub(crate) mod civitai;
 mod download;
 mod family;
 mod follow;
@@ -25,7 +25,7 @@ mod similar;
 mod sources;
 mod store;
 mod supplies;
-mod web;
+pub(crate) mod web;
 
 pub use civitai::{CivitaiOptions, Taste};
 pub use download::{

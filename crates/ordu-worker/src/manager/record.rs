@@ -16,6 +16,9 @@ use super::store::Folder;
 /// The longest name that is believed, in characters.
 const MAX_NAME_CHARS: usize = 255;
 
+/// The largest size that is believed, in bytes.
+const MOST_BYTES: u64 = 1 << 40;
+
 /// A kind of record, one document each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -238,7 +241,7 @@ fn record(category: Category, key: &str, value: &Value) -> Result<Record, String
         requirements: members.object("requirements")?.cloned().unwrap_or_default(),
         min_bridge_version: members.number("min_bridge_version")?,
         features_not_supported: members.texts("features_not_supported")?,
-        bytes: members.number("size_on_disk_bytes")?,
+        bytes: members.size("size_on_disk_bytes")?,
         files: match members.object("config")? {
             Some(config) => files(category, &Members(config))?,
             None => Vec::new(),
@@ -290,7 +293,7 @@ impl ModelFile {
     fn add(&mut self, part: &Members<'_>) -> Result<(), String> {
         self.sha256 = self.sha256.take().or(part.digest("sha256sum", 64)?);
         self.md5 = self.md5.take().or(part.digest("md5sum", 32)?);
-        self.bytes = self.bytes.or(part.number("size_bytes")?);
+        self.bytes = self.bytes.or(part.size("size_bytes")?);
         if let Some(address) = part.text("file_url")?.filter(|address| !address.is_empty()) {
             let url = Url::parse(&address).map_err(|error| format!("`file_url`: {error}"))?;
             if !matches!(url.scheme(), "http" | "https") {
@@ -355,6 +358,15 @@ impl<'a> Members<'a> {
         number
             .map(Some)
             .ok_or_else(|| format!("`{key}` is no whole number"))
+    }
+
+    /// A size in bytes, so small that sizes can be added up.
+    fn size(&self, key: &str) -> Result<Option<u64>, String> {
+        let size = self.number(key)?;
+        match size {
+            Some(size) if size > MOST_BYTES => Err(format!("`{key}` is more than {MOST_BYTES}")),
+            size => Ok(size),
+        }
     }
 
     /// A list of texts, or one text.

@@ -176,7 +176,8 @@ pub(crate) fn succeeded(response: Response) -> Result<Response, WebError> {
     })
 }
 
-async fn body(mut response: Response, limit: usize) -> Result<Bytes, WebError> {
+/// A whole answer of at most `limit` bytes.
+pub(crate) async fn body(mut response: Response, limit: usize) -> Result<Bytes, WebError> {
     let mut body = BytesMut::new();
     while let Some(chunk) = response.chunk().await? {
         if body.len() + chunk.len() > limit {

@@ -8,7 +8,7 @@
 //! `worker.md` § 4.
 
 mod engine;
-mod remote;
+pub(crate) mod remote;
 mod verdict;
 
 use std::fmt;

@@ -10,9 +10,14 @@ use ordu_client::http_client;
 use serde::Serialize;
 
 use super::{Classifier, ClassifierError, Judgement, View};
+use crate::manager::WebError;
+use crate::manager::web::body;
 
 /// How long one answer may take.
 const DEADLINE: Duration = Duration::from_secs(30);
+
+/// The longest answer, in bytes.
+const MAX_ANSWER: usize = 64 << 10;
 
 /// What is asked.
 #[derive(Serialize)]
@@ -52,23 +57,27 @@ impl RemoteClassifier {
         })
     }
 
-    async fn ask(&self, view: View<'_>) -> Result<Judgement, reqwest::Error> {
+    async fn ask(&self, view: View<'_>) -> Result<Judgement, WebError> {
         let question = Question {
             image: STANDARD.encode(view.picture),
             prompt: view.prompt,
             model: view.model,
         };
         let request = self.client.post(self.url.clone()).json(&question);
-        request.send().await?.error_for_status()?.json().await
+        let response = request.send().await?.error_for_status()?;
+        read(&body(response, MAX_ANSWER).await?)
     }
+}
+
+/// Reads a judgement.
+pub(crate) fn read(answer: &[u8]) -> Result<Judgement, WebError> {
+    serde_json::from_slice(answer).map_err(|error| WebError::Malformed(error.to_string()))
 }
 
 impl Classifier for RemoteClassifier {
     fn judge<'a>(&'a self, view: View<'a>) -> BoxFuture<'a, Result<Judgement, ClassifierError>> {
-        // The address may hold a secret of the owner's.
-        let told = |error: reqwest::Error| ClassifierError(error.without_url().to_string());
         self.ask(view)
-            .map(move |judged| judged.map_err(told))
+            .map(|judged| judged.map_err(|error| ClassifierError(error.to_string())))
             .boxed()
     }
 }

@@ -20,6 +20,8 @@ const MAX_HEADER_BYTES: u64 = 16 * 1024 * 1024;
 const MAX_TENSORS: usize = 50_000;
 /// The most dimensions of one tensor.
 const MAX_RANK: usize = 8;
+/// The largest dimension, also of tensors without numbers: loaders compute with single ones.
+const MAX_SIDE: usize = 1 << 30;
 
 /// A file of named tensors, mapped into memory or part of this program.
 #[derive(Clone, Debug)]
@@ -105,6 +107,9 @@ impl TensorFile {
                     "tensor `{tensor}` has {} dimensions",
                     view.shape().len()
                 )));
+            }
+            if let Some(side) = view.shape().iter().find(|side| **side > MAX_SIDE) {
+                return Err(refuse(format!("tensor `{tensor}` has a side of {side}")));
             }
             let from = view.data().as_ptr().addr() - start;
             let range = from..from + view.data().len();

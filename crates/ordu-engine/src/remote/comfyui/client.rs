@@ -22,6 +22,9 @@ const MAX_PICTURE: usize = 256 << 20;
 /// The longest side of a picture that is decoded, in pixels.
 const MAX_SIDE: u32 = 40_000;
 
+/// The most memory that decoding a picture may take, in bytes.
+const MAX_DECODED: u64 = 2 << 30;
+
 /// Characters of a strange answer that are told on.
 const MAX_QUOTE: usize = 300;
 
@@ -246,7 +249,7 @@ impl Api {
         if !status.is_success() {
             return Err(self.failed(format!("a picture was answered with {status}")));
         }
-        let decoded = tokio::task::spawn_blocking(move || decode(&body)).await;
+        let decoded = tokio::task::spawn_blocking(move || decode(&body, MAX_DECODED)).await;
         decoded
             .ok()
             .flatten()
@@ -255,14 +258,14 @@ impl Api {
 }
 
 /// A picture whose head does not promise too much.
-pub(super) fn decode(bytes: &[u8]) -> Option<DynamicImage> {
+pub(super) fn decode(bytes: &[u8], max_decoded: u64) -> Option<DynamicImage> {
     let mut reader = ImageReader::new(Cursor::new(bytes))
         .with_guessed_format()
         .ok()?;
     let mut limits = image::Limits::default();
     limits.max_image_width = Some(MAX_SIDE);
     limits.max_image_height = Some(MAX_SIDE);
-    limits.max_alloc = Some(2 << 30);
+    limits.max_alloc = Some(max_decoded);
     reader.limits(limits);
     reader.decode().ok()
 }
@@ -295,7 +298,7 @@ fn multipart(boundary: &str, name: &str, bytes: &[u8]) -> Vec<u8> {
 }
 
 /// Why a graph was refused: the whole of it, and each node.
-fn refusal(answer: &Value) -> Option<String> {
+pub(super) fn refusal(answer: &Value) -> Option<String> {
     let message = |error: &Value| {
         let text = |key: &str| error.get(key).and_then(Value::as_str).unwrap_or_default();
         let (what, details) = (text("message"), text("details"));

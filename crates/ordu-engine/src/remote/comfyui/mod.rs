@@ -529,6 +529,29 @@ fn about(stats: &Value) -> About {
     }
 }
 
+/// Whether bytes are anything that a ComfyUI says.
+#[cfg(any(test, fuzzing))]
+pub(super) fn is_read(bytes: &[u8]) -> bool {
+    let Ok(value) = serde_json::from_slice::<Value>(bytes) else {
+        return watch::is_read(bytes);
+    };
+    about(&value);
+    let stored = client::StoredPicture::read(&value);
+    let shelf = Shelf::read(&value).unwrap_or_default();
+    for file in unlisted(&[], &shelf) {
+        let model = from_metadata(file, Some(&value));
+        features::capabilities(
+            &stocked(&[model], &shelf),
+            &shelf,
+            ComfyOptions::default().limits,
+        );
+    }
+    stored.is_some()
+        | (shelf != Shelf::default())
+        | client::refusal(&value).is_some()
+        | watch::is_read(bytes)
+}
+
 /// A name that nobody else has.
 fn random_name() -> String {
     let state = RandomState::new();

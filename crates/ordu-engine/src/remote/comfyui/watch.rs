@@ -17,6 +17,9 @@ use super::client;
 const PREVIEW: u32 = 1;
 const PREVIEW_WITH_METADATA: u32 = 4;
 
+/// The most memory that decoding a rough picture may take, in bytes.
+const MAX_PREVIEW: u64 = 64 << 20;
+
 /// Something that was told.
 #[derive(Debug)]
 pub(super) enum Told {
@@ -121,9 +124,17 @@ fn read_binary(bytes: &[u8]) -> Told {
             }
             _ => return None,
         };
-        client::decode(picture)
+        client::decode(picture, MAX_PREVIEW)
     };
     preview().map_or(Told::Other, |picture| Told::Preview(picture.to_rgb8()))
+}
+
+/// Whether bytes are a message that means something.
+#[cfg(any(test, fuzzing))]
+pub(super) fn is_read(bytes: &[u8]) -> bool {
+    let text = std::str::from_utf8(bytes).map_or(Told::Other, read_text);
+    let is_other = |told: &Told| matches!(told, Told::Other);
+    !is_other(&text) || !is_other(&read_binary(bytes))
 }
 
 #[cfg(test)]

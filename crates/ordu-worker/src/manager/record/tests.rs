@@ -86,6 +86,16 @@ fn one_bad_record_does_not_spoil_the_others() {
     }
 }
 
+/// Sizes are added up.
+#[test]
+fn a_size_that_no_file_has_is_refused() {
+    let record = json!({"config": {"files": [{"path": "a.safetensors", "size_bytes": u64::MAX}]}});
+    let refused = one(Category::Esrgan, &record).unwrap_err();
+    assert!(refused.contains("size_bytes"), "{refused}");
+    let record = json!({"size_on_disk_bytes": u64::MAX});
+    assert!(one(Category::Esrgan, &record).is_err());
+}
+
 #[test]
 fn what_is_no_reference_is_refused() {
     for document in [

@@ -37,6 +37,8 @@ fn headers_that_lie_are_refused() {
     assert!(refusal(file(overflow, &[0; 4])).contains("safetensors"));
     let shape = r#"{"a":{"dtype":"F32","shape":[3],"data_offsets":[0,4]}}"#;
     assert!(refusal(file(shape, &[0; 4])).contains("safetensors"));
+    let empty = r#"{"a":{"dtype":"F32","shape":[9223372036854775807,0],"data_offsets":[0,0]}}"#;
+    assert!(refusal(file(empty, &[])).contains("side"));
     let trailing = r#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}"#;
     assert!(refusal(file(trailing, &[0; 5])).contains("safetensors"));
 }
