@@ -287,13 +287,20 @@ pub fn party_of(address: IpAddr) -> IpNet {
     }
 }
 
-/// Reads an address or a block; bits behind the prefix are cleared.
+/// Reads an address or a block; bits behind the prefix are cleared. What is IPv4 in the form of IPv6
+/// becomes IPv4, as the addresses of clients do.
 pub fn read_network(text: &str) -> Option<IpNet> {
+    /// The bits before the IPv4 address.
+    const MAPPED: u8 = 96;
     if let Ok(address) = text.parse::<IpAddr>() {
         return Some(IpNet::from(address.to_canonical()));
     }
-    let network: IpNet = text.parse().ok()?;
-    Some(network.trunc())
+    let network = text.parse::<IpNet>().ok()?.trunc();
+    let length = network.prefix_len().checked_sub(MAPPED);
+    match (network.addr().to_canonical(), length) {
+        (address @ IpAddr::V4(_), Some(length)) => IpNet::new(address, length).ok(),
+        _ => Some(network),
+    }
 }
 
 /// An address without its prefix, a block with it.

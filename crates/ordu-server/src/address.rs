@@ -108,7 +108,7 @@ fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
 }
 
 /// An address, with or without a port.
-fn read_ip(text: &str) -> Option<IpAddr> {
+pub(crate) fn read_ip(text: &str) -> Option<IpAddr> {
     let text = text.trim();
     let bare = || text.parse::<IpAddr>().ok();
     let with_port = || text.parse::<SocketAddr>().ok().map(|address| address.ip());

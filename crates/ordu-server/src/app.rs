@@ -51,9 +51,6 @@ use crate::watch::Watch;
 use crate::webhooks::Webhooks;
 use crate::worker_edits::WorkerEdits;
 
-/// The most connections at the same time.
-pub(crate) const MAX_CONNECTIONS: usize = 10_000;
-
 /// Everything that lives as long as the server.
 pub(crate) struct App {
     pub(crate) config: Config,

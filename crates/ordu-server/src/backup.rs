@@ -4,7 +4,7 @@
 //! end with a checksum of all before it. It knows no dialect: a backup of SQLite restores into
 //! PostgreSQL and back. It has been written whole or it does not exist.
 
-mod file;
+pub(crate) mod file;
 mod restore;
 mod write;
 

@@ -37,6 +37,7 @@ impl Paced {
             return inner;
         }
         let earliest = Instant::now() + patience;
+        call.begin_body();
         Body::new(Self {
             inner,
             call,
@@ -49,6 +50,12 @@ impl Paced {
     fn deadline(&self) -> Instant {
         self.earliest
             + Duration::from_millis(self.received.saturating_mul(1000) / MIN_BYTES_A_SECOND)
+    }
+}
+
+impl Drop for Paced {
+    fn drop(&mut self) {
+        self.call.end_body();
     }
 }
 

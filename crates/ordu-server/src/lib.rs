@@ -26,10 +26,13 @@ mod checkup;
 mod clock;
 mod dates;
 mod documents;
+mod doors;
 mod error;
 mod explaining;
 mod extract;
 mod fetch;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod gateway;
 mod guard;
 mod guesses;

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use axum::http::Method;
 
 use crate::checkup::SEEN_PATH;
+use crate::doors::Doors;
 
 /// When to come again, in seconds: calls are short, so soon there is room.
 pub(crate) const RETRY_AFTER_SECONDS: u64 = 2;
@@ -30,6 +31,11 @@ pub struct MostLoad {
     pub calls: u64,
     /// What all their bodies hold, in bytes.
     pub body_bytes: u64,
+    /// Connections; those who wait for something to happen may hold half of them.
+    pub connections: u32,
+    /// Requests that are known: those that wait or run, and those that ended and are kept for who
+    /// asked. Each takes some 2 KB.
+    pub requests: u64,
 }
 
 impl Default for MostLoad {
@@ -37,6 +43,8 @@ impl Default for MostLoad {
         Self {
             calls: 2_000,
             body_bytes: 128 << 20,
+            connections: 10_000,
+            requests: 500_000,
         }
     }
 }
@@ -50,7 +58,10 @@ tokio::task_local! {
 #[derive(Debug)]
 pub(crate) struct Load {
     most: MostLoad,
+    /// The connections on which it comes.
+    pub(crate) doors: Arc<Doors>,
     busy: AtomicU64,
+    bodies: AtomicU64,
     body_bytes: AtomicU64,
     shed: AtomicU64,
 }
@@ -74,7 +85,9 @@ impl Load {
     pub(crate) fn new(most: MostLoad) -> Arc<Self> {
         Arc::new(Self {
             most,
+            doors: Arc::default(),
             busy: AtomicU64::new(0),
+            bodies: AtomicU64::new(0),
             body_bytes: AtomicU64::new(0),
             shed: AtomicU64::new(0),
         })
@@ -101,6 +114,18 @@ impl Load {
         }
     }
 
+    /// Whether one more request can be taken, where so many are known.
+    ///
+    /// # Errors
+    /// [`Full`] if there are too many.
+    pub(crate) fn admit(&self, known: usize) -> Result<(), Full> {
+        if u64::try_from(known).is_ok_and(|known| known < self.most.requests) {
+            return Ok(());
+        }
+        self.note_shed();
+        Err(Full)
+    }
+
     fn note_shed(&self) {
         self.shed.fetch_add(1, Ordering::Relaxed);
     }
@@ -108,6 +133,16 @@ impl Load {
     /// Calls in hand.
     pub(crate) fn busy(&self) -> u64 {
         self.busy.load(Ordering::Relaxed)
+    }
+
+    /// How much there may be.
+    pub(crate) const fn most(&self) -> MostLoad {
+        self.most
+    }
+
+    /// Bodies that have not come to their end.
+    pub(crate) fn bodies(&self) -> u64 {
+        self.bodies.load(Ordering::Relaxed)
     }
 
     /// What their bodies hold, in bytes.
@@ -125,6 +160,16 @@ impl Call {
     /// Answers this call: what waits in `work` is known to be this call's.
     pub(crate) fn scope<F: Future>(self: &Arc<Self>, work: F) -> impl Future<Output = F::Output> {
         CALL.scope(Arc::clone(self), work)
+    }
+
+    /// Its body begins to come.
+    pub(crate) fn begin_body(&self) {
+        self.load.bodies.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Its body is there, or nobody waits for it any longer.
+    pub(crate) fn end_body(&self) {
+        self.load.bodies.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// Counts some of the body that has come.
@@ -173,7 +218,11 @@ mod tests {
     use super::*;
 
     fn load(calls: u64, body_bytes: u64) -> Arc<Load> {
-        Load::new(MostLoad { calls, body_bytes })
+        Load::new(MostLoad {
+            calls,
+            body_bytes,
+            ..MostLoad::default()
+        })
     }
 
     #[test]

@@ -24,3 +24,30 @@ pub(crate) fn client() -> reqwest::ClientBuilder {
     });
     reqwest::Client::builder().tls_backend_preconfigured(trust.clone())
 }
+
+/// The body of an answer that says yes, if it has at most so many bytes.
+pub(crate) async fn take(request: reqwest::RequestBuilder, most: usize) -> Result<Vec<u8>, String> {
+    let answered = request
+        .send()
+        .await
+        .and_then(reqwest::Response::error_for_status);
+    match answered {
+        Ok(response) => read(response, most).await,
+        Err(error) => Err(error.without_url().to_string()),
+    }
+}
+
+/// The body of an answer, if it has at most so many bytes.
+pub(crate) async fn read(mut response: reqwest::Response, most: usize) -> Result<Vec<u8>, String> {
+    let mut bytes = Vec::new();
+    loop {
+        let chunk = response.chunk().await;
+        match chunk.map_err(|error| error.without_url().to_string())? {
+            Some(chunk) if bytes.len() + chunk.len() > most => {
+                return Err(format!("it says more than {most} bytes"));
+            }
+            Some(chunk) => bytes.extend_from_slice(&chunk),
+            None => return Ok(bytes),
+        }
+    }
+}

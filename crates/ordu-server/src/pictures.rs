@@ -60,7 +60,7 @@ pub(crate) enum Keep {
 
 impl Keep {
     /// The most pixels.
-    const fn max_pixels(self) -> u64 {
+    pub(crate) const fn max_pixels(self) -> u64 {
         match self {
             Self::Picture | Self::Mask | Self::Seen => MAX_SOURCE_PIXELS,
             Self::Fine => MAX_TILES * TILE as u64 * TILE as u64,
@@ -151,7 +151,7 @@ pub(crate) struct Source {
     pub(crate) height: u32,
 }
 
-fn recode(bytes: &[u8], keep: Keep) -> Result<Source, Refusal> {
+pub(crate) fn recode(bytes: &[u8], keep: Keep) -> Result<Source, Refusal> {
     let picture = decode(bytes, keep.max_pixels())?;
     let has_alpha = picture.color().has_alpha();
     let (width, height) = (picture.width(), picture.height());
@@ -178,7 +178,7 @@ fn recode(bytes: &[u8], keep: Keep) -> Result<Source, Refusal> {
     })
 }
 
-fn likeness(bytes: &[u8]) -> Result<Likeness, Refusal> {
+pub(crate) fn likeness(bytes: &[u8]) -> Result<Likeness, Refusal> {
     let picture = decode(bytes, Keep::Fine.max_pixels())?;
     let side = u32::try_from(likeness::SIDE).unwrap_or(u32::MAX);
     let small = picture
@@ -222,7 +222,7 @@ impl Format {
 }
 
 /// A picture in another format; as it is, if it has that format already.
-fn convert(bytes: &Bytes, format: Format) -> Result<Bytes, Refusal> {
+pub(crate) fn convert(bytes: &Bytes, format: Format) -> Result<Bytes, Refusal> {
     let wanted = match format {
         Format::Png => ImageFormat::Png,
         Format::Jpeg => ImageFormat::Jpeg,
@@ -247,7 +247,7 @@ fn write(picture: &DynamicImage, format: ImageFormat) -> Result<Bytes, Refusal> 
     Ok(file.into())
 }
 
-fn holes(bytes: &[u8]) -> Result<Bytes, Refusal> {
+pub(crate) fn holes(bytes: &[u8]) -> Result<Bytes, Refusal> {
     let picture = decode(bytes, MAX_SOURCE_PIXELS)?;
     if !picture.color().has_alpha() {
         return Err(unreadable(
@@ -283,7 +283,7 @@ fn dimensions(bytes: &[u8]) -> Result<(u32, u32), Refusal> {
 }
 
 /// Decodes within bounds; the header decides first.
-fn decode(bytes: &[u8], max_pixels: u64) -> Result<DynamicImage, Refusal> {
+pub(crate) fn decode(bytes: &[u8], max_pixels: u64) -> Result<DynamicImage, Refusal> {
     let (width, height) = dimensions(bytes)?;
     if u64::from(width) * u64::from(height) > max_pixels || width.max(height) > MAX_SIDE {
         let message = format!(
@@ -304,7 +304,7 @@ fn decode(bytes: &[u8], max_pixels: u64) -> Result<DynamicImage, Refusal> {
         .map_err(|error| unreadable(&error.to_string()))
 }
 
-fn decode_base64(text: &str) -> Result<Bytes, Refusal> {
+pub(crate) fn decode_base64(text: &str) -> Result<Bytes, Refusal> {
     let text = text.split_once(";base64,").map_or(text, |(_, data)| data);
     let compact: String = text.chars().filter(|c| !c.is_ascii_whitespace()).collect();
     STANDARD.decode(compact).map(Bytes::from).map_err(|error| {

@@ -16,8 +16,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::Layer as _;
+use tower::util::MapRequest;
 
-use crate::app::MAX_CONNECTIONS;
+use crate::load::Load;
 use crate::unread::Unread;
 
 /// The most headers of one request.
@@ -50,11 +51,12 @@ pub(crate) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 
 /// Serves connections until the shutdown begins, then until the last one ended.
 ///
-/// A client has `patience` to send the head of a request, and to read some of an answer. When there are too many connections,
-/// new ones wait in the machine's queue.
+/// A client has `patience` to send the head of a request, and to read some of an answer. When there are as
+/// many connections as `load` allows, new ones wait in the machine's queue.
 pub(crate) async fn serve(
     listener: TcpListener,
     router: Router,
+    load: Arc<Load>,
     patience: Duration,
     shutdown: CancellationToken,
 ) {
@@ -65,7 +67,7 @@ pub(crate) async fn serve(
         .header_read_timeout(patience)
         .max_headers(MAX_HEADERS)
         .max_buf_size(MAX_HEAD_BYTES);
-    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let places = Arc::new(Semaphore::new(load.most().connections as usize));
     let (ending, connections) = (GracefulShutdown::new(), TaskTracker::new());
     while let Some(next) = shutdown
         .run_until_cancelled(accept(&listener, &places))
@@ -74,7 +76,13 @@ pub(crate) async fn serve(
         let Some((stream, peer, place)) = next else {
             continue;
         };
+        let guest = load.doors.enter();
+        let asking = Arc::clone(&guest);
         let service = Extension(ConnectInfo(peer)).layer(router.clone());
+        let service = MapRequest::new(service, move |request| {
+            asking.ask();
+            request
+        });
         let connection = builder
             .serve_connection(
                 TokioIo::new(Unread::new(stream, patience)),
@@ -84,6 +92,7 @@ pub(crate) async fn serve(
         let connection = ending.watch(connection);
         connections.spawn(async move {
             if let Err(error) = connection.await {
+                guest.note_failure(patience);
                 tracing::debug!(error, "a connection ended badly");
             }
             drop(place);

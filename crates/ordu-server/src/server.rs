@@ -124,9 +124,14 @@ impl Server {
         let shutdown = app.closing.clone();
         let mut tasks = Tasks::new(shutdown.clone());
         tasks::start_all(&mut tasks, &app);
-        let patience = app.config.patience;
-        let router = router::router(&app);
-        tasks.start("http", serve(listener, router, patience, shutdown.clone()));
+        let http = serve(
+            listener,
+            router::router(&app),
+            Arc::clone(&app.load),
+            app.config.patience,
+            shutdown.clone(),
+        );
+        tasks.start("http", http);
         tracing::info!(%address, "listening");
         Ok(Self {
             app,
@@ -245,7 +250,7 @@ async fn open(config: Config, address: SocketAddr, url: &str) -> Result<App, Sta
         worker_edits: WorkerEdits::default(),
         watch: Watch::default(),
         nodes: Nodes::new(own),
-        push: Push::default(),
+        push: Push::new(config.most_load.connections as usize),
         reservations: Reservations::default(),
         repeats: Repeats::default(),
         styles: Styles::default(),

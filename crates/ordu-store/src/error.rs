@@ -60,6 +60,11 @@ impl Error {
         matches!(self, Self::Unavailable(_) | Self::Closed)
     }
 
+    /// Whether no connection came about for a while, and nobody said why.
+    pub fn is_silence(&self) -> bool {
+        matches!(self, Self::Unavailable(error) if matches!(**error, sqlx::Error::PoolTimedOut))
+    }
+
     /// Whether PostgreSQL gave up the transaction in favour of another one.
     pub(crate) fn is_rollback(&self) -> bool {
         let Self::Unavailable(error) = self else {

@@ -14,6 +14,8 @@ mod change;
 mod collection;
 mod example;
 mod filter;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 pub mod import;
 mod job;
 mod ledger;
@@ -42,6 +44,7 @@ mod webhook;
 mod worker;
 mod worker_edit;
 
+mod flaw;
 mod fold;
 
 mod behind;
@@ -64,6 +67,7 @@ pub use counters::{Counters, counted, counted_along};
 pub use error::{Error, Result};
 pub use example::{Example, ExampleAdded, Precedence};
 pub use filter::{Filter, NewFilter};
+pub use flaw::Flaw;
 pub use fold::Folded;
 pub use job::{Assignment, Claim, Fault, Faulted, Job, JobState, NewJob, Settled, Settlement};
 pub use ledger::{Balance, Discrepancy, Recorded};
@@ -73,7 +77,7 @@ pub use node::{Lead, NODE_LIFETIME, Node};
 pub use notice::{Notice, ProblemJob};
 pub use pool::{DatabaseUrl, Options};
 pub use posting::{Posting, PostingMark};
-pub use probe::{Probe, probe};
+pub use probe::{HeardNode, HeldJobs, LATELY, Probe, probe};
 pub use registration::{Allowance, Registered};
 pub use rehearsal::Past;
 pub use request::{NewRequest, Request, RequestState};

@@ -140,11 +140,11 @@ impl Writer {
     pub(crate) async fn send(&self, write: Write) -> Result<Pending> {
         let (answer, pending) = oneshot::channel();
         #[cfg(feature = "chaos")]
-        if crate::planted::loses() {
+        let Some(write) = crate::planted::spoilt(write) else {
             // The caller waits on the other end.
             let _ = answer.send(Ok(true));
             return Ok(Pending(pending));
-        }
+        };
         let waiting = Waiting { write, answer };
         self.queue.send(waiting).await.map_err(|_| Error::Closed)?;
         note_trip();

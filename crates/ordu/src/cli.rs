@@ -7,7 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
-use ordu_server::{ModelSource, MostLoad, PageSource, S3Secret};
+use ordu_server::{ModelSource, MostLoad, PATIENCE, PageSource, S3Secret};
 
 mod add_on;
 mod admin;
@@ -213,6 +213,38 @@ pub(crate) struct Server {
     )]
     pub(crate) max_body_memory: u64,
 
+    /// The most connections at once; more wait until one ends.
+    #[arg(
+        long,
+        env = "ORDU_MAX_CONNECTIONS",
+        value_name = "CONNECTIONS",
+        default_value_t = MostLoad::default().connections,
+        value_parser = clap::value_parser!(u32).range(2..=1 << 20)
+    )]
+    pub(crate) max_connections: u32,
+
+    /// The most requests that are known at once, ended ones that are kept for who asked included; new
+    /// ones are answered 503 then. Each takes some 2 KB of memory.
+    #[arg(
+        long,
+        env = "ORDU_MAX_REQUESTS",
+        value_name = "REQUESTS",
+        default_value_t = MostLoad::default().requests,
+        value_parser = clap::value_parser!(u64).range(1..)
+    )]
+    pub(crate) max_requests: u64,
+
+    /// How long a client may take for the head of a request, and without reading any of an answer, in
+    /// seconds.
+    #[arg(
+        long,
+        env = "ORDU_CLIENT_TIMEOUT",
+        value_name = "SECONDS",
+        default_value_t = PATIENCE.as_secs(),
+        value_parser = clap::value_parser!(u64).range(1..=3600)
+    )]
+    pub(crate) client_timeout: u64,
+
     /// A private address that source images and webhooks may lead to all the same. Repeatable.
     #[arg(
         long,
@@ -399,6 +431,9 @@ impl Server {
             no_rate_limits: false,
             max_calls: MostLoad::default().calls,
             max_body_memory: MostLoad::default().body_bytes >> 20,
+            max_connections: MostLoad::default().connections,
+            max_requests: MostLoad::default().requests,
+            client_timeout: PATIENCE.as_secs(),
             private_address: Vec::new(),
             ratings_url: None,
             share_results: false,

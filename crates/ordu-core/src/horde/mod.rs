@@ -308,6 +308,11 @@ impl Horde {
         places.filter_map(|id| self.request(id))
     }
 
+    /// How many requests are known, whatever became of them.
+    pub fn known_requests(&self) -> usize {
+        self.requests.len()
+    }
+
     /// The requests that still have open results, by id.
     pub fn open_requests(&self) -> impl Iterator<Item = RequestId> {
         let open = self.requests.iter();

@@ -37,7 +37,7 @@ pub(super) enum Mark {
 
 /// One thing out of a backup.
 #[derive(Debug)]
-pub(super) enum Item {
+pub(crate) enum Item {
     Table { name: String, columns: Vec<String> },
     Row(Vec<Value>),
     Picture { name: String, bytes: Vec<u8> },
@@ -92,8 +92,8 @@ impl Writer {
 }
 
 /// A backup that is being read.
-pub(super) struct Reader {
-    file: BufReader<File>,
+pub(crate) struct Reader<R = File> {
+    file: BufReader<R>,
     hash: Sha256,
     found: Summary,
 }
@@ -102,6 +102,13 @@ impl Reader {
     /// Opens a backup and reads its head.
     pub(super) fn open(path: &Path) -> Result<(Self, Head), BackupError> {
         let file = File::open(path).map_err(|error| BackupError::File(path.to_owned(), error))?;
+        Self::new(file)
+    }
+}
+
+impl<R: io::Read> Reader<R> {
+    /// Reads the head of a backup.
+    pub(crate) fn new(file: R) -> Result<(Self, Head), BackupError> {
         let mut reader = Self {
             file: BufReader::with_capacity(1 << 16, file),
             hash: Sha256::new(),
@@ -120,7 +127,7 @@ impl Reader {
     }
 
     /// The next thing; `None` at an end that agrees with everything before it.
-    pub(super) fn next(&mut self) -> Result<Option<Item>, BackupError> {
+    pub(crate) fn next(&mut self) -> Result<Option<Item>, BackupError> {
         let line = self.next_line()?;
         if line.first() == Some(&b'[') {
             self.hash.update(&line);

@@ -74,7 +74,7 @@ enum Word {
 
 /// Why there is no verdict.
 #[derive(Debug, thiserror::Error)]
-enum HookError {
+pub(crate) enum HookError {
     #[error(transparent)]
     Forbidden(#[from] FetchError),
     #[error("it cannot be reached: {0}")]
@@ -184,7 +184,7 @@ impl Hooks {
 }
 
 /// Reads a verdict. Only results can be withheld.
-fn read(stage: Stage, answer: &[u8]) -> Result<Ruling, HookError> {
+pub(crate) fn read(stage: Stage, answer: &[u8]) -> Result<Ruling, HookError> {
     let verdict: Verdict =
         serde_json::from_slice(answer).map_err(|error| HookError::Garbage(error.to_string()))?;
     match (verdict.verdict, stage) {

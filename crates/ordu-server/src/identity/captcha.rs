@@ -5,12 +5,16 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::config::CaptchaConfig;
+use crate::outgoing::take;
 
 /// How long the other site has.
 const DEADLINE: Duration = Duration::from_secs(5);
 
 /// The longest answer that is passed on, in bytes.
 const MAX_ANSWER_BYTES: usize = 10_000;
+
+/// The longest verdict, in bytes.
+const MAX_VERDICT_BYTES: usize = 64 << 10;
 
 /// The way to the judge.
 pub(crate) struct Captcha {
@@ -47,17 +51,21 @@ impl Captcha {
             ("response", answer),
         ];
         let asked = self.client.post(self.config.verify_url.clone()).form(&form);
-        let judged = async {
-            let response = asked.send().await?.error_for_status()?;
-            response.json::<Verdict>().await
-        };
-        match judged.await {
-            Ok(verdict) => verdict.success,
+        match take(asked, MAX_VERDICT_BYTES)
+            .await
+            .and_then(|verdict| read(&verdict))
+        {
+            Ok(is_solved) => is_solved,
             Err(error) => {
-                let error = error.without_url();
                 tracing::warn!(%error, "the captcha's judge cannot be asked");
                 false
             }
         }
     }
+}
+
+/// Reads a verdict.
+pub(crate) fn read(verdict: &[u8]) -> Result<bool, String> {
+    let verdict: Verdict = serde_json::from_slice(verdict).map_err(|error| error.to_string())?;
+    Ok(verdict.success)
 }

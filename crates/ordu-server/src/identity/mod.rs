@@ -4,9 +4,9 @@
 //! # Source
 //! `community.md` § 2.1, § 2.2, § 12.2.
 
-mod captcha;
+pub(crate) mod captcha;
 mod config;
-mod oauth;
+pub(crate) mod oauth;
 mod places;
 mod registration;
 mod session;

@@ -25,6 +25,7 @@ use tokio::sync::OnceCell;
 use url::Url;
 
 use super::config::{Endpoints, Provider};
+use crate::outgoing::{read, take};
 
 /// How long the other site has for each answer.
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -294,18 +295,10 @@ impl SignIn {
         };
         let url = format!("{issuer}/.well-known/openid-configuration");
         let request = self.http.get(url);
-        let bytes = take(request).await.map_err(SignInError::Away)?;
-        let found: Discovery = serde_json::from_slice(&bytes)
-            .map_err(|_| SignInError::Untrusted("it does not say where it is"))?;
-        if found.issuer.trim_end_matches('/') != issuer {
-            return Err(SignInError::Untrusted("it calls itself another"));
-        }
-        let wrong = |_| SignInError::Untrusted("it does not say where it is");
-        Ok(Spots {
-            authorize: AuthUrl::new(found.authorization_endpoint).map_err(wrong)?,
-            token: TokenUrl::new(found.token_endpoint).map_err(wrong)?,
-            identity: IdentitySource::IdToken(found.issuer),
-        })
+        let bytes = take(request, MAX_ANSWER_BYTES)
+            .await
+            .map_err(SignInError::Away)?;
+        discovered(issuer, &bytes)
     }
 
     /// The `id` of whom a token belongs to, a number or a text.
@@ -315,15 +308,54 @@ impl SignIn {
             .get(url.clone())
             .bearer_auth(token)
             .header("accept", "application/json");
-        let bytes = take(request).await.map_err(SignInError::Away)?;
-        let person: Value = serde_json::from_slice(&bytes)
-            .map_err(|_| SignInError::Untrusted("it names nobody"))?;
-        match person.get("id") {
-            Some(Value::String(id)) => Ok(id.clone()),
-            Some(Value::Number(id)) => Ok(id.to_string()),
-            _ => Err(SignInError::Untrusted("it names nobody")),
-        }
+        let bytes = take(request, MAX_ANSWER_BYTES)
+            .await
+            .map_err(SignInError::Away)?;
+        named(&bytes)
     }
+}
+
+/// Where an issuer says that it is spoken to.
+fn discovered(issuer: &str, answer: &[u8]) -> Result<Spots, SignInError> {
+    let found: Discovery = serde_json::from_slice(answer)
+        .map_err(|_| SignInError::Untrusted("it does not say where it is"))?;
+    if found.issuer.trim_end_matches('/') != issuer {
+        return Err(SignInError::Untrusted("it calls itself another"));
+    }
+    let wrong = |_| SignInError::Untrusted("it does not say where it is");
+    Ok(Spots {
+        authorize: AuthUrl::new(found.authorization_endpoint).map_err(wrong)?,
+        token: TokenUrl::new(found.token_endpoint).map_err(wrong)?,
+        identity: IdentitySource::IdToken(found.issuer),
+    })
+}
+
+/// Whom a page names.
+fn named(answer: &[u8]) -> Result<String, SignInError> {
+    let person: Value =
+        serde_json::from_slice(answer).map_err(|_| SignInError::Untrusted("it names nobody"))?;
+    match person.get("id") {
+        Some(Value::String(id)) => Ok(id.clone()),
+        Some(Value::Number(id)) => Ok(id.to_string()),
+        _ => Err(SignInError::Untrusted("it names nobody")),
+    }
+}
+
+/// Whether any answer that another site gives while somebody signs in could be read from these bytes.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn is_read(bytes: &[u8]) -> bool {
+    let expected = Expected {
+        issuer: "https://id.example",
+        client: "us",
+        nonce: "n",
+        now: Timestamp(1_000_000),
+    };
+    let token = format!("e30.{}.x", URL_SAFE_NO_PAD.encode(bytes));
+    let raw = std::str::from_utf8(bytes).is_ok_and(|raw| expected.subject(raw).is_ok());
+    raw | expected.subject(&token).is_ok()
+        | discovered(expected.issuer, bytes).is_ok()
+        | named(bytes).is_ok()
+        | serde_json::from_slice::<Tokens>(bytes).is_ok()
 }
 
 fn client(site: &Site, spots: &Spots, home: &str) -> Result<SiteClient, SignInError> {
@@ -404,37 +436,11 @@ async fn send(http: reqwest::Client, request: HttpRequest) -> Result<HttpRespons
         .map_err(|error| NoAnswer(error.without_url().to_string()))?;
     let status = sent.status();
     let headers = sent.headers().clone();
-    let bytes = read(sent).await.map_err(NoAnswer)?;
+    let bytes = read(sent, MAX_ANSWER_BYTES).await.map_err(NoAnswer)?;
     let mut response = HttpResponse::new(bytes);
     *response.status_mut() = status;
     *response.headers_mut() = headers;
     Ok(response)
-}
-
-/// The body of an answer that says yes.
-async fn take(request: reqwest::RequestBuilder) -> Result<Vec<u8>, String> {
-    let answered = request
-        .send()
-        .await
-        .and_then(reqwest::Response::error_for_status);
-    match answered {
-        Ok(response) => read(response).await,
-        Err(error) => Err(error.without_url().to_string()),
-    }
-}
-
-async fn read(mut response: reqwest::Response) -> Result<Vec<u8>, String> {
-    let mut bytes = Vec::new();
-    loop {
-        let chunk = response.chunk().await;
-        match chunk.map_err(|error| error.without_url().to_string())? {
-            Some(chunk) if bytes.len() + chunk.len() > MAX_ANSWER_BYTES => {
-                return Err(format!("it says more than {MAX_ANSWER_BYTES} bytes"));
-            }
-            Some(chunk) => bytes.extend_from_slice(&chunk),
-            None => return Ok(bytes),
-        }
-    }
 }
 
 #[cfg(test)]

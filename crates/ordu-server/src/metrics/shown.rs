@@ -11,6 +11,7 @@ impl App {
         let mut page = Page::default();
         page.answers(&self.metrics.read());
         self.show_load(&mut page);
+        self.show_doors(&mut page);
         self.show_store(&mut page);
         self.show_traffic(&mut page);
         self.show_webhooks(&mut page).await;
@@ -33,10 +34,39 @@ impl App {
             "What the bodies of requests in flight hold.",
             self.load.body_bytes(),
         );
+        page.gauge(
+            "ordu_http_bodies",
+            "Bodies of requests that have not come to their end.",
+            self.load.bodies(),
+        );
         page.sum(
             "ordu_http_shed_total",
             "Requests that were sent away because there was too much in hand.",
             self.load.shed(),
+        );
+    }
+
+    fn show_doors(&self, page: &mut Page) {
+        let doors = &self.load.doors;
+        page.gauge(
+            "ordu_connections",
+            "Connections that are open.",
+            doors.open(),
+        );
+        page.gauge(
+            "ordu_connections_limit",
+            "The most connections that may be open.",
+            self.load.most().connections,
+        );
+        page.gauge(
+            "ordu_connections_mute",
+            "Open connections on which no request has been read yet.",
+            doors.mute(),
+        );
+        page.sum(
+            "ordu_connections_failed_total",
+            "Connections that ended badly: what was said was no request, or nobody waited for the answer.",
+            doors.failed(),
         );
     }
 

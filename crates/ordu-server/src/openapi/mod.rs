@@ -8,10 +8,10 @@
 //! `community.md` § 1.1 and § 16; `docs/decisions/0008-the-api-describes-itself.md`.
 
 mod document;
-mod operation;
+pub(crate) mod operation;
 mod page;
 mod swagger;
-mod table;
+pub(crate) mod table;
 
 use std::sync::OnceLock;
 

@@ -76,6 +76,9 @@ pub(crate) struct Body {
     pub(crate) sample: &'static str,
     /// Whether it must be there.
     pub(crate) required: bool,
+    /// Whether the handler's type reads from what passes the table.
+    #[cfg(any(test, fuzzing))]
+    pub(crate) reads: fn(serde_json::Value) -> bool,
 }
 
 /// One answer that says yes.
@@ -175,7 +178,18 @@ impl Operation {
 
     /// Takes the body that the handler reads; `sample` is one that works.
     pub(crate) fn body<T: Input>(self, sample: &'static str) -> Self {
-        self.table(T::SCHEMA, sample)
+        let operation = self.table(T::SCHEMA, sample);
+        #[cfg(any(test, fuzzing))]
+        let operation = operation.reads::<T>();
+        operation
+    }
+
+    #[cfg(any(test, fuzzing))]
+    fn reads<T: Input>(mut self) -> Self {
+        if let Some(body) = &mut self.body {
+            body.reads = |value| serde_json::from_value::<T>(value).is_ok();
+        }
+        self
     }
 
     /// The same for a body that is read by hand.
@@ -184,6 +198,8 @@ impl Operation {
             schema,
             sample,
             required: true,
+            #[cfg(any(test, fuzzing))]
+            reads: |_| true,
         });
         Self { body, ..self }
     }

@@ -26,7 +26,7 @@ use seats::Seats;
 use watching::Watching;
 
 /// Who waits for what.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Push {
     pub(crate) seats: Seats,
     pub(crate) pops: Pops,
@@ -48,6 +48,17 @@ pub struct Onlookers {
 }
 
 impl Push {
+    /// Nobody waits yet. Those who wait hold at most half of the `connections`: the others are for those
+    /// who do not.
+    pub(crate) fn new(connections: usize) -> Self {
+        Self {
+            seats: Seats::new(connections / 2),
+            pops: Pops::default(),
+            watching: Watching::default(),
+            pulses: Pulses::default(),
+        }
+    }
+
     /// How many wait just now.
     pub(crate) fn onlookers(&self) -> Onlookers {
         let (streams, calls) = self.watching.onlookers();

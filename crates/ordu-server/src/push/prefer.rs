@@ -41,7 +41,7 @@ impl FromRequestParts<Arc<App>> for Prefer {
 }
 
 /// The first wait that is asked for. A preference that cannot be read is none.
-fn seconds(headers: &HeaderMap) -> Option<u64> {
+pub(crate) fn seconds(headers: &HeaderMap) -> Option<u64> {
     let lines = headers.get_all(PREFER).into_iter();
     let lines = lines.filter_map(|line| line.to_str().ok());
     let preferences = lines.flat_map(|line| line.split(','));

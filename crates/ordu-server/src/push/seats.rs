@@ -4,12 +4,8 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::app::MAX_CONNECTIONS;
 use crate::error::ApiError;
 use crate::load;
-
-/// So many may wait; the other connections are for those who do not.
-const MAX_SEATS: usize = MAX_CONNECTIONS / 2;
 
 /// So many may wait from one address.
 const MAX_SEATS_OF_NETWORK: usize = 500;
@@ -18,8 +14,11 @@ const MAX_SEATS_OF_NETWORK: usize = 500;
 const RETRY_AFTER_SECONDS: u64 = 5;
 
 /// Who sits where.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Seats(Arc<Mutex<Taken>>);
+#[derive(Debug, Clone)]
+pub(crate) struct Seats {
+    most: usize,
+    taken: Arc<Mutex<Taken>>,
+}
 
 #[derive(Debug, Default)]
 struct Taken {
@@ -44,14 +43,22 @@ pub(crate) enum NoSeat {
 }
 
 impl Seats {
+    /// So many places, all free.
+    pub(crate) fn new(most: usize) -> Self {
+        Self {
+            most,
+            taken: Arc::default(),
+        }
+    }
+
     fn taken(&self) -> MutexGuard<'_, Taken> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A place for the call that is being answered: from now on it is one that waits.
     pub(crate) fn take(&self, network: IpAddr) -> Result<Seat, NoSeat> {
         let mut taken = self.taken();
-        if taken.all >= MAX_SEATS {
+        if taken.all >= self.most {
             return Err(NoSeat::Full);
         }
         let here = taken.by_network.entry(network).or_default();
@@ -103,7 +110,7 @@ mod tests {
 
     #[test]
     fn an_address_takes_only_so_many_places() {
-        let seats = Seats::default();
+        let seats = Seats::new(MAX_SEATS_OF_NETWORK + 2);
         let mut taken: Vec<Seat> = (0..MAX_SEATS_OF_NETWORK)
             .map(|_| seats.take(network(1)).unwrap())
             .collect();
@@ -115,11 +122,11 @@ mod tests {
 
     #[test]
     fn all_together_take_only_so_many_places() {
-        let seats = Seats::default();
-        let taken: Vec<Seat> = (0..MAX_SEATS)
+        let seats = Seats::new(20);
+        let taken: Vec<Seat> = (0..20)
             .map(|number| seats.take(network(number)).unwrap())
             .collect();
-        assert_eq!(seats.take(network(MAX_SEATS)).unwrap_err(), NoSeat::Full);
+        assert_eq!(seats.take(network(20)).unwrap_err(), NoSeat::Full);
         drop(taken);
         assert!(seats.taken().by_network.is_empty());
         assert!(seats.take(network(0)).is_ok());

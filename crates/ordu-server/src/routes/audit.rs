@@ -28,7 +28,7 @@ pub(crate) struct Wanted {
 }
 
 impl Wanted {
-    fn filter(self) -> ApiResult<(AuditFilter, u32)> {
+    pub(crate) fn filter(self) -> ApiResult<(AuditFilter, u32)> {
         let page: i64 = number("page", self.page.as_deref())?.unwrap_or(1);
         let seconds: Option<i64> = number("since", self.since.as_deref())?;
         let wrong = || ApiError::field("actor", "an account's number or `name#id`");

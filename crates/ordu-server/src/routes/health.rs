@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::address::Client;
-use crate::app::{App, MAX_CONNECTIONS};
+use crate::app::App;
 use crate::fetch::is_public;
 use crate::nodes::NodeStatus;
 use crate::{metrics, transport};
@@ -32,7 +32,14 @@ pub(crate) async fn ready(State(app): State<Arc<App>>) -> (StatusCode, Json<Valu
         StatusCode::SERVICE_UNAVAILABLE
     };
     let draining = app.is_draining();
-    let mut facts = json!({ "database": database, "blobs": blobs, "draining": draining });
+    // The `Date` of answers stands still after the clock was put back.
+    let now = app.clock.now().0;
+    let mut facts = json!({
+        "database": database,
+        "blobs": blobs,
+        "draining": draining,
+        "now_ms": now,
+    });
     if let (Some(nodes), Some(facts)) = (app.nodes.status(), facts.as_object_mut()) {
         facts.insert("nodes".to_owned(), described(&nodes));
     }
@@ -80,7 +87,7 @@ pub(crate) async fn heartbeat(
         message: if db_connection { "OK" } else { "DOWN" }.to_owned(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         queue: 0,
-        threads: MAX_CONNECTIONS as u64,
+        threads: u64::from(app.config.most_load.connections),
         // This request does not count itself.
         active_count: app.active().saturating_sub(1),
         db_connection,

@@ -125,7 +125,7 @@ fn write_mark(mark: &PostingMark) -> String {
     format!("{}.{}.{reason}.{line}", at.0, event.simple())
 }
 
-fn read_mark(text: &str) -> ApiResult<PostingMark> {
+pub(crate) fn read_mark(text: &str) -> ApiResult<PostingMark> {
     let read = || {
         let mut parts = text.split('.');
         let mark = PostingMark {

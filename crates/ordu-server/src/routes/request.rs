@@ -257,6 +257,9 @@ fn check_horde(app: &App, claims: &Claims<'_>) -> ApiResult<()> {
         let message = "The horde is in maintenance mode: no new requests for now";
         return Err(ApiError::refused(ReturnCode::MaintenanceMode, message));
     }
+    if !claims.dry_run {
+        app.load.admit(app.live().horde.known_requests())?;
+    }
     if let Some(url) = claims.webhook {
         app.webhooks.check(url)?;
     }

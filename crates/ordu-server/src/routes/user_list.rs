@@ -56,7 +56,7 @@ pub(crate) async fn list(
 }
 
 /// The number of a page, from 0; `None` past the end of any list.
-fn read_page(text: &str) -> ApiResult<Option<usize>> {
+pub(crate) fn read_page(text: &str) -> ApiResult<Option<usize>> {
     let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
     if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
         return Err(ApiError::field("page", "not a whole number"));

@@ -279,6 +279,7 @@ async fn what_is_too_much_is_sent_away_with_a_time_to_come_again() {
     let most_load = MostLoad {
         calls: 1,
         body_bytes: 10_000,
+        ..MostLoad::default()
     };
     let horde = TestHorde::start_with(|config| Config {
         most_load,
@@ -316,6 +317,36 @@ async fn what_is_too_much_is_sent_away_with_a_time_to_come_again() {
     assert!(horde.server.traffic().shed >= 5);
     drop(slow);
     while horde.get("/status/modes").await.status == 503 {}
+}
+
+#[tokio::test]
+async fn no_more_requests_are_taken_than_memory_is_meant_for() {
+    let most_load = MostLoad {
+        requests: 2,
+        ..MostLoad::default()
+    };
+    let horde = TestHorde::start_with(|config| Config {
+        most_load,
+        ..config
+    })
+    .await;
+    let owner = horde.user("owner", 10_000.0).await;
+    let client = horde.client(&owner.api_key);
+    let first = client.async_text(&text_request()).await.unwrap().id;
+    client.async_text(&text_request()).await.unwrap();
+    let body = json!({ "prompt": "x", "models": ["m"] });
+    let ask = || horde.post("/generate/text/async", Some(&owner.api_key), &body);
+    let refused = ask().await;
+    assert_eq!(refused.status, 503);
+    assert_eq!(refused.headers["retry-after"], "2");
+    // What is known goes on, and prices are told.
+    let pop = client.pop_text(&text_pop("w")).await.unwrap();
+    client.submit_text(&written(pop.ids[0])).await.unwrap();
+    assert!(client.text_status(first).await.unwrap().progress.done);
+    client.price_text(&text_request()).await.unwrap();
+    // Ended ones count until they are forgotten.
+    assert_eq!(ask().await.status, 503);
+    assert!(horde.server.traffic().shed >= 2);
 }
 
 #[tokio::test]

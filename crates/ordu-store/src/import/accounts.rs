@@ -473,7 +473,7 @@ async fn add_details(
 }
 
 /// How a record is called here, and how many of our units one of its is.
-fn record_name(kind: &str, record: &str) -> Option<(String, f64)> {
+pub(crate) fn record_name(kind: &str, record: &str) -> Option<(String, f64)> {
     let work: WorkKind = record.parse().ok()?;
     let (record, is_things) = match kind {
         "USAGE" => (Record::Usage, true),

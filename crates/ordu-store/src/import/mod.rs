@@ -8,12 +8,12 @@
 //! The catalogue of a running AI Horde 5.1.5; `community.md` § 2, § 3, § 4, § 5, § 8, § 9.4 for
 //! what the columns mean.
 
-mod accounts;
+pub(crate) mod accounts;
 mod filters;
 mod opening;
 mod shared_keys;
 mod source;
-mod styles;
+pub(crate) mod styles;
 mod talk;
 mod teams;
 mod workers;

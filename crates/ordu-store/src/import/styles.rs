@@ -326,7 +326,7 @@ fn claim(
 }
 
 /// Parameters as ours reads them. Members that say nothing are left out.
-fn params(kind: WorkKind, text: &str) -> std::result::Result<String, String> {
+pub(crate) fn params(kind: WorkKind, text: &str) -> std::result::Result<String, String> {
     let unreadable = |error: serde_json::Error| format!("its parameters cannot be used: {error}");
     let mut params: Json = serde_json::from_str(text).map_err(unreadable)?;
     if params.is_null() {

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use ordu_api::UserId;
+use ordu_api::{JobId, UserId};
 use ordu_core::Kudos;
-use ordu_store::{Assignment, Claim, Fault, Faulted, JobState, RequestState, Settled, Store};
+use ordu_core::ledger::{Entry, Event, Reason};
+use ordu_store::{Assignment, Claim, Fault, Faulted, Flaw, JobState, RequestState, Settled, Store};
 use tokio::task::JoinSet;
 
 use crate::database::{Database, NOW};
@@ -23,6 +24,7 @@ on_both!(
     a_request_is_given_up_with_its_job,
     a_slot_is_given_up_and_the_others_go_on,
     many_jobs_of_one_request_settle_together,
+    what_does_not_fit_is_seen,
 );
 
 async fn claims(store: &Arc<Store>, assignments: Vec<Assignment>) -> usize {
@@ -255,4 +257,56 @@ async fn many_jobs_of_one_request_settle_together(database: &Database) {
         (20, 0, RequestState::Finished)
     );
     assert_eq!(found.consumed, Kudos::new(220));
+}
+
+async fn what_does_not_fit_is_seen(database: &Database) {
+    let store = database.open().await;
+    let (request, jobs) = running(&store, 4).await;
+    let delivery = |job: JobId| settlement(request, job, UserId::ANONYMOUS);
+    store.settle(&delivery(jobs[0])).await.unwrap();
+    assert_eq!(store.list_flaws().await.unwrap(), []);
+
+    let mut unpaid = delivery(jobs[1]);
+    unpaid.event = None;
+    store.settle(&unpaid).await.unwrap();
+    let reward = Kudos::new(3);
+    let early = Event {
+        id: jobs[2].uuid(),
+        at: NOW,
+        kind: None,
+        entries: vec![Entry::reward(UserId::ANONYMOUS, reward, Reason::Generation)],
+    };
+    store.record(&early).await.unwrap();
+    let mut twice = delivery(jobs[3]);
+    if let Some(event) = &mut twice.event {
+        let reward = event.entries[0].clone();
+        event.entries.push(reward);
+    }
+    store.settle(&twice).await.unwrap();
+    let mut flaws = store.list_flaws().await.unwrap();
+    flaws.sort_by_key(|flaw| match flaw {
+        Flaw::Pay { job, .. } => jobs.iter().position(|known| known == job),
+        Flaw::Counts { .. } => None,
+    });
+    let wanted = [
+        Flaw::Pay {
+            job: jobs[1],
+            state: "done".to_owned(),
+            worth: Some(Kudos::new(10)),
+            paid: None,
+        },
+        Flaw::Pay {
+            job: jobs[2],
+            state: "assigned".to_owned(),
+            worth: None,
+            paid: Some(reward),
+        },
+        Flaw::Pay {
+            job: jobs[3],
+            state: "done".to_owned(),
+            worth: Some(Kudos::new(10)),
+            paid: Some(Kudos::new(20)),
+        },
+    ];
+    assert_eq!(flaws, wanted);
 }

@@ -58,6 +58,10 @@ pub(crate) struct BenchRun {
     #[arg(value_name = "SCENARIO")]
     pub(crate) scenarios: Vec<String>,
 
+    /// Exit with 1 where a budget is missed.
+    #[arg(long)]
+    pub(crate) strict: bool,
+
     /// The program whose `serve` is measured, instead of this one.
     #[arg(long, value_name = "FILE")]
     pub(crate) binary: Option<PathBuf>,

@@ -28,7 +28,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, bail};
 use ordu_api::ApiKey;
 
-use self::report::Report;
+use self::report::{Report, ScenarioReport};
 use self::run::{Bench, Subject};
 use self::scenario::{SCENARIOS, Scenario};
 use crate::cli::{Bench as Args, BenchCommand, BenchCompare, BenchRun};
@@ -78,7 +78,12 @@ async fn measure(args: BenchRun) -> Result<Exit> {
     if bench.load.json {
         println!("{}", serde_json::to_string_pretty(&report)?);
     }
-    Ok(Exit::Done)
+    let is_missed = report.scenarios.iter().any(ScenarioReport::misses);
+    Ok(if args.strict && is_missed {
+        Exit::Failed
+    } else {
+        Exit::Done
+    })
 }
 
 async fn compare(args: BenchCompare) -> Result<Exit> {

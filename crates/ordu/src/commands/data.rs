@@ -3,6 +3,7 @@
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context as _, Result, bail};
 use ordu_api::ApiKey;
@@ -21,6 +22,7 @@ pub(crate) struct DataFolder(PathBuf);
 pub(crate) struct Serving {
     _lock: File,
     address: PathBuf,
+    is_announced: AtomicBool,
 }
 
 impl DataFolder {
@@ -140,6 +142,7 @@ impl DataFolder {
             Ok(()) => Ok(Some(Serving {
                 _lock: lock,
                 address: self.0.join("address"),
+                is_announced: AtomicBool::new(false),
             })),
             Err(TryLockError::WouldBlock) => Ok(None),
             Err(TryLockError::Error(error)) => {
@@ -154,13 +157,31 @@ impl DataFolder {
         let address = fs::read_to_string(self.0.join("address")).ok()?;
         running.then(|| address.trim().to_owned())
     }
+
+    /// Where the folder's server was, if it is gone and did not get to say so.
+    pub(crate) fn lost_at(&self) -> Option<String> {
+        let _nobody = self.claim().ok()??;
+        let address = fs::read_to_string(self.0.join("address")).ok()?;
+        Some(address.trim().to_owned())
+    }
 }
 
 impl Serving {
     /// Tells others where this server can be reached.
     pub(crate) fn announce(&self, url: &str) -> Result<()> {
+        self.is_announced.store(true, Ordering::Relaxed);
         fs::write(&self.address, url)
             .with_context(|| format!("cannot write `{}`", self.address.display()))
+    }
+}
+
+impl Drop for Serving {
+    /// A server that ends takes its address along: what stays behind is of one that was killed.
+    fn drop(&mut self) {
+        if *self.is_announced.get_mut() {
+            // Then it says what is not true any more, as after a kill.
+            let _ = fs::remove_file(&self.address);
+        }
     }
 }
 
@@ -190,8 +211,12 @@ mod tests {
         serving.announce("http://127.0.0.1:1").unwrap();
         assert!(data.claim().unwrap().is_none());
         assert_eq!(data.served_at().as_deref(), Some("http://127.0.0.1:1"));
+        assert_eq!(data.lost_at(), None);
         drop(serving);
+        assert_eq!((data.served_at(), data.lost_at()), (None, None));
+        fs::write(folder.path().join("address"), "http://127.0.0.1:1").unwrap();
         assert_eq!(data.served_at(), None);
+        assert_eq!(data.lost_at().as_deref(), Some("http://127.0.0.1:1"));
         let key = ApiKey::anonymous();
         assert_eq!(
             data.secret().unwrap().hash(&key),

@@ -5,12 +5,16 @@
 //! # Source
 //! `platform.md` § 2.
 
+mod connections;
 mod database;
 mod finding;
 mod folder;
+mod jobs;
 mod machine;
+mod nodes;
 mod pictures;
 mod proxy;
+mod server;
 mod worker;
 
 use anyhow::Result;
@@ -48,6 +52,7 @@ async fn server(options: &Server) -> Vec<Finding> {
     let secret = options.secret_key.as_deref().map(Secret::new);
     let secret = secret.or_else(|| folder.secret());
     let public = options.public_url.as_ref().map(ToString::to_string);
+    findings.extend(server::look(&folder, public.as_deref()).await);
     let url = public.clone().or_else(|| folder.served_at.clone());
     let Some(secret) = secret else {
         let why = "there is no secret yet that links could be signed with";

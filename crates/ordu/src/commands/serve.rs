@@ -1,12 +1,14 @@
 //! `ordu serve`: the server alone.
 
+use std::time::Duration;
+
 use anyhow::{Context as _, Result, bail};
 use ordu_api::UserId;
 use ordu_core::text::Vision;
 use ordu_core::{Kudos, Millis};
 use ordu_server::{
-    BlobPlace, Clock, Config, KEEP_ALIVE, LONGEST_WAIT, ModelSources, MostLoad, PATIENCE,
-    Registration, S3Defaults, Server, Site,
+    BlobPlace, Clock, Config, KEEP_ALIVE, LONGEST_WAIT, ModelSources, MostLoad, Registration,
+    S3Defaults, Server, Site,
 };
 
 use super::data::DataFolder;
@@ -60,12 +62,14 @@ pub(crate) fn config(
         blobs: blobs(options, data)?,
         public_url: options.public_url.clone(),
         trusted_proxies: options.trusted_proxy.clone(),
-        patience: PATIENCE,
+        patience: Duration::from_secs(options.client_timeout),
         longest_wait: LONGEST_WAIT,
         keep_alive: KEEP_ALIVE,
         most_load: MostLoad {
             calls: options.max_calls,
             body_bytes: options.max_body_memory << 20,
+            connections: options.max_connections,
+            requests: options.max_requests,
         },
         rate_limits: !options.no_rate_limits,
         private_addresses: options.private_address.clone(),

@@ -166,6 +166,24 @@ fn a_run_of_nodes() {
 }
 
 #[test]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the test database comes by an environment variable"
+)]
+fn a_run_of_across() {
+    let Ok(postgres) = std::env::var("ORDU_TEST_POSTGRES") else {
+        eprintln!("SKIPPED: ORDU_TEST_POSTGRES is not set");
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let arguments = ["bench", "run", "across", "--seconds", "4", "--json"];
+    let arguments = [arguments.as_slice(), &["--postgres", &postgres]].concat();
+    let report = run_json(folder.path(), &arguments)["scenarios"][0].clone();
+    check(&report);
+    assert!(lifecycles(&phases(&report)[0]) > 0.0);
+}
+
+#[test]
 fn a_run_of_idle() {
     check(&measured("idle", &[]));
 }
@@ -178,6 +196,21 @@ fn a_run_of_news() {
     let report = run_json(folder.path(), &arguments)["scenarios"][0].clone();
     check(&report);
     assert!(phases(&report).iter().all(|phase| lifecycles(phase) > 0.0));
+}
+
+#[test]
+fn a_run_of_soak() {
+    let report = measured("soak", &[]);
+    check(&report);
+    let samples = phases(&report)[0]["samples"].as_array().unwrap();
+    assert!(samples.len() > 100, "{}", samples.len());
+    for sample in samples {
+        assert!(sample["open_files"].as_u64().unwrap() > 10, "{sample}");
+        assert!(sample["resident_mib"].as_f64().unwrap() > 1.0, "{sample}");
+    }
+    for verdict in report["verdicts"].as_array().unwrap() {
+        assert!(verdict["value"].is_number(), "{verdict}");
+    }
 }
 
 #[test]

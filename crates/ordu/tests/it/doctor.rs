@@ -1,5 +1,7 @@
 //! `ordu doctor` finds what was broken on purpose, and says nothing of what was not.
 
+mod faults;
+
 use std::fs;
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::PermissionsExt as _;

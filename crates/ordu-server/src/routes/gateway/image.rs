@@ -62,14 +62,14 @@ pub(crate) async fn edit(
 
 /// A form with files.
 #[derive(Debug, Default)]
-struct Form {
-    members: Members,
+pub(crate) struct Form {
+    pub(crate) members: Members,
     image: Option<Bytes>,
     mask: Option<Bytes>,
 }
 
 impl Form {
-    async fn read(mut form: Multipart) -> GatewayResult<Self> {
+    pub(crate) async fn read(mut form: Multipart) -> GatewayResult<Self> {
         let mut read = Self::default();
         let mut members = Vec::new();
         while let Some(field) = form.next_field().await.map_err(broken)? {

@@ -3,7 +3,7 @@
 //! # Source
 //! `platform.md` § 4; OpenAI's public API reference.
 
-mod image;
+pub(crate) mod image;
 mod text;
 
 use std::sync::Arc;

@@ -132,7 +132,12 @@ impl Drivers {
         course.over.cancel();
         let arrived = async { while self.0.join_next().await.is_some() {} };
         // Who waits for something that does not come is not waited for.
-        let _ = timeout(LAST_LAP, arrived).await;
+        if timeout(LAST_LAP, arrived).await.is_err() {
+            let what = "no answer within 5 s";
+            course
+                .recorder
+                .note("(on the way at the end)", LAST_LAP, Some(what));
+        }
         self.0.shutdown().await;
     }
 }

@@ -1,7 +1,7 @@
 //! A server of its own, in a process of its own, and what it takes of the machine.
 //!
 //! # Source
-//! proc(5): `stat` and `status`. Where there is no `/proc`, nothing is known.
+//! proc(5): `stat`, `status` and `fd`. Where there is no `/proc`, nothing is known.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader};
@@ -26,6 +26,8 @@ pub(crate) struct Usage {
     pub(crate) cpu_seconds: f64,
     pub(crate) resident_mib: f64,
     pub(crate) peak_mib: f64,
+    /// Files, connections and the like.
+    pub(crate) open_files: u32,
 }
 
 impl Usage {
@@ -34,7 +36,11 @@ impl Usage {
         let folder = Path::new("/proc").join(process);
         let stat = fs::read_to_string(folder.join("stat")).ok()?;
         let status = fs::read_to_string(folder.join("status")).ok()?;
-        Self::read(&stat, &status)
+        let open_files = fs::read_dir(folder.join("fd")).map_or(0, Iterator::count);
+        Some(Self {
+            open_files: u32::try_from(open_files).unwrap_or(u32::MAX),
+            ..Self::read(&stat, &status)?
+        })
     }
 
     fn read(stat: &str, status: &str) -> Option<Self> {
@@ -51,6 +57,7 @@ impl Usage {
             cpu_seconds: ticks / TICKS,
             resident_mib: mib("VmRSS:")?,
             peak_mib: mib("VmHWM:")?,
+            open_files: 0,
         })
     }
 }
@@ -80,6 +87,8 @@ impl Process {
         // Nothing of this machine's settings; a generator is one address and one owner.
         command
             .env_clear()
+            // Longer runs than anybody's horde finishes requests in; older programs do not know it.
+            .env("ORDU_MAX_REQUESTS", "100000000")
             .args(["serve", "--listen", "127.0.0.1:0"]);
         command
             .arg("--data")

@@ -51,9 +51,21 @@ pub(crate) struct PhaseReport {
     pub(crate) generator_percent: f64,
     /// Whatever else there is to say, by name.
     pub(crate) figures: BTreeMap<String, f64>,
+    /// What its process held, from time to time.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) samples: Vec<Sample>,
     /// When it was measured.
     #[serde(skip)]
     pub(crate) measured: Option<Range<Instant>>,
+}
+
+/// What a server held at some time.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Sample {
+    /// Since the beginning of the phase.
+    pub(crate) seconds: f64,
+    pub(crate) resident_mib: f64,
+    pub(crate) open_files: u32,
 }
 
 /// As clients saw it.
@@ -138,6 +150,11 @@ impl ScenarioReport {
         phases.find(|phase| phase.case == case && phase.name == name)
     }
 
+    /// Whether a budget is missed.
+    pub(crate) fn misses(&self) -> bool {
+        self.verdicts.iter().any(|verdict| !verdict.kept)
+    }
+
     /// Holds the budgets of a scenario against what was measured.
     pub(crate) fn judge(&mut self, scenario: &Scenario) {
         let verdicts = scenario.budgets.iter().map(|budget| {
@@ -182,6 +199,22 @@ impl PhaseReport {
 
     pub(crate) fn figure(&self, name: &str) -> Option<f64> {
         self.figures.get(name).copied()
+    }
+
+    /// What there was of something in the last quarter of the phase to what there was in the one before,
+    /// in the mean.
+    pub(crate) fn growth(&self, of: fn(&Sample) -> f64) -> Option<f64> {
+        let mean = |from: f64, to: f64| {
+            let quarter = self.samples.iter().filter(|sample| {
+                let at = sample.seconds / self.seconds;
+                from < at && at <= to
+            });
+            let (sum, count) = quarter.fold((0.0, 0.0), |(sum, count), sample| {
+                (sum + of(sample), count + 1.0)
+            });
+            (count > 0.0).then(|| sum / count)
+        };
+        Some(mean(0.75, 1.0)? / mean(0.5, 0.75)?)
     }
 
     pub(crate) fn errors(&self) -> u64 {
@@ -482,5 +515,34 @@ mod tests {
         let errors = empty.verdicts.pop().unwrap();
         assert!(errors.kept, "nothing went wrong");
         assert!(empty.verdicts.iter().all(|verdict| !verdict.kept));
+    }
+
+    #[test]
+    fn a_missed_budget_is_a_miss() {
+        let mut scenario = report().scenarios.remove(0);
+        assert!(scenario.misses());
+        scenario.verdicts.retain(|verdict| verdict.kept);
+        assert!(!scenario.misses());
+    }
+
+    #[test]
+    fn what_grows_until_the_end_is_seen() {
+        let mib = [100.0, 200.0, 300.0, 300.0, 300.0, 330.0, 330.0, 330.0];
+        let samples = (1..).zip(mib).map(|(number, resident_mib)| Sample {
+            seconds: f64::from(number),
+            resident_mib,
+            open_files: 7,
+        });
+        let phase = PhaseReport {
+            seconds: 8.0,
+            samples: samples.collect(),
+            ..PhaseReport::default()
+        };
+        let growth = phase.growth(|sample| sample.resident_mib).unwrap();
+        assert!((growth - 330.0 / 315.0).abs() < 1e-9, "{growth}");
+        let files = phase.growth(|sample| f64::from(sample.open_files));
+        assert!((files.unwrap() - 1.0).abs() < 1e-9);
+        let growth = PhaseReport::default().growth(|sample| sample.resident_mib);
+        assert_eq!(growth, None, "nothing was looked at");
     }
 }

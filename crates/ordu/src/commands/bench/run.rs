@@ -11,14 +11,14 @@ use ordu_core::Timestamp;
 use ordu_server::Secret;
 use ordu_store::testing::Schema;
 use tempfile::TempDir;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::delay::Delay;
 use super::drive::{Course, Drivers};
 use super::process::{Process, Seat, Usage};
 use super::recorder::Recorder;
-use super::report::{PhaseReport, Report, ScenarioReport, ServerReport};
+use super::report::{PhaseReport, Report, Sample, ScenarioReport, ServerReport};
 use super::scenario::{Case, Drive, Phase, Place, Scenario};
 use super::scrape::Scrape;
 use super::stage::{self, People, scaled};
@@ -28,6 +28,10 @@ use crate::commands::data::DataFolder;
 
 /// How long everybody runs before it counts.
 const WARM_UP: Duration = Duration::from_secs(1);
+
+/// How often is looked what the server holds, in a phase.
+const SAMPLES: u32 = 400;
+
 /// What is measured.
 #[derive(Debug)]
 pub(crate) enum Subject {
@@ -272,11 +276,14 @@ impl Bench {
         let before = meter.read().await;
         course.recorder.begin();
         let begun = Instant::now();
-        sleep(Duration::from_secs(self.seconds(phase))).await;
-        let record = course.recorder.end();
+        let ends = begun + Duration::from_secs(self.seconds(phase));
+        report.samples = meter.watch(begun, ends).await;
         let ended = Instant::now();
+        // Who came in time is waited for: a server that stalls at the end is charged with that, too.
+        let early = (!phase.drive.comes_in_time()).then(|| course.recorder.end());
         let after = meter.read().await;
         drivers.stop(&course).await;
+        let record = early.unwrap_or_else(|| course.recorder.end());
         report.take(&record, (ended - begun).as_secs_f64());
         report.measured = Some(begun..ended);
         Meter::compare(&before, &after, &mut report);
@@ -318,7 +325,28 @@ impl Meter<'_> {
             cpu_seconds: all.cpu_seconds + one.cpu_seconds,
             resident_mib: all.resident_mib + one.resident_mib,
             peak_mib: all.peak_mib + one.peak_mib,
+            open_files: all.open_files + one.open_files,
         })
+    }
+
+    /// Looks what the servers hold until some time.
+    async fn watch(&self, begun: Instant, ends: Instant) -> Vec<Sample> {
+        let mut samples = Vec::new();
+        let pause = (ends - begun) / SAMPLES;
+        let mut next = begun + pause;
+        while next < ends {
+            sleep_until(next).await;
+            if let Some(usage) = self.usage() {
+                samples.push(Sample {
+                    seconds: (next - begun).as_secs_f64(),
+                    resident_mib: usage.resident_mib,
+                    open_files: usage.open_files,
+                });
+            }
+            next += pause;
+        }
+        sleep_until(ends).await;
+        samples
     }
 
     async fn scrape(&self) -> Option<Scrape> {

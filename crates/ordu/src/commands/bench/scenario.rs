@@ -95,6 +95,13 @@ pub(crate) enum Drive {
     News(Channel),
 }
 
+impl Drive {
+    /// Whether it comes at fixed times, whatever the server does.
+    pub(crate) const fn comes_in_time(&self) -> bool {
+        matches!(self, Self::Mixed(_))
+    }
+}
+
 /// Who asks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Account {
@@ -503,6 +510,26 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         usual: false,
     },
     Scenario {
+        name: "across",
+        about: "how soon a client that listens to one node knows of a result handed in at another; needs --postgres",
+        cases: &[Case {
+            name: "two nodes",
+            place: Place::Direct,
+            stage: EMPTY,
+            nodes: 2,
+            phases: &[phase("across", Drive::News(Channel::Events), 30)],
+        }],
+        budgets: &[
+            Budget {
+                what: "from submit to the client's event, p50 ms",
+                bound: Bound::AtMost(50.0),
+                measure: |report| report.phase("across")?.p50("submit to news"),
+            },
+            NO_ERRORS,
+        ],
+        usual: false,
+    },
+    Scenario {
         name: "idle",
         about: "200 workers with nothing to do that wait for jobs",
         cases: &[usual(
@@ -577,6 +604,32 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
                 what: "resident memory at its peak, MiB",
                 bound: Bound::AtMost(143.0),
                 measure: |report| Some(report.phase("busy hour")?.server.as_ref()?.peak_mib),
+            },
+            NO_ERRORS,
+        ],
+        usual: false,
+    },
+    Scenario {
+        name: "soak",
+        about: "the busy hour for fifty minutes: what the server holds is flat once requests are forgotten as fast as they come",
+        cases: &[usual(
+            "soak",
+            waiting(3_000),
+            &[phase("soak", Drive::Mixed(BUSY_HOUR), 3_000)],
+        )],
+        budgets: &[
+            Budget {
+                what: "resident memory, last quarter to the one before",
+                bound: Bound::AtMost(1.03),
+                measure: |report| report.phase("soak")?.growth(|sample| sample.resident_mib),
+            },
+            Budget {
+                what: "open files, last quarter to the one before",
+                bound: Bound::AtMost(1.03),
+                measure: |report| {
+                    let phase = report.phase("soak")?;
+                    phase.growth(|sample| f64::from(sample.open_files))
+                },
             },
             NO_ERRORS,
         ],

@@ -7,6 +7,7 @@ use ordu_server::Clock;
 use ordu_store::{DatabaseUrl, Error, Probe, probe};
 
 use super::finding::{Finding, Level, words};
+use super::{jobs, nodes};
 
 /// How long it may take to look.
 const WITHIN: Duration = Duration::from_secs(30);
@@ -23,8 +24,8 @@ const ODD: Millis = Millis(1000);
 /// Clocks that differ by more break what is signed or expires.
 const WRONG: Millis = Millis(10_000);
 
-/// Servers take a sample a minute; one from the future says that the clock was put back.
-const SAMPLED_WITHIN: Millis = Millis::from_minutes(2);
+/// What is from further in the future was written by a clock that was ahead, or was put back since.
+const WRITTEN_WITHIN: Millis = Millis::from_minutes(2);
 
 /// Looks at the database at an address.
 pub(super) async fn look(address: &str, clock: &Clock) -> Vec<Finding> {
@@ -33,15 +34,27 @@ pub(super) async fn look(address: &str, clock: &Clock) -> Vec<Finding> {
         Err(error) => return vec![unusable(&error, None)],
     };
     match tokio::time::timeout(WITHIN, probe(&url, || clock.now())).await {
-        Ok(Ok(found)) => judge(&found, clock.now()),
+        Ok(Ok(found)) => {
+            let mut findings = judge(&found, clock.now());
+            findings.extend(nodes::look(&found).await);
+            findings.extend(jobs::judge(&found, clock.now()));
+            findings
+        }
         Ok(Err(Error::NotFound)) => vec![Finding::untried("database", "there is none yet")],
+        Ok(Err(error)) if error.is_silence() => {
+            let found = "no answer: no connection came about within seconds, and nobody said why";
+            vec![Finding::wrong("database", found, MEND_SILENT)]
+        }
         Ok(Err(error)) => vec![unusable(&error, Some(&url))],
         Err(_) => {
             let found = format!("no answer within {} s", WITHIN.as_secs());
-            vec![Finding::wrong("database", found, MEND_AWAY)]
+            vec![Finding::wrong("database", found, MEND_SILENT)]
         }
     }
 }
+
+const MEND_SILENT: &str = "look at the way there (a firewall that drops, a network that is apart), and whether its \
+                           machine hangs, waits for its disk, or has no connection left";
 
 const MEND_AWAY: &str = "start it, or correct `--database`: host, port, name, user, password, and \
                          whether it lets this machine in";
@@ -131,10 +144,11 @@ fn writes(found: &Probe) -> Finding {
 fn clock(found: &Probe, now: Timestamp) -> Finding {
     let mend = "let all machines ask a time server (`timedatectl set-ntp true`)";
     if let Some(newest) = found.newest
-        && newest > now + SAMPLED_WITHIN
+        && newest > now + WRITTEN_WITHIN
     {
         let told = format!(
-            "the database knows of a sample {} from the future: the clock was put back",
+            "the database holds what was written {} in the future: a server's clock is ahead, or was put \
+             back since",
             seconds(newest.since(now))
         );
         return Finding::wrong("clock", told, mend);
@@ -154,7 +168,7 @@ fn clock(found: &Probe, now: Timestamp) -> Finding {
     Finding::wrong("clock", told, mend).at(level)
 }
 
-fn seconds(span: Millis) -> String {
+pub(super) fn seconds(span: Millis) -> String {
     format!("{}.{:03} s", span.0 / 1000, (span.0 % 1000).abs())
 }
 
@@ -172,6 +186,10 @@ mod tests {
             write: Some(Ok(Duration::from_millis(3))),
             ahead: Some(Millis(-3)),
             newest: Some(NOW),
+            nodes: Vec::new(),
+            led: Some(false),
+            held: Vec::new(),
+            timed_out: Vec::new(),
         }
     }
 

@@ -37,6 +37,8 @@ pub(super) struct Folder {
     pub(super) data: Option<DataFolder>,
     /// Where its server is, if one runs.
     pub(super) served_at: Option<String>,
+    /// Where it was, if it is gone without having ended.
+    pub(super) lost_at: Option<String>,
 }
 
 impl Folder {
@@ -60,10 +62,13 @@ impl Folder {
         findings.extend(writes(path));
         findings.extend(secrets(options));
         // Asking makes the lock, which would be ours and not the server's.
-        let served_at = path.join("lock").exists().then(|| data.served_at());
+        let was_served = path.join("lock").exists();
+        let served_at = was_served.then(|| data.served_at()).flatten();
+        let lost_at = was_served.then(|| data.lost_at()).flatten();
         Self {
             data: Some(data),
-            served_at: served_at.flatten(),
+            served_at,
+            lost_at,
         }
     }
 
@@ -71,6 +76,7 @@ impl Folder {
         Self {
             data: None,
             served_at: None,
+            lost_at: None,
         }
     }
 

@@ -13,7 +13,7 @@ use ordu_server::Clock;
 use ordu_worker::{Config, Trial};
 
 use super::finding::{Finding, Level, words};
-use super::machine;
+use super::{machine, server};
 use crate::cli::Work;
 use crate::commands::{models, work};
 use crate::logs::Logs;
@@ -96,15 +96,7 @@ async fn date(url: &str) -> Result<Option<Timestamp>> {
     let answer = client.get(address).send().await;
     let answer = answer.with_context(|| format!("`{url}` does not answer"))?;
     let answer = answer.error_for_status().context("it is not well")?;
-    let date = answer
-        .headers()
-        .get("date")
-        .and_then(|date| date.to_str().ok());
-    let read = |date: &str| jiff::fmt::rfc2822::parse(date).ok();
-    let date = date
-        .and_then(read)
-        .map(|date| date.timestamp().as_millisecond());
-    Ok(date.map(Timestamp))
+    Ok(server::date(answer.headers()))
 }
 
 fn clock(told: Option<Timestamp>, now: Timestamp) -> Finding {

@@ -21,7 +21,7 @@ use crate::program::{Running, ordu};
 const DISK_MEBIBYTES: u32 = 400;
 
 /// Where Debian keeps the library that lets a process see another time.
-const FAKETIME: &str = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1";
+pub(crate) const FAKETIME: &str = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1";
 
 /// What to start.
 #[derive(Debug, Default)]
@@ -30,8 +30,8 @@ pub(crate) struct Options {
     pub(crate) postgres: bool,
     /// Two nodes instead of one server.
     pub(crate) two: bool,
-    /// Loses every so manieth write after acknowledging it; for builds that can.
-    pub(crate) lose_every: Option<u32>,
+    /// What is to go wrong with every so manieth write; for builds that can.
+    pub(crate) plant: Option<(&'static str, u32)>,
 }
 
 /// A horde with everything that can be broken.
@@ -41,7 +41,7 @@ pub(crate) struct Cluster {
     pub(crate) disk: Disk,
     pub(crate) clock: Option<PathBuf>,
     folder: TempDir,
-    lose_every: Option<u32>,
+    plant: Option<(&'static str, u32)>,
 }
 
 struct Node {
@@ -77,7 +77,7 @@ impl Cluster {
             disk,
             clock,
             folder,
-            lose_every: options.lose_every,
+            plant: options.plant,
         };
         cluster.revive();
         cluster
@@ -141,6 +141,8 @@ impl Cluster {
         fs::create_dir_all(&home).unwrap();
         let mut command = ordu(&home);
         command.args(["serve", "--no-rate-limits"]);
+        // Fewer than a crowd takes, and it is shown the door before others give up.
+        command.args(["--max-connections", "150", "--client-timeout", "2"]);
         command.env("ORDU_TEST_APIKEYS", "1");
         if self.nodes.len() > 1 {
             let pictures = format!("file://{}", self.disk.path().join("pictures").display());
@@ -159,8 +161,9 @@ impl Cluster {
             command.env("FAKETIME_CACHE_DURATION", "1");
             command.env("DONT_FAKE_MONOTONIC", "1");
         }
-        if let Some(every) = self.lose_every {
-            command.env("ORDU_CHAOS_LOSE_EVERY", every.to_string());
+        if let Some((plant, every)) = self.plant {
+            command.env("ORDU_CHAOS_PLANT", plant);
+            command.env("ORDU_CHAOS_EVERY", every.to_string());
         }
         let log = self.folder.path().join(format!("node-{}.log", node.port));
         let log = fs::OpenOptions::new().create(true).append(true).open(log);
@@ -187,6 +190,13 @@ impl Cluster {
                 return Err(format!("nobody leads {limit:?} after a node was lost"));
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Lets the servers see a time that is so many seconds from now, if they can.
+    pub(crate) fn set_clock(&self, seconds: i64) {
+        if let Some(clock) = &self.clock {
+            fs::write(clock, format!("{seconds:+}")).unwrap();
         }
     }
 

@@ -1,6 +1,5 @@
 //! What happens to the horde.
 
-use std::fs;
 use std::time::{Duration, Instant};
 
 use rand::RngExt as _;
@@ -8,12 +7,15 @@ use rand_chacha::ChaCha12Rng;
 use tokio::time::sleep;
 
 use super::cluster::Cluster;
-use super::link::{FAIR, Weather};
+use super::link::{FAIR, SILENT, Weather};
 use super::load::Load;
 use super::slow::{MANNERS, Manner, crowd};
 
 /// Within which the horde answers others while somebody is slow.
 const ANSWER: Duration = Duration::from_secs(10);
+
+/// How many of the silences are long ones.
+const LONG_SILENCES: f64 = 0.3;
 
 /// One thing that goes wrong, and passes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,6 +92,12 @@ impl Fault {
         dice: &mut ChaCha12Rng,
     ) -> Result<(), String> {
         let long = Duration::from_millis(dice.random_range(100..1500));
+        // Silence has every length, also such that calls are given up, and nodes take each other for dead.
+        let silence = if dice.random_bool(LONG_SILENCES) {
+            Duration::from_millis(dice.random_range(1500..20_000))
+        } else {
+            long
+        };
         match self {
             Self::Kill => {
                 let place = dice.random_range(0..cluster.count());
@@ -118,22 +126,12 @@ impl Fault {
                 let far = Weather { delay, ..FAIR };
                 under(cluster, far, long.max(delay * 8)).await;
             }
-            Self::Silence => {
-                let silent = Weather {
-                    silent: true,
-                    ..FAIR
-                };
-                under(cluster, silent, long).await;
-            }
+            Self::Silence => under(cluster, SILENT, silence).await,
             Self::Apart => {
                 let place = dice.random_range(0..cluster.count());
-                let silent = Weather {
-                    silent: true,
-                    ..FAIR
-                };
                 if let Some(link) = cluster.links().nth(place) {
-                    link.set(silent);
-                    sleep(long).await;
+                    link.set(SILENT);
+                    sleep(silence).await;
                     link.set(FAIR);
                 }
             }
@@ -143,12 +141,10 @@ impl Fault {
                 }
             }
             Self::Clock(seconds) => {
-                if let Some(clock) = &cluster.clock {
-                    fs::write(clock, format!("{seconds:+}")).unwrap();
-                    // The library looks at its file once a second.
-                    sleep(Duration::from_secs(1) + long).await;
-                    fs::write(clock, "+0").unwrap();
-                }
+                cluster.set_clock(seconds);
+                // The library looks at its file once a second.
+                sleep(Duration::from_secs(1) + long).await;
+                cluster.set_clock(0);
             }
             Self::Crowd(manner) => {
                 let _crowd = crowd(manner, cluster.address());

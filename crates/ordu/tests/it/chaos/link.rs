@@ -27,6 +27,11 @@ pub(crate) const FAIR: Weather = Weather {
     silent: false,
 };
 
+pub(crate) const SILENT: Weather = Weather {
+    delay: Duration::ZERO,
+    silent: true,
+};
+
 /// A port that leads somewhere else.
 pub(crate) struct Link {
     pub(crate) port: u16,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ordu_api::image::{ImagePop, ImageRequest, ImageSubmit, SubmitState, UPLOADED};
+use ordu_api::image::{ImagePop, ImageRequest, ImageSubmit, Reward, SubmitState, UPLOADED};
 use ordu_api::text::{TextPop, TextRequest, TextSubmit};
 use ordu_api::user::TestUser;
 use ordu_api::{ApiKey, JobId, ReturnCode};
@@ -114,16 +114,7 @@ pub(crate) struct Load {
 
 impl Load {
     pub(crate) fn start(urls: &[String], people: &People) -> Self {
-        let (say, heard) = unbounded_channel();
-        let mut load = Self {
-            urls: urls.to_vec(),
-            people: people.clone(),
-            say,
-            heard,
-            others: JoinSet::new(),
-            workers: JoinSet::new(),
-            end: CancellationToken::new(),
-        };
+        let mut load = Self::of_workers(urls, people);
         for number in 0..3 {
             // The anonymous account may have more waiting than others.
             let key = if number == 0 {
@@ -139,6 +130,21 @@ impl Load {
         let side = load.side(0, &people.giver);
         load.others
             .spawn(give(side, people.clone(), load.end.clone()));
+        load
+    }
+
+    /// Nobody who asks for more.
+    pub(crate) fn of_workers(urls: &[String], people: &People) -> Self {
+        let (say, heard) = unbounded_channel();
+        let mut load = Self {
+            urls: urls.to_vec(),
+            people: people.clone(),
+            say,
+            heard,
+            others: JoinSet::new(),
+            workers: JoinSet::new(),
+            end: CancellationToken::new(),
+        };
         load.hire();
         load
     }
@@ -271,7 +277,11 @@ async fn paint(side: Side, name: String) {
         for id in &job.ids {
             side.say(Heard::Job(*id));
         }
-        for id in job.ids {
+        let uploads = job.r2_uploads.unwrap_or_default();
+        for (id, upload) in job.ids.into_iter().zip(uploads) {
+            if !bring(&side, id, &upload).await {
+                continue;
+            }
             let submit = ImageSubmit {
                 id: id.to_string(),
                 generation: UPLOADED.to_owned(),
@@ -317,30 +327,58 @@ async fn write(side: Side, name: String) {
     }
 }
 
+/// The picture of a job: which one it is can be read from it.
+pub(crate) fn picture(id: JobId) -> Vec<u8> {
+    format!("RIFF\0\0\0\0WEBP{id}").into_bytes()
+}
+
+/// Brings a picture to where it belongs. Whether it arrived.
+async fn bring(side: &Side, id: JobId, upload: &str) -> bool {
+    for _ in 0..TRIES {
+        match side.horde.upload(upload, picture(id).into()).await {
+            Ok(()) => return true,
+            Err(Error::Refused(_)) => return false,
+            Err(error) => side.endure(&error).await,
+        }
+    }
+    false
+}
+
 /// What a worker made.
+#[derive(Clone)]
 enum Made {
     Picture(ImageSubmit),
     Text(TextSubmit),
 }
 
-/// Hands a result back until the horde says what became of it: to one node and the other in turn.
+impl Made {
+    async fn hand_in(&self, horde: &Horde) -> Result<Reward, Error> {
+        match self {
+            Self::Picture(submit) => horde.submit_image(submit).await,
+            Self::Text(submit) => horde.submit_text(submit).await,
+        }
+    }
+}
+
+/// Hands a result back until the horde says what became of it: to one node and the other in turn. Then
+/// once more, as somebody does who did not hear the answer.
 async fn hand_back(side: &Side, id: JobId, made: Made) {
     for turn in 0..TRIES {
         let elsewhere = side.elsewhere.as_ref().filter(|_| turn % 2 == 1);
         let horde = elsewhere.unwrap_or(&side.horde);
-        let answer = match &made {
-            Made::Picture(submit) => horde.submit_image(submit).await,
-            Made::Text(submit) => horde.submit_text(submit).await,
-        };
-        match answer {
+        match made.hand_in(horde).await {
             Ok(settled) => {
-                let text = match made {
+                let text = match &made {
                     Made::Picture(_) => None,
-                    Made::Text(submit) => Some(submit.generation),
+                    Made::Text(submit) => Some(submit.generation.clone()),
                 };
                 side.say(Heard::Reward(id, text, settled.reward));
                 if elsewhere.is_some() {
                     side.say(Heard::Elsewhere);
+                }
+                let other = side.elsewhere.as_ref().unwrap_or(&side.horde);
+                if let Ok(again) = made.hand_in(other).await {
+                    side.say(Heard::Reward(id, None, again.reward));
                 }
                 return;
             }

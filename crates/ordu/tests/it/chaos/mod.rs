@@ -3,7 +3,8 @@
 //!
 //! Each round lets one [fault](fault::Fault) happen while [people](load) ask, work and give kudos away, waits
 //! until every node is ready again, and has the [record](record::Record) of what was acknowledged
-//! [checked](check) against API and database.
+//! [checked](check) against API and database. After the last one, workers bring what is left to an end:
+//! then every job is in one final state, and every result was paid once.
 //!
 //! `ORDU_CHAOS_ROUNDS=N` plays N rounds instead of a few, `ORDU_CHAOS_SEED=N` the rounds of another run once
 //! more, `ORDU_CHAOS_FAULT=Kill` only faults whose names begin so. Built with `--features chaos`, the server can be made to lose writes that it acknowledges: the
@@ -18,14 +19,14 @@
 )]
 
 mod check;
-mod cluster;
+pub(crate) mod cluster;
 mod disk;
-mod fault;
-mod link;
-mod load;
-mod postgres;
+pub(crate) mod fault;
+pub(crate) mod link;
+pub(crate) mod load;
+pub(crate) mod postgres;
 mod record;
-mod slow;
+pub(crate) mod slow;
 
 use std::time::{Duration, Instant};
 
@@ -106,14 +107,21 @@ fn the_jobs_of_a_node_that_is_killed_go_on_through_the_other() {
 /// A harness that cannot fail proves nothing.
 #[cfg(feature = "chaos")]
 #[test]
-fn a_planted_lost_write_is_seen() {
-    let options = Options {
-        lose_every: Some(20),
-        ..Options::default()
-    };
-    let outcome = play(&options, &[Fault::Kill], 3, 1);
-    assert!(!outcome.breaches.is_empty(), "the lost writes went unseen");
-    println!("seen: {}", outcome.breaches.join("\n"));
+fn what_is_planted_is_seen() {
+    for (plant, every, seen) in [
+        ("lost", 20, ""),
+        ("unpaid", 50, "paid: None"),
+        ("double", 50, "Pay"),
+    ] {
+        let options = Options {
+            plant: Some((plant, every)),
+            ..Options::default()
+        };
+        let told = play(&options, &[Fault::Kill], 3, 1).breaches;
+        assert!(!told.is_empty(), "what was {plant} went unseen");
+        assert!(told.iter().all(|told| told.contains(seen)), "{told:#?}");
+        println!("{plant}: {}", told.join("\n"));
+    }
 }
 
 fn survive(options: &Options, faults: &[Fault], database: &str) -> Outcome {
@@ -186,7 +194,7 @@ fn play(options: &Options, faults: &[Fault], rounds: usize, seed: u64) -> Outcom
             load.end(&mut record).await;
             if record.breaches.is_empty() {
                 check::requests(&cluster.urls(), &mut record).await;
-                check::rows(&cluster.database_url(), &mut record).await;
+                check::rows(&cluster.database_url(), &cluster.urls(), &mut record).await;
             }
         });
         if !record.breaches.is_empty() {
@@ -194,6 +202,9 @@ fn play(options: &Options, faults: &[Fault], rounds: usize, seed: u64) -> Outcom
             break;
         }
         record.forget();
+    }
+    if outcome.breaches.is_empty() {
+        runtime.block_on(check::drain(&cluster, &people, &mut record));
     }
     outcome.count(&record);
     cluster.stop();

@@ -16,7 +16,7 @@ pub(crate) enum Heard {
     Request(RequestId),
     /// A job was given away.
     Job(JobId),
-    /// A result was accepted: whose, what it says if it lies in the row, its reward.
+    /// A result was accepted: whose, what it says if it is a text, its reward.
     Reward(JobId, Option<String>, f64),
     /// That result was accepted by another node than the one that gave the job away.
     Elsewhere,
@@ -29,8 +29,11 @@ pub(crate) enum Heard {
 /// A result that was accepted.
 #[derive(Debug, Clone)]
 pub(crate) struct Delivered {
+    /// `None`: it is a picture.
     pub(crate) text: Option<String>,
     pub(crate) reward: f64,
+    /// Whether the picture was looked at.
+    pub(crate) seen: bool,
 }
 
 /// Everything the horde said yes to and that it must still know, and what it did wrong.
@@ -75,7 +78,11 @@ impl Record {
             }
             Heard::Reward(id, text, reward) => {
                 self.rewards_ever += 1;
-                let delivered = Delivered { text, reward };
+                let delivered = Delivered {
+                    text,
+                    reward,
+                    seen: false,
+                };
                 if self.rewards.insert(id, delivered).is_some() {
                     self.breaches.push(format!("job {id} was rewarded twice"));
                 }

@@ -159,12 +159,16 @@ async fn arrive(
     }
 }
 
-/// One connection: takes what is due.
+/// One connection: takes what is due, and when it is over what was due by then.
 async fn serve(mut hand: Hand, crowd: Arc<Crowd>, arrivals: Arc<Turn<mpsc::Receiver<Arrival>>>) {
     let over = hand.course.over.clone();
     loop {
         let next = async { arrivals.lock().await.recv().await };
-        let Some(Some(arrival)) = over.run_until_cancelled(next).await else {
+        let next = match over.run_until_cancelled(next).await {
+            Some(next) => next,
+            None => arrivals.lock().await.try_recv().ok(),
+        };
+        let Some(arrival) = next else {
             return;
         };
         meet(&mut hand, &crowd, arrival).await;

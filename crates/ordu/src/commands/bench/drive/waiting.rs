@@ -70,7 +70,8 @@ pub(super) fn news(course: &Arc<Course>, channel: Channel, tasks: &mut JoinSet<(
     });
 }
 
-/// How long after its worker submitted a client knew of a result.
+/// How long after its worker submitted a client knew of a result. Of several nodes, the worker is at one and
+/// the client at the next.
 async fn one(course: &Arc<Course>, channel: Channel, number: u32) -> Result<Duration> {
     let mut client = Hand::new(course);
     let mut worker = Hand::new(course);
