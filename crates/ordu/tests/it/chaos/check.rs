@@ -143,7 +143,8 @@ async fn seen(horde: &Horde, request: RequestId, job: JobId) -> Option<String> {
     }
 }
 
-/// Everything comes to an end: what waits is worked on, and what vanished with its worker times out.
+/// Everything that was accepted comes to an end: what waits is worked on, and what vanished with its worker
+/// times out. What was stored and refused all the same, as its answer took too long, is nobody's.
 pub(crate) async fn drain(cluster: &Cluster, people: &People, record: &mut Record) {
     if cluster.clock.is_none() {
         return;
@@ -153,7 +154,8 @@ pub(crate) async fn drain(cluster: &Cluster, people: &People, record: &mut Recor
     let store = open(&cluster.database_url()).await;
     let ends = tokio::time::Instant::now() + END;
     loop {
-        let live = store.list_live().await.unwrap();
+        let mut live = store.list_live().await.unwrap();
+        live.retain(|id| record.knows(*id));
         if live.is_empty() {
             break;
         }

@@ -30,6 +30,8 @@ pub(crate) struct Options {
     pub(crate) postgres: bool,
     /// Two nodes instead of one server.
     pub(crate) two: bool,
+    /// The usual number of connections, instead of fewer than a crowd takes.
+    pub(crate) roomy: bool,
     /// What is to go wrong with every so manieth write; for builds that can.
     pub(crate) plant: Option<(&'static str, u32)>,
 }
@@ -41,6 +43,7 @@ pub(crate) struct Cluster {
     pub(crate) disk: Disk,
     pub(crate) clock: Option<PathBuf>,
     folder: TempDir,
+    roomy: bool,
     plant: Option<(&'static str, u32)>,
 }
 
@@ -77,6 +80,7 @@ impl Cluster {
             disk,
             clock,
             folder,
+            roomy: options.roomy,
             plant: options.plant,
         };
         cluster.revive();
@@ -141,8 +145,10 @@ impl Cluster {
         fs::create_dir_all(&home).unwrap();
         let mut command = ordu(&home);
         command.args(["serve", "--no-rate-limits"]);
-        // Fewer than a crowd takes, and it is shown the door before others give up.
-        command.args(["--max-connections", "150", "--client-timeout", "2"]);
+        if !self.roomy {
+            // It is shown the door before others give up.
+            command.args(["--max-connections", "150", "--client-timeout", "2"]);
+        }
         command.env("ORDU_TEST_APIKEYS", "1");
         if self.nodes.len() > 1 {
             let pictures = format!("file://{}", self.disk.path().join("pictures").display());

@@ -50,6 +50,8 @@ pub(crate) struct Record {
     pub(crate) jobs_ever: usize,
     pub(crate) rewards_ever: usize,
     ids: BTreeSet<JobId>,
+    /// Every request that was accepted.
+    accepted: BTreeSet<RequestId>,
 }
 
 impl Record {
@@ -64,7 +66,8 @@ impl Record {
         match heard {
             Heard::Request(id) => {
                 self.requests_ever += 1;
-                if self.requests.insert(id, now).is_some() {
+                self.requests.insert(id, now);
+                if !self.accepted.insert(id) {
                     self.breaches
                         .push(format!("request {id} was accepted twice"));
                 }
@@ -94,6 +97,11 @@ impl Record {
             } => self.doubtful_gifts += 1,
             Heard::Breach(what) => self.breaches.push(what),
         }
+    }
+
+    /// Whether somebody was told that this request is accepted.
+    pub(crate) fn knows(&self, request: RequestId) -> bool {
+        self.accepted.contains(&request)
     }
 
     /// Lets go of what the horde may forget, too.
