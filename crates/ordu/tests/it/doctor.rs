@@ -201,8 +201,13 @@ fn faults_of_postgresql_are_found() {
             .await;
         let at = |url: &str| doctor(folder.path(), &["--database", url]);
         let told = at(&schema.url());
-        for check in ["database", "schema", "writes", "clock"] {
+        for check in ["schema", "clock"] {
             assert!(told.has(check, "fine"), "{check}: {}", told.all);
+        }
+        // A machine with much else to do makes both slow, and that is said.
+        for check in ["database", "writes"] {
+            let is_well = told.has(check, "fine") || told.has(check, "warning");
+            assert!(is_well, "{check}: {}", told.all);
         }
         at(&format!(
             "{}&options[default_transaction_read_only]=on",
