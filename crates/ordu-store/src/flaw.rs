@@ -11,8 +11,8 @@ use crate::pool::args;
 /// Rows that do not fit each other.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Flaw {
-    /// A delivered job earns its worker's owner something, once, and at most what it is worth (up to a cent, to which it is rounded); others
-    /// earn nothing.
+    /// A delivered job earns its worker's owner something, once, and at most what it is worth (up to a
+    /// cent, to which it is rounded); others earn nothing.
     Pay {
         /// Which job.
         job: JobId,

@@ -15,7 +15,7 @@ use tokio::time::sleep;
 use super::skipped;
 use crate::chaos::cluster::{Cluster, FAKETIME, Options};
 use crate::chaos::fault::{self, Fault};
-use crate::chaos::link::{FAIR, Link, Weather};
+use crate::chaos::link::{FAIR, Link, SILENT, Weather};
 use crate::chaos::load::{Load, People};
 use crate::chaos::postgres;
 use crate::chaos::slow::{Manner, crowd};
@@ -154,8 +154,8 @@ async fn strike(fault: Fault, cluster: &mut Cluster, people: &People) -> bool {
         }
         Fault::FullDisk => cluster.disk.fill(),
         Fault::Distance(delay) => weather(cluster, 0, Weather { delay, ..FAIR }),
-        Fault::Silence => weather(cluster, 0, SILENCE),
-        Fault::Apart => weather(cluster, 1, SILENCE),
+        Fault::Silence => weather(cluster, 0, SILENT),
+        Fault::Apart => weather(cluster, 1, SILENT),
         // They go on and on.
         Fault::Cut | Fault::Crowd(_) => (),
         Fault::Clock(seconds) => {
@@ -184,11 +184,6 @@ async fn go_on(fault: Fault, cluster: &Cluster) {
         }
     }
 }
-
-const SILENCE: Weather = Weather {
-    silent: true,
-    ..FAIR
-};
 
 /// Changes what the way of a node to the database is like.
 fn weather(cluster: &Cluster, place: usize, weather: Weather) {
