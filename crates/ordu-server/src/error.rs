@@ -94,9 +94,7 @@ impl From<ordu_store::Error> for ApiError {
     fn from(error: ordu_store::Error) -> Self {
         tracing::error!(error = &error as &dyn std::error::Error, "the store failed");
         match error {
-            ordu_store::Error::Unavailable(_) | ordu_store::Error::Closed => {
-                Self::Unavailable(RETRY_AFTER_SECONDS)
-            }
+            error if error.is_unavailable() => Self::Unavailable(RETRY_AFTER_SECONDS),
             // What the checks before it let through and a database does not take, such as NUL.
             ordu_store::Error::Invalid(_) => {
                 let message = "This holds something that cannot be stored, such as a NUL character";

@@ -108,6 +108,15 @@ impl Repeats {
         }
     }
 
+    /// For whoever looks after the request of an attempt, unless one is under way.
+    pub(crate) fn try_turn(&self, id: RequestId) -> Option<Turn> {
+        self.under_way().insert(id).then(|| Turn {
+            repeats: self.clone(),
+            id,
+            fingerprint: String::new(),
+        })
+    }
+
     fn under_way(&self) -> std::sync::MutexGuard<'_, BTreeSet<RequestId>> {
         let under_way = self.0.under_way.lock();
         under_way.unwrap_or_else(PoisonError::into_inner)

@@ -167,12 +167,7 @@ impl SharedKeys {
 
     /// A request ended: nothing is promised to it any more.
     pub(crate) fn release(&self, request: RequestId) {
-        let tabs = &mut *self.tabs();
-        if let Some((id, promised)) = tabs.by_request.remove(&request)
-            && let Some(tab) = tabs.by_key.get_mut(&id)
-        {
-            tab.promised -= promised;
-        }
+        self.tabs().release(request);
     }
 }
 
@@ -196,8 +191,17 @@ impl Tabs {
     }
 
     fn promise(&mut self, id: SharedKeyId, request: RequestId, amount: Kudos) {
+        self.release(request);
         self.by_request.insert(request, (id, amount));
         self.by_key.entry(id).or_default().promised += amount;
+    }
+
+    fn release(&mut self, request: RequestId) {
+        if let Some((id, promised)) = self.by_request.remove(&request)
+            && let Some(tab) = self.by_key.get_mut(&id)
+        {
+            tab.promised -= promised;
+        }
     }
 }
 

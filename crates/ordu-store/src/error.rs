@@ -11,6 +11,10 @@ pub enum Error {
     /// operation may have happened; repeating it is safe.
     #[error("the database cannot be used at the moment")]
     Unavailable(#[source] Arc<sqlx::Error>),
+    /// The connection was lost, or silent for too long, with a write under way: it may have happened,
+    /// or may still. Repeating it is safe.
+    #[error("the database was not heard of after a write")]
+    Unheard(#[source] Arc<sqlx::Error>),
     /// The store was closed.
     #[error("the store is closed")]
     Closed,
@@ -55,9 +59,17 @@ impl Error {
         sqlx::Error::Io(io::Error::new(io::ErrorKind::TimedOut, message)).into()
     }
 
-    /// Whether the same statement may succeed on a fresh connection, or alone.
-    pub(crate) const fn is_unavailable(&self) -> bool {
-        matches!(self, Self::Unavailable(_) | Self::Closed)
+    /// The same, after a write had gone out.
+    pub(crate) fn after_a_write(self) -> Self {
+        match self {
+            Self::Unavailable(error) => Self::Unheard(error),
+            other => other,
+        }
+    }
+
+    /// Whether the database is away: the same may succeed later, or on a fresh connection.
+    pub const fn is_unavailable(&self) -> bool {
+        matches!(self, Self::Unavailable(_) | Self::Unheard(_) | Self::Closed)
     }
 
     /// Whether no connection came about for a while, and nobody said why.

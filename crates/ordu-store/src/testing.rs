@@ -1,10 +1,13 @@
-//! A fresh database for one test, for the tests of the crates above.
+//! A fresh database for one test, and a wire to it, for tests.
+
+mod wire;
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use sqlx::{Connection as _, PgConnection};
 
 use crate::error::Result;
+pub use wire::Wire;
 
 /// How many schemas this process made.
 static NUMBER: AtomicU32 = AtomicU32::new(0);

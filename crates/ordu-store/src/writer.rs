@@ -307,7 +307,7 @@ impl Scribe {
             Ok(Err(error)) if is_cut(&error) => {
                 connection.keep_apart();
                 self.spares.note_cut();
-                Err(error)
+                Err(error.after_a_write())
             }
             Ok(rows) => {
                 place.keep(connection, Instant::now());
@@ -316,7 +316,7 @@ impl Scribe {
             // In the middle of a statement, it is closed.
             Err(_) => {
                 self.spares.note_silent(begun);
-                Err(Error::silence())
+                Err(Error::silence().after_a_write())
             }
         };
         let rows = rows?;
@@ -325,7 +325,7 @@ impl Scribe {
     }
 
     fn answer(&self, waiting: Waiting, answer: Result<bool>) {
-        if matches!(answer, Err(Error::Unavailable(_))) {
+        if matches!(answer, Err(Error::Unavailable(_) | Error::Unheard(_))) {
             self.tally.unavailable();
         }
         // A caller that went away does not need the answer.

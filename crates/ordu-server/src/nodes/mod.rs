@@ -1,6 +1,7 @@
 //! Several nodes on one database: who lives, who leads, what the others did.
 //!
-//! A node alone only looks again at requests of which it lost a claim. Of several, each says every
+//! A node alone only looks again at requests of which it lost a claim, and for those that may be stored
+//! although they were refused ([`unheard`]). Of several, each says every
 //! second that it lives ([`presence`]), reads what the others changed ([`tail`]) and joins it with what
 //! it knows ([`requests`], [`workers`]). One of them leads: it does what must happen once.
 //!
@@ -12,6 +13,7 @@ mod pace;
 mod presence;
 mod requests;
 mod tail;
+mod unheard;
 mod words;
 mod workers;
 
@@ -29,6 +31,7 @@ use uuid::Uuid;
 use crate::app::App;
 use bells::Bells;
 use pace::Pace;
+use unheard::Unheard;
 use words::Elsewhere;
 
 pub(crate) use bells::ring_late;
@@ -62,6 +65,7 @@ pub(crate) struct Nodes {
     leads: AtomicBool,
     /// Requests to look at once more.
     again: Mutex<BTreeSet<RequestId>>,
+    unheard: Unheard,
     /// What happened in memory and could not be stored yet. At most [`MAX_OWED`].
     owed: Mutex<Vec<Lapse>>,
     bells: Bells,

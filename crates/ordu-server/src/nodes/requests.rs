@@ -12,18 +12,13 @@ use crate::app::App;
 use crate::rebuild::Rebuilder;
 
 /// Requests that are read at once.
-const BITE: usize = 200;
+pub(super) const BITE: usize = 200;
 
 impl App {
     /// Reads requests again, and joins what is stored of them with what is known here.
     pub(crate) async fn refresh_requests(&self, ids: &[RequestId]) -> Result<(), Error> {
         for some in ids.chunks(BITE) {
-            let rows = self.store.list_requests(some).await?;
-            self.meet_workers(&rows).await?;
-            let stored: BTreeSet<RequestId> = rows.iter().map(|row| row.id).collect();
-            for row in &rows {
-                self.renew(row);
-            }
+            let stored = self.refresh_stored(some).await?;
             for gone in some.iter().filter(|id| !stored.contains(id)) {
                 self.live().horde.forget_request(*gone);
                 self.watch.forget_request(*gone);
@@ -33,12 +28,38 @@ impl App {
         Ok(())
     }
 
+    /// The same of those that are stored, and says which; what is not stored is left alone.
+    pub(crate) async fn refresh_stored(
+        &self,
+        ids: &[RequestId],
+    ) -> Result<BTreeSet<RequestId>, Error> {
+        let rows = self.store.list_requests(ids).await?;
+        self.meet_workers(&rows).await?;
+        for row in &rows {
+            self.renew(row);
+        }
+        Ok(rows.iter().map(|row| row.id).collect())
+    }
+
     /// Reads those requests again of which a job was underway when they were read. Of several nodes
     /// each does so with its look into the change log.
     pub(crate) async fn refresh_again(&self) -> Result<(), Error> {
-        let requests = std::mem::take(&mut *locked(&self.nodes.again));
+        self.refresh_with_again(BTreeSet::new()).await
+    }
+
+    /// The same, and others with them. Where the database is away, they are read the next time.
+    pub(super) async fn refresh_with_again(
+        &self,
+        mut requests: BTreeSet<RequestId>,
+    ) -> Result<(), Error> {
+        let again = std::mem::take(&mut *locked(&self.nodes.again));
+        requests.extend(&again);
         let requests: Vec<RequestId> = requests.into_iter().collect();
-        self.refresh_requests(&requests).await
+        let refreshed = self.refresh_requests(&requests).await;
+        if refreshed.as_ref().is_err_and(Error::is_unavailable) {
+            locked(&self.nodes.again).extend(again);
+        }
+        refreshed
     }
 
     /// Makes a job known that another node gave away, unless nothing more comes of its request; says

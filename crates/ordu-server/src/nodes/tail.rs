@@ -116,10 +116,8 @@ impl App {
         for worker in of(Noun::Worker).filter_map(|id| id.parse().ok()) {
             self.refresh_worker(worker).await?;
         }
-        let mut requests = std::mem::take(&mut *locked(&self.nodes.again));
-        requests.extend(of(Noun::Request).filter_map(|id| id.parse::<RequestId>().ok()));
-        let requests: Vec<RequestId> = requests.into_iter().collect();
-        self.refresh_requests(&requests).await
+        let requests = of(Noun::Request).filter_map(|id| id.parse().ok());
+        self.refresh_with_again(requests.collect()).await
     }
 
     /// After a long absence the change log does not lead on from what was seen.

@@ -398,9 +398,11 @@ async fn activate(app: &Arc<App>, account: &Account, entry: NewEntry) -> ApiResu
     let app = Arc::clone(app);
     Arc::clone(&app)
         .complete(async move {
-            let inserted = app.store.insert_request(&row).await;
+            let inserted = app.store_request(&row).await;
             if let (Err(ordu_store::Error::Taken), Some(turn)) = (&inserted, &entry.turn) {
-                // The first attempt was before the last start, or at another node.
+                // The first attempt was before the last start, at another node, or not heard of.
+                drop(entry.promise);
+                app.refresh_stored(&[row.id]).await?;
                 return app.first_answer(turn).await;
             }
             inserted?;
@@ -530,16 +532,21 @@ async fn recall(app: &Arc<App>, id: RequestId, kind: WorkKind) -> ApiResult<()> 
 /// Gives nothing of a request away any more.
 pub(crate) async fn cancel(app: &Arc<App>, id: RequestId) -> ApiResult<()> {
     let this = Arc::clone(app);
-    app.complete(async move {
+    app.complete(async move { Ok(this.withdraw(id).await?) })
+        .await
+}
+
+impl App {
+    /// Gives nothing of a request away any more.
+    pub(crate) async fn withdraw(&self, id: RequestId) -> Result<(), ordu_store::Error> {
         // Memory first: from now on nobody gets a job of it, whatever the database says.
-        let cancelled = this.live().horde.cancel(id);
-        this.store.cancel_request(id).await?;
+        let cancelled = self.live().horde.cancel(id);
+        self.store.cancel_request(id).await?;
         if cancelled.is_some_and(|cancelled| cancelled.done) {
-            this.accounts.release(id, None);
+            self.accounts.release(id, None);
         }
         Ok(())
-    })
-    .await
+    }
 }
 
 /// Reads the id of a request. What is no id is not found.

@@ -72,7 +72,7 @@ impl App {
             let Err(error) = self.store_lapse(&lapse, now).await else {
                 continue;
             };
-            is_away = matches!(error, Error::Unavailable(_) | Error::Closed);
+            is_away = error.is_unavailable();
             if is_away {
                 tracing::warn!(%error, "lapses wait for the database");
                 self.nodes.owe(lapse);

@@ -16,6 +16,7 @@ mod subscriptions;
 mod teams;
 mod trust;
 mod trusted;
+mod unheard;
 mod webhooks;
 mod workers;
 
@@ -114,6 +115,12 @@ const TASKS: &[Task] = &[
         pause: expiry::PAUSE,
         by: By::All,
         run: |app| Box::pin(expiry::run(app)),
+    },
+    Task {
+        name: "unheard",
+        pause: unheard::PAUSE,
+        by: By::All,
+        run: |app| Box::pin(unheard::run(app)),
     },
     Task {
         name: "balances",

@@ -1,8 +1,12 @@
 //! Requests that are sent twice.
 
-use ordu_api::ApiKey;
+use ordu_api::{ApiKey, RequestId};
+use ordu_client::Horde;
 use ordu_server::Config;
+use ordu_store::testing::Wire;
+use ordu_store::{Options, RequestState, Store};
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 use crate::support::{
     Answer, TestHorde, deliver_all, on_each_database, pop, request, text_request,
@@ -135,4 +139,119 @@ async fn prices_are_not_remembered_and_odd_names_are_refused() {
         ask(&horde, &key, &longest, &json!(request())).await.status,
         202
     );
+}
+
+/// How often a horde is asked that has to open its connections again.
+const TRIES: usize = 30;
+
+/// A horde that can lose the answers of its database, with who asks and who works there.
+struct Deaf<'a> {
+    horde: TestHorde,
+    wire: &'a Wire,
+    store: Store,
+    key: ApiKey,
+    worker: Horde,
+}
+
+impl Deaf<'_> {
+    /// Asks until the horde does what it is asked for, and has that done.
+    async fn through(&self, name: &str) -> Answer {
+        let body = json!(request());
+        for _ in 0..TRIES {
+            let answer = ask(&self.horde, &self.key, name, &body).await;
+            if answer.status == 202 {
+                let job = self.worker.pop_image(&pop("w")).await.unwrap();
+                deliver_all(&self.worker, &job).await;
+                return answer;
+            }
+        }
+        panic!("the horde does not recover");
+    }
+
+    /// Asks until the database stores something and is not heard of; says what.
+    async fn lost(&self, mut ask: impl AsyncFnMut(usize) -> u16) -> (usize, RequestId) {
+        for turn in 0..TRIES {
+            // What a connection knows of a statement it need not hear before.
+            self.through(&Uuid::new_v4().to_string()).await;
+            self.wire.deafen();
+            let status = ask(turn).await;
+            self.wire.mend();
+            assert_eq!(status, 503);
+            let live = self.store.list_live().await.unwrap();
+            if let Some(id) = live.first() {
+                return (turn, *id);
+            }
+        }
+        panic!("nothing is stored that was refused");
+    }
+}
+
+/// The database stores what is asked for, and its answer is lost on the way.
+#[tokio::test]
+async fn what_is_refused_and_stored_all_the_same_is_found_or_withdrawn() {
+    on_each_database(async |database| {
+        if !database.starts_with("postgres") {
+            return;
+        }
+        let wire = Wire::begin(database).await.unwrap();
+        let url = wire.url.clone();
+        let horde = TestHorde::start_with(|config| Config {
+            database: url,
+            ..config
+        })
+        .await;
+        let (now, options) = (horde.clock.now(), Options::default());
+        let store = Store::open(&database.parse().unwrap(), &options, now).await;
+        let key = horde.user("asker", 1000.0).await.api_key;
+        let owner = horde.user("owner", 0.0).await.api_key;
+        let deaf = Deaf {
+            worker: horde.client(&owner),
+            store: store.unwrap(),
+            horde,
+            wire: &wire,
+            key,
+        };
+        let (horde, key, store) = (&deaf.horde, &deaf.key, &deaf.store);
+        let body = json!(request());
+
+        let url = format!("{}/api/v2/generate/async", horde.url);
+        let unnamed = async |_| {
+            let asked = horde.http.post(&url).json(&body);
+            Answer::read(asked.header("apikey", key.reveal()))
+                .await
+                .status
+        };
+        let (_, unnamed) = deaf.lost(unnamed).await;
+        let mut state = RequestState::Live;
+        for _ in 0..TRIES {
+            horde.server.settle_down().await.ok();
+            state = store.find_request(unnamed).await.unwrap().unwrap().state;
+            if state != RequestState::Live {
+                break;
+            }
+        }
+        assert_eq!(state, RequestState::Finished, "nobody can come for it");
+
+        let named = async |turn| ask(horde, key, &format!("n{turn}"), &body).await.status;
+        let (turn, named) = deaf.lost(named).await;
+        for _ in 0..TRIES {
+            horde.server.settle_down().await.ok();
+            if waiting(horde).await == 1 {
+                break;
+            }
+        }
+        assert_eq!(waiting(horde).await, 1, "it waits before it is asked for");
+        let again = deaf.through(&format!("n{turn}")).await;
+        assert_eq!(again.body["id"], named.to_string());
+
+        // Whoever comes sooner than the look finds it as well.
+        let named = async |turn| ask(horde, key, &format!("m{turn}"), &body).await.status;
+        let (turn, named) = deaf.lost(named).await;
+        let again = deaf.through(&format!("m{turn}")).await;
+        assert_eq!(again.body["id"], named.to_string());
+        assert!(store.list_live().await.unwrap().is_empty());
+        store.close().await;
+        deaf.horde.server.stop().await;
+    })
+    .await;
 }

@@ -8,12 +8,12 @@ use std::time::Duration;
 use ordu_api::{RequestId, UserId};
 use ordu_core::ledger::{Entry, Event, Reason};
 use ordu_core::{Kudos, Timestamp};
+use ordu_store::testing::Wire;
 use ordu_store::{Claim, Error, NewRequest, Options, Settled, Store};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
 use crate::database::{Database, NOW, variable};
-use crate::wire::Wire;
 use crate::world::{assignment, live, new_worker, request, running, settlement, user};
 
 on_both!(
@@ -28,6 +28,7 @@ on_both!(
     a_write_that_hangs_stops_no_other_kind,
     hung_connections_are_not_waited_for,
     a_write_that_hangs_is_given_up,
+    a_write_that_was_not_heard_of_may_have_happened,
     what_lasts_too_long_is_taken_back,
     closing_writes_what_waits,
     a_full_database_refuses_and_recovers,
@@ -365,7 +366,7 @@ async fn hung_connections_are_not_waited_for(database: &Database) {
     if !database.is_postgres() {
         return;
     }
-    let wire = Wire::begin(database.address()).await;
+    let wire = Wire::begin(database.address()).await.unwrap();
     let url = wire.url.parse().unwrap();
     let store = Store::open(&url, &Options::default(), NOW).await.unwrap();
     let store = Arc::new(store);
@@ -383,7 +384,7 @@ async fn hung_connections_are_not_waited_for(database: &Database) {
             break ended.unwrap().unwrap();
         }
     };
-    assert!(matches!(refused, Err(Error::Unavailable(_))), "{refused:?}");
+    assert!(refused.is_err_and(|error| error.is_unavailable()));
     wire.mend();
     let mut failures = 0;
     while timeout(LONG, store.insert_request(&request(1)))
@@ -400,7 +401,7 @@ async fn a_write_that_hangs_is_given_up(database: &Database) {
     if !database.is_postgres() {
         return;
     }
-    let wire = Wire::begin(database.address()).await;
+    let wire = Wire::begin(database.address()).await.unwrap();
     let url = wire.url.parse().unwrap();
     let mut options = Options::default();
     options.patience = Some(SOME);
@@ -410,10 +411,7 @@ async fn a_write_that_hangs_is_given_up(database: &Database) {
     wire.cut();
     let cancelled = || timeout(LONG, store.cancel_request(request.id));
     let given_up = cancelled().await.expect("nobody waits for what hangs");
-    assert!(
-        matches!(given_up, Err(Error::Unavailable(_))),
-        "{given_up:?}"
-    );
+    assert!(matches!(given_up, Err(Error::Unheard(_))), "{given_up:?}");
     wire.mend();
     let mut failures = 0;
     while cancelled()
@@ -424,6 +422,37 @@ async fn a_write_that_hangs_is_given_up(database: &Database) {
         failures += 1;
         assert!(failures < 30);
     }
+}
+
+async fn a_write_that_was_not_heard_of_may_have_happened(database: &Database) {
+    if !database.is_postgres() {
+        return;
+    }
+    let wire = Wire::begin(database.address()).await.unwrap();
+    let url = wire.url.parse().unwrap();
+    let store = Store::open(&url, &Options::default(), NOW).await.unwrap();
+    for _ in 0..30 {
+        // Of what a connection knows of a statement it need not hear before.
+        while store.insert_request(&request(1)).await.is_err() {}
+        let request = request(1);
+        wire.deafen();
+        let unheard = store.insert_request(&request).await;
+        assert!(matches!(unheard, Err(Error::Unheard(_))), "{unheard:?}");
+        // None can be opened to ask.
+        let refused = store.insert_request(&request).await;
+        assert!(refused.is_err_and(|error| error.is_unavailable()));
+        wire.mend();
+        let again = loop {
+            match store.insert_request(&request).await {
+                Err(error) if error.is_unavailable() => {}
+                other => break other,
+            }
+        };
+        if matches!(again, Err(Error::Taken)) {
+            return;
+        }
+    }
+    panic!("nothing happens that was not heard of");
 }
 
 async fn what_lasts_too_long_is_taken_back(database: &Database) {
@@ -457,7 +486,7 @@ async fn cut_connections_are_survived(database: &Database) {
     let request = request(1);
     let mut failures = 0;
     while let Err(error) = store.insert_request(&request).await {
-        assert!(matches!(error, Error::Unavailable(_)), "{error:?}");
+        assert!(error.is_unavailable(), "{error:?}");
         failures += 1;
         assert!(failures < 30);
     }

@@ -59,5 +59,4 @@ mod trust;
 mod trust_audit;
 mod user;
 mod webhook;
-mod wire;
 mod worker;

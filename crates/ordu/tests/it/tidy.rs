@@ -10,7 +10,7 @@ use cargo_metadata::{DependencyKind, MetadataCommand, Package};
 const WALLS: &[(&str, &[&str], &[&str])] = &[
     ("ordu-api", &[], &[]),
     ("ordu-core", &["ordu-api"], &[]),
-    ("ordu-store", &["ordu-api", "ordu-core"], &[]),
+    ("ordu-store", &["ordu-api", "ordu-core"], &["ordu-store"]),
     ("ordu-client", &["ordu-api"], &[]),
     ("ordu-engine", &[], &[]),
     (

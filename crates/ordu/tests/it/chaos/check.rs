@@ -143,8 +143,8 @@ async fn seen(horde: &Horde, request: RequestId, job: JobId) -> Option<String> {
     }
 }
 
-/// Everything that was accepted comes to an end: what waits is worked on, and what vanished with its worker
-/// times out. What was stored and refused all the same, as its answer took too long, is nobody's.
+/// Everything that is stored comes to an end: what waits is worked on, what vanished with its worker times
+/// out, and what was refused and stored all the same, as its answer took too long, is found or withdrawn.
 pub(crate) async fn drain(cluster: &Cluster, people: &People, record: &mut Record) {
     if cluster.clock.is_none() {
         return;
@@ -154,8 +154,7 @@ pub(crate) async fn drain(cluster: &Cluster, people: &People, record: &mut Recor
     let store = open(&cluster.database_url()).await;
     let ends = tokio::time::Instant::now() + END;
     loop {
-        let mut live = store.list_live().await.unwrap();
-        live.retain(|id| record.knows(*id));
+        let live = store.list_live().await.unwrap();
         if live.is_empty() {
             break;
         }

@@ -99,11 +99,6 @@ impl Record {
         }
     }
 
-    /// Whether somebody was told that this request is accepted.
-    pub(crate) fn knows(&self, request: RequestId) -> bool {
-        self.accepted.contains(&request)
-    }
-
     /// Lets go of what the horde may forget, too.
     pub(crate) fn forget(&mut self) {
         self.requests.retain(|_, since| since.elapsed() < MEMORY);
