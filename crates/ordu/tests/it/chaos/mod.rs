@@ -100,8 +100,12 @@ fn the_jobs_of_a_node_that_is_killed_go_on_through_the_other() {
         two: true,
         ..Options::default()
     };
-    let outcome = survive(&options, &[Fault::Kill, Fault::Lost], "two nodes, kill -9");
-    assert!(outcome.elsewhere > 0, "nobody handed a job in elsewhere");
+    // Whether anybody works for a node at the moment it dies is chance, on a busy machine a small one.
+    let is_seen = (0..5).any(|_| {
+        let outcome = survive(&options, &[Fault::Kill, Fault::Lost], "two nodes, kill -9");
+        outcome.elsewhere > 0
+    });
+    assert!(is_seen, "nobody handed a job in elsewhere");
 }
 
 /// A harness that cannot fail proves nothing.
