@@ -2,7 +2,7 @@
 
 use ordu_api::worker::WorkKind;
 use ordu_api::{TeamId, UserId};
-use ordu_core::Kudos;
+use ordu_core::{Kudos, Timestamp};
 use ordu_store::{Activity, Error, NewTeam, Settled, Store, TeamChange, WorkerChange};
 
 use crate::database::{Database, NOW};
@@ -37,7 +37,12 @@ async fn a_name_is_unique_whatever_the_capitals(database: &Database) {
     team(&store, "Äpfel").await;
     let taken = store.insert_team(&new_team("äPFEL")).await;
     assert!(matches!(taken, Err(Error::Taken)), "{taken:?}");
-    let other = team(&store, "pears").await;
+    let other = NewTeam {
+        created: Timestamp(NOW.0 + 1),
+        ..new_team("pears")
+    };
+    store.insert_team(&other).await.unwrap();
+    let other = other.id;
     let rename = TeamChange {
         name: Some("ÄPFEL".to_owned()),
         info: Some("changed".to_owned()),
