@@ -296,11 +296,33 @@ fn kills() -> u64 {
     std::env::var("ORDU_ENGINE_KILLS").map_or(KILLS, |text| text.parse().unwrap())
 }
 
+/// Says to this program that it is the process of the test alone.
+const ALONE: &str = "ORDU_TEST_ALONE";
+
 /// Checklist: killing the engine host mid-job gives exactly one fault; here none, since a job is tried
-/// once more.
+/// once more. In a process of its own: what other tests do would count as the worker's memory.
 #[test]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a setting of the test, not of the program"
+)]
 fn jobs_survive_the_death_of_their_engine() {
-    let kills = kills();
+    if std::env::var(ALONE).is_ok() {
+        return jobs_are_done_through_deaths(kills());
+    }
+    let name = "engine_host::jobs_survive_the_death_of_their_engine";
+    let test = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", name, "--nocapture"])
+        .env(ALONE, "yes")
+        .output()
+        .unwrap();
+    let told = String::from_utf8_lossy(&test.stdout);
+    println!("{told}{}", String::from_utf8_lossy(&test.stderr));
+    assert!(test.status.success() && told.contains("1 passed"));
+}
+
+#[expect(clippy::print_stdout, reason = "a long run says what it did")]
+fn jobs_are_done_through_deaths(kills: u64) {
     let folder = tempfile::tempdir().unwrap();
     let server = Running::start(folder.path(), &["serve", "--no-rate-limits"]);
     let add = [
