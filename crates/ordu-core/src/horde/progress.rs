@@ -3,6 +3,8 @@
 //! # Source
 //! `generation.md` § 3.11, § 3.12, § 6.9.
 
+use std::collections::BTreeMap;
+
 use ordu_api::image::{Metadata, Progress};
 use ordu_api::worker::WorkKind;
 use ordu_api::{JobId, RequestId, WorkerId};
@@ -15,7 +17,7 @@ use super::rank::{Ahead, Place};
 use super::request::divisor;
 use super::slots::{MAX_ABORTS, Slots};
 use super::workers::Workers;
-use super::{Content, Delivered, Entry, Horde, Job, JobState, Request, Work, kinds};
+use super::{Content, Delivered, Entry, Horde, Job, JobState, Queues, Request, Work, kinds};
 use crate::{Kudos, Millis, Timestamp};
 
 /// A verdict on whether a request can be served holds this long, unless a worker changes.
@@ -77,8 +79,10 @@ pub enum FormState {
 impl Horde {
     /// How far a request is; `None` if it is unknown or expired.
     pub fn progress(&mut self, request: RequestId, now: Timestamp) -> Option<Progress> {
-        let is_possible = self.is_possible(request, now)?;
-        let entry = self.requests.get(&request)?;
+        // Looked up once: where many wait, each look reaches far into memory.
+        let entry = self.requests.get_mut(&request)?;
+        let is_possible = entry.is_possible(&self.queues, &self.workers, now);
+        let running = entry.running_seconds(&self.jobs, &self.workers, now);
         let wanted = entry
             .request
             .work
@@ -100,7 +104,6 @@ impl Horde {
             is_possible,
             ..Progress::default()
         };
-        let running = self.running_seconds(request, now);
         progress.wait_time = seconds(self.queue_seconds(kind, ahead, now) + running);
         Some(progress)
     }
@@ -186,27 +189,6 @@ impl Horde {
         could
     }
 
-    /// Whether something runs for a request, or a worker that is online could serve it.
-    fn is_possible(&mut self, request: RequestId, now: Timestamp) -> Option<bool> {
-        let entry = self.requests.get_mut(&request)?;
-        if entry.running > 0 {
-            return Some(true);
-        }
-        let epoch = self.workers.epoch;
-        let holds = |verdict: &Verdict| verdict.epoch == epoch && now < verdict.until;
-        if let Some(verdict) = entry.verdict.filter(holds) {
-            return Some(verdict.is_possible);
-        }
-        let queue = self.queues.of(entry.request.work.kind());
-        let is_possible = somebody_could_serve(entry, queue, &self.workers, now);
-        entry.verdict = Some(Verdict {
-            is_possible,
-            until: now + VERDICT_LIFETIME,
-            epoch,
-        });
-        Some(is_possible)
-    }
-
     /// Expected seconds until what waits up to here is done by all workers together.
     #[expect(clippy::cast_precision_loss, reason = "work is far below 2^53 units")]
     fn queue_seconds(&mut self, kind: WorkKind, ahead: Option<Ahead>, now: Timestamp) -> f64 {
@@ -219,27 +201,6 @@ impl Horde {
         let speed = rate / divisor * threads as f64;
         let speed = if speed > 0.0 { speed } else { 1.0 };
         ahead.things as f64 / divisor / speed
-    }
-
-    /// Expected seconds until the last running job of a request is done.
-    #[expect(clippy::cast_precision_loss, reason = "work is far below 2^53 units")]
-    fn running_seconds(&self, request: RequestId, now: Timestamp) -> f64 {
-        let Some(entry) = self
-            .requests
-            .get(&request)
-            .filter(|entry| entry.running > 0)
-        else {
-            return 0.0;
-        };
-        let jobs = entry.jobs.iter().filter_map(|id| self.jobs.get(id));
-        let running = jobs.filter(|job| job.state == JobState::Running);
-        let remaining = running.map(|job| {
-            let kind = entry.request.work.kind();
-            let worker = self.workers.get(job.worker);
-            let speed = worker.map_or_else(|| divisor(kind), |worker| worker.record.speed());
-            job.things as f64 / kinds::rate(kind, speed) - now.since(job.assigned).as_seconds()
-        });
-        remaining.fold(0.0, f64::max)
     }
 }
 
@@ -271,10 +232,52 @@ impl Entry {
             request,
         }
     }
+
+    /// Whether something runs for it, or a worker that is online could serve it.
+    fn is_possible(&mut self, queues: &Queues, workers: &Workers, now: Timestamp) -> bool {
+        if self.running > 0 {
+            return true;
+        }
+        let epoch = workers.epoch;
+        let holds = |verdict: &Verdict| verdict.epoch == epoch && now < verdict.until;
+        if let Some(verdict) = self.verdict.filter(holds) {
+            return verdict.is_possible;
+        }
+        let queue = queues.of(self.request.work.kind());
+        let is_possible = somebody_could_serve(self, queue, workers, now);
+        self.verdict = Some(Verdict {
+            is_possible,
+            until: now + VERDICT_LIFETIME,
+            epoch,
+        });
+        is_possible
+    }
+
+    /// Expected seconds until its last running job is done.
+    #[expect(clippy::cast_precision_loss, reason = "work is far below 2^53 units")]
+    fn running_seconds(
+        &self,
+        jobs: &BTreeMap<JobId, Job>,
+        workers: &Workers,
+        now: Timestamp,
+    ) -> f64 {
+        if self.running == 0 {
+            return 0.0;
+        }
+        let jobs = self.jobs.iter().filter_map(|id| jobs.get(id));
+        let running = jobs.filter(|job| job.state == JobState::Running);
+        let remaining = running.map(|job| {
+            let kind = self.request.work.kind();
+            let worker = workers.get(job.worker);
+            let speed = worker.map_or_else(|| divisor(kind), |worker| worker.record.speed());
+            job.things as f64 / kinds::rate(kind, speed) - now.since(job.assigned).as_seconds()
+        });
+        remaining.fold(0.0, f64::max)
+    }
 }
 
 fn somebody_could_serve(entry: &Entry, queue: &Queue, workers: &Workers, now: Timestamp) -> bool {
-    let requests = std::collections::BTreeMap::new();
+    let requests = BTreeMap::new();
     let kind = entry.request.work.kind();
     let of_kind = workers
         .online(now)

@@ -499,10 +499,12 @@ pub(crate) async fn find(app: &Arc<App>, id: RequestId, kind: WorkKind) -> ApiRe
         let live = app.live();
         live.horde.request(id).map(|request| request.work.kind())
     };
-    if known(app).is_none() {
+    let mut found = known(app);
+    if found.is_none() {
         recall(app, id, kind).await?;
+        found = known(app);
     }
-    match known(app) {
+    match found {
         Some(found) if found == kind => Ok(()),
         _ => Err(not_found(id)),
     }
