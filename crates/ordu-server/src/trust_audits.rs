@@ -131,7 +131,7 @@ impl App {
             tracing::debug!(job.id = %job, "nobody who is trusted could make a picture once more");
             return Ok(());
         };
-        self.store_request(&row(&request)?).await?;
+        self.store_request(&row(&request)?, None).await?;
         self.live().horde.enqueue(request, now);
         tracing::debug!(job.id = %job, "a picture is made once more");
         Ok(())

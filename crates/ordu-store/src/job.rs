@@ -208,8 +208,9 @@ struct ClaimRow {
     expires: i64,
 }
 
+/// A new job as the statements take it.
 #[derive(Debug, Serialize)]
-struct NewJobRow<'a> {
+pub(crate) struct NewJobRow<'a> {
     id: String,
     request: String,
     worker: String,
@@ -218,6 +219,23 @@ struct NewJobRow<'a> {
     model: &'a str,
     assigned_at: i64,
     ttl: i64,
+}
+
+impl Assignment {
+    /// Its jobs.
+    pub(crate) fn rows(&self) -> impl Iterator<Item = NewJobRow<'_>> {
+        let request = json::hex(self.request.uuid());
+        self.jobs.iter().map(move |job| NewJobRow {
+            id: json::hex(job.id.uuid()),
+            request: request.clone(),
+            worker: json::hex(job.worker.uuid()),
+            slot: job.slot,
+            seed: job.seed,
+            model: &job.model,
+            assigned_at: job.assigned_at.0,
+            ttl: job.ttl.0,
+        })
+    }
 }
 
 /// Rows: [`ClaimRow`], [`NewJobRow`]. A slot that is taken breaks `jobs_slot`.
@@ -501,22 +519,12 @@ impl Store {
             count: assignment.jobs.len(),
             expires: assignment.expires.0,
         };
-        let jobs = assignment.jobs.iter().map(|job| NewJobRow {
-            id: json::hex(job.id.uuid()),
-            request: json::hex(token),
-            worker: json::hex(job.worker.uuid()),
-            slot: job.slot,
-            seed: job.seed,
-            model: &job.model,
-            assigned_at: job.assigned_at.0,
-            ttl: job.ttl.0,
-        });
         let write = Write {
             kind: Kind::Assign,
             key: token,
             token,
             row: json::object(&claim)?,
-            first: json::rows(jobs)?,
+            first: json::rows(assignment.rows())?,
             second: String::new(),
         };
         self.writer.send(write).await

@@ -12,7 +12,7 @@ use tokio::time::timeout;
 use uuid::Uuid;
 
 use crate::error::{Error, Result};
-use crate::job::{Job, JobRow};
+use crate::job::{Assignment, Job, JobRow, NewJobRow};
 use crate::pool::{Dialect, args};
 use crate::stats::{Activity, INSERT_ACTIVITY_SQLITE};
 use crate::writer::{Kind, Part, Statements, Write};
@@ -195,23 +195,39 @@ struct InsertRow<'a> {
     hold: i64,
     consumed: i64,
     answer: Option<&'a str>,
+    /// How many of its slots are taken from the beginning, and by which jobs.
+    taken: usize,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    jobs: Vec<NewJobRow<'a>>,
 }
 
-/// Rows: [`InsertRow`], ledger entries, activities.
+/// Rows: [`InsertRow`], ledger entries, activities. A request comes with the jobs that are its own from
+/// the beginning.
 pub(crate) const INSERT: Statements = Statements {
     postgres: "
-    WITH won AS (
-        INSERT INTO requests
-            (id, owner, kind, spec, n, open, priority, created, expires, client_agent, ip,
-             shared_key, hold, consumed, answer)
-        SELECT id, owner, kind, spec, n, n, priority, created, expires, client_agent, ip,
-            shared_key, hold, consumed, answer
+    WITH i AS (
+        SELECT id, owner, kind, spec, n, priority, created, expires, client_agent, ip, shared_key,
+            hold, consumed, answer, taken, jobs
         FROM json_to_recordset(CAST($1 AS JSON)) AS i (
             id UUID, owner BIGINT, kind TEXT, spec TEXT, n BIGINT, priority BIGINT,
             created BIGINT, expires BIGINT, client_agent TEXT, ip TEXT, shared_key UUID,
-            hold BIGINT, consumed BIGINT, answer TEXT)
+            hold BIGINT, consumed BIGINT, answer TEXT, taken BIGINT, jobs JSON)
+    ), won AS (
+        INSERT INTO requests
+            (id, owner, kind, spec, n, open, running, priority, created, expires, client_agent,
+             ip, shared_key, hold, consumed, answer)
+        SELECT id, owner, kind, spec, n, n - taken, taken, priority, created, expires,
+            client_agent, ip, shared_key, hold, consumed, answer
+        FROM i
         ON CONFLICT (id) DO NOTHING
         RETURNING id
+    ), claimed AS (
+        INSERT INTO jobs (id, request, worker, slot, seed, model, assigned_at, ttl)
+        SELECT j.id, j.request, j.worker, j.slot, j.seed, j.model, j.assigned_at, j.ttl
+        FROM won JOIN i ON i.id = won.id
+            CROSS JOIN LATERAL json_to_recordset(i.jobs) AS j (
+                id UUID, request UUID, worker UUID, slot BIGINT, seed BIGINT, model TEXT,
+                assigned_at BIGINT, ttl BIGINT)
     ), entries AS (
         INSERT INTO ledger
             (event, reason, line, source, target, amount, kind, happened_at)
@@ -235,18 +251,17 @@ pub(crate) const INSERT: Statements = Statements {
     ), charges AS (
         INSERT INTO shared_key_charges (event, shared_key, amount, happened_at)
         SELECT i.id, i.shared_key, i.consumed, i.created
-        FROM json_to_recordset(CAST($1 AS JSON)) AS i (
-            id UUID, owner BIGINT, created BIGINT, shared_key UUID, consumed BIGINT)
-        JOIN won ON won.id = i.id
-        JOIN shared_keys AS k ON k.id = i.shared_key AND k.owner = i.owner
+        FROM won JOIN i ON i.id = won.id
+            JOIN shared_keys AS k ON k.id = i.shared_key AND k.owner = i.owner
     )
     SELECT id FROM won",
     sqlite: "
     INSERT INTO requests
-        (id, owner, kind, spec, n, open, priority, created, expires, client_agent, ip,
+        (id, owner, kind, spec, n, open, running, priority, created, expires, client_agent, ip,
          shared_key, hold, consumed, answer)
     SELECT unhex(value ->> 'id'), value ->> 'owner', value ->> 'kind', value ->> 'spec',
-        value ->> 'n', value ->> 'n', value ->> 'priority', value ->> 'created',
+        value ->> 'n', (value ->> 'n') - (value ->> 'taken'), value ->> 'taken',
+        value ->> 'priority', value ->> 'created',
         value ->> 'expires', value ->> 'client_agent', value ->> 'ip',
         unhex(value ->> 'shared_key'), value ->> 'hold', value ->> 'consumed',
         value ->> 'answer'
@@ -255,6 +270,15 @@ pub(crate) const INSERT: Statements = Statements {
     ON CONFLICT (id) DO NOTHING",
     sqlite_returning: Some("RETURNING id"),
     sqlite_then: &[
+        (
+            Part::Row,
+            "
+    INSERT INTO jobs (id, request, worker, slot, seed, model, assigned_at, ttl)
+    SELECT unhex(j.value ->> 'id'), unhex(j.value ->> 'request'), unhex(j.value ->> 'worker'),
+        j.value ->> 'slot', j.value ->> 'seed', j.value ->> 'model',
+        j.value ->> 'assigned_at', j.value ->> 'ttl'
+    FROM jsonb_each($1) AS i JOIN jsonb_each(i.value, '$.jobs') AS j",
+        ),
         (Part::First, ledger::INSERT_ENTRIES_SQLITE),
         (Part::Second, INSERT_ACTIVITY_SQLITE),
         (
@@ -427,7 +451,34 @@ impl Store {
     /// # Errors
     /// [`Error::Taken`] when the id exists: nothing is written then.
     pub async fn insert_request(&self, request: &NewRequest) -> Result<()> {
+        self.insert_with(request, None).await
+    }
+
+    /// The same of a request some of whose slots are assigned from the beginning, with their jobs in
+    /// the same commit.
+    ///
+    /// # Errors
+    /// [`Error::Taken`] when the id exists: nothing is written then.
+    pub async fn insert_assigned(
+        &self,
+        request: &NewRequest,
+        assignment: &Assignment,
+    ) -> Result<()> {
+        self.insert_with(request, Some(assignment)).await
+    }
+
+    async fn insert_with(
+        &self,
+        request: &NewRequest,
+        assignment: Option<&Assignment>,
+    ) -> Result<()> {
         let token = request.id.uuid();
+        let expires = assignment.map_or(request.expires, |assignment| assignment.expires);
+        let jobs: Vec<NewJobRow<'_>> = assignment
+            .map(Assignment::rows)
+            .into_iter()
+            .flatten()
+            .collect();
         let row = InsertRow {
             id: json::hex(token),
             owner: request.owner.get(),
@@ -436,13 +487,15 @@ impl Store {
             n: request.n,
             priority: request.priority,
             created: request.created.0,
-            expires: request.expires.0,
+            expires: request.expires.max(expires).0,
             client_agent: &request.client_agent,
             ip: request.ip.as_deref(),
             shared_key: request.shared_key.map(|key| json::hex(key.uuid())),
             hold: request.hold.milli(),
             consumed: request.consumed.milli(),
             answer: request.answer.as_deref(),
+            taken: jobs.len(),
+            jobs,
         };
         let write = Write {
             kind: Kind::Insert,

@@ -9,7 +9,7 @@ use ordu_api::worker::WorkKind;
 use ordu_api::{JobId, RequestId, WorkerId};
 
 use super::matching::{Matcher, Pass};
-use super::{Horde, Job};
+use super::{Horde, Job, Offer};
 use crate::Timestamp;
 
 /// So many happenings are kept for who asks late; of more, the newest are lost.
@@ -116,6 +116,13 @@ impl Horde {
         entry.map_or(0, |entry| entry.open.count())
     }
 
+    /// Whether a worker that checked in has offered nothing else since.
+    pub fn is_current(&self, offer: &Offer) -> bool {
+        let known = self.workers.get(offer.worker);
+        let last = known.and_then(|worker| worker.offer.as_ref());
+        last.is_none_or(|last| last.declared == offer.declared)
+    }
+
     /// Whether a worker that checked in could take some of this request, if nothing else waited.
     pub fn would_serve(&self, worker: WorkerId, request: RequestId) -> bool {
         let found = self.workers.get(worker);
@@ -141,14 +148,9 @@ impl Horde {
             .as_ref()
             .is_some_and(|offer| offer.priority_users.contains(&user));
         let matcher = Matcher {
-            queue: self.queues.of(worker.record.kind),
-            requests: &self.requests,
-            worker,
-            capacity,
-            near: self.near(),
             behind: false,
             // Whoever wakes workers knows when.
-            now: Timestamp::default(),
+            ..self.matcher(worker, capacity, Timestamp::default())
         };
         let pass = if is_owner || is_preferred {
             Pass::Priority

@@ -89,7 +89,12 @@ impl Horde {
                 results: asked,
             });
         }
-        let id = request.id;
+        self.place(request, now);
+    }
+
+    /// A new request into the queue, of which nobody is told yet.
+    pub(super) fn place(&mut self, request: Request, now: Timestamp) {
+        let (id, asked) = (request.id, request.work.asked());
         self.restore(Stored {
             kudos: request.work.activation_tax(),
             expires: now + REQUEST_LIFETIME,
@@ -357,19 +362,10 @@ impl Horde {
 
     /// Forgets a request and its jobs; answers those that were still running.
     pub(super) fn remove(&mut self, request: RequestId) -> Vec<JobId> {
-        let Some(entry) = self.requests.remove(&request) else {
+        let Some(entry) = self.displace(request) else {
             return Vec::new();
         };
-        self.changes.touched.insert(request);
-        self.changes.opened.remove(&request);
-        self.unindex(&entry.request);
-        self.expiries.remove(&(entry.expires, request));
-        self.hopeless.remove(&request);
         self.workers.forget_withheld(request);
-        let queue = self.queues.of_mut(entry.request.work.kind());
-        queue.remove(&ticket(&entry));
-        queue.let_go(entry.demand);
-        queue.count(entry.request.requester.user, 0, entry.counted);
         let mut running = Vec::new();
         for id in entry.jobs {
             let job = self.jobs.get(&id);
@@ -383,6 +379,21 @@ impl Horde {
             self.deadlines.remove(&(job.deadline, id));
         }
         running
+    }
+
+    /// A request out of the queue and everything else but its jobs and what workers keep of it.
+    pub(super) fn displace(&mut self, request: RequestId) -> Option<Box<Entry>> {
+        let entry = self.requests.remove(&request)?;
+        self.changes.touched.insert(request);
+        self.changes.opened.remove(&request);
+        self.unindex(&entry.request);
+        self.expiries.remove(&(entry.expires, request));
+        self.hopeless.remove(&request);
+        let queue = self.queues.of_mut(entry.request.work.kind());
+        queue.remove(&ticket(&entry));
+        queue.let_go(entry.demand);
+        queue.count(entry.request.requester.user, 0, entry.counted);
+        Some(entry)
     }
 
     fn index(&mut self, request: &Request) {

@@ -20,8 +20,8 @@ use super::queue::{Group, Queue};
 use super::rank::Place;
 use super::workers::Worker;
 use super::{
-    Assignment, Blame, EXTRA_SLOW_LIFETIME, Entry, Horde, Job, JobState, REQUEST_LIFETIME, Turn,
-    Work, kinds,
+    Assignment, Blame, EXTRA_SLOW_LIFETIME, Entry, Happening, Horde, Job, JobState,
+    REQUEST_LIFETIME, Request, Turn, Work, kinds,
 };
 use crate::agent::Agent;
 use crate::{Millis, Refusal, Role, Timestamp};
@@ -114,15 +114,7 @@ impl Horde {
             return Err(Idle::Skipped(Tally::default().skipped(WorkKind::Image)));
         };
         let kind = record.record.kind;
-        let matcher = Matcher {
-            queue: self.queues.of(kind),
-            requests: &self.requests,
-            worker: record,
-            capacity,
-            near: self.near(),
-            behind: self.behind,
-            now,
-        };
+        let matcher = self.matcher(record, capacity, now);
         let mut tally = Tally::default();
         if let Some(found) = matcher.search(&mut tally) {
             let models = matcher.models_for(found.request);
@@ -139,6 +131,96 @@ impl Horde {
         match &record.record.maintenance {
             Some(reason) => Err(Idle::Maintenance(maintenance(reason))),
             None => Err(Idle::Skipped(tally.skipped(kind))),
+        }
+    }
+
+    /// Puts a new request into the queue with all of it in the hands of one worker, so that nobody else
+    /// is given any of it. `find` names a worker that waits and [would serve all](Self::would_serve_all)
+    /// of it. `None`, and no request, if there is none, or if the worker would find another one first.
+    ///
+    /// Until it is stored, nobody is told of it but who looks at everything;
+    /// [`forget_request`](Self::forget_request) undoes it.
+    pub fn enqueue_assigned(
+        &mut self,
+        request: Request,
+        find: impl FnOnce(&Self) -> Option<WorkerId>,
+        dice: &mut impl Rng,
+        now: Timestamp,
+    ) -> Option<Assignment> {
+        let (id, kind, results) = (request.id, request.work.kind(), request.work.asked());
+        if self.requests.contains_key(&id) {
+            return None;
+        }
+        self.place(request, now);
+        let found = find(self).and_then(|worker| self.choice_of_all(worker, id, dice, now));
+        let assignment = found.and_then(|choice| self.assign(&choice, dice, now));
+        self.changes.opened.remove(&id);
+        if assignment.is_none() {
+            self.displace(id);
+            self.changes.touched.remove(&id);
+        } else {
+            self.changes.tell(Happening::Accepted { kind, results });
+        }
+        assignment
+    }
+
+    /// Whether a worker that checked in could take all of this request at once, if nothing else waited.
+    pub fn would_serve_all(&self, worker: WorkerId, request: RequestId) -> bool {
+        let (found, entry) = (self.workers.get(worker), self.requests.get(&request));
+        let (Some(found), Some(entry)) = (found, entry) else {
+            return false;
+        };
+        // Of forms, a worker may know some and not others.
+        let is_alike = found.record.kind != WorkKind::Interrogation;
+        let has_room = found.capacity.as_ref().is_some_and(|capacity| {
+            kinds::batch(&entry.request.work, capacity, &self.reference) >= entry.open.count()
+        });
+        is_alike && has_room && found.is_paying(entry) && self.would_serve(worker, request)
+    }
+
+    /// With which model a worker serves all of a request, if that is what it would find.
+    fn choice_of_all(
+        &self,
+        worker: WorkerId,
+        request: RequestId,
+        dice: &mut impl Rng,
+        now: Timestamp,
+    ) -> Option<Choice> {
+        if !self.would_serve_all(worker, request) {
+            return None;
+        }
+        let found = self.workers.get(worker)?;
+        let capacity = found.capacity.as_ref()?;
+        let matcher = self.matcher(found, capacity, now);
+        // It finds nothing if another node has a head start with this one.
+        let first = matcher.search(&mut Tally::default());
+        if first.is_some_and(|first| first.request != request) {
+            return None;
+        }
+        let models = matcher.models_for(request);
+        Some(Choice {
+            worker,
+            request,
+            model: pick(&models, dice).cloned().unwrap_or_default(),
+            room: u32::MAX,
+        })
+    }
+
+    /// Compares a worker with what waits.
+    pub(super) fn matcher<'a>(
+        &'a self,
+        worker: &'a Worker,
+        capacity: &'a Capacity,
+        now: Timestamp,
+    ) -> Matcher<'a> {
+        Matcher {
+            queue: self.queues.of(worker.record.kind),
+            requests: &self.requests,
+            worker,
+            capacity,
+            near: self.near(),
+            behind: self.behind,
+            now,
         }
     }
 

@@ -277,6 +277,12 @@ impl Horde {
         entry.is_some_and(|entry| entry.is_done())
     }
 
+    /// Whether the client of a request that is known has given it up.
+    pub fn is_cancelled(&self, id: RequestId) -> bool {
+        let entry = self.requests.get(&id);
+        entry.is_some_and(|entry| entry.cancelled)
+    }
+
     /// A job that is known: running, finished or faulted, decoys included.
     pub fn job(&self, id: JobId) -> Option<&Job> {
         self.jobs.get(&id)

@@ -7,7 +7,8 @@
 //!
 //! What this node is about to store is left alone: jobs that were just chosen are kept until their
 //! claim is won or lost, and jobs whose result is being stored are left to
-//! [`Horde::confirm`] or [`Horde::unsettle`].
+//! [`Horde::confirm`] or [`Horde::unsettle`]. A request that is itself about to be stored
+//! ([`Horde::enqueue_assigned`]) is not in the database: whoever looks for it there leaves it alone.
 //!
 //! # Source
 //! `platform.md` § 3; `docs/decisions/0012`.
@@ -98,7 +99,13 @@ impl Horde {
             kind: stored.request.work.kind(),
             results: stored.asked,
         });
+        let running = stored.jobs.iter();
+        let running = running.filter(|job| job.state == JobState::Running);
+        let running: Vec<JobId> = running.map(|job| job.id).collect();
         self.restore(stored);
+        for job in running {
+            self.tell(job, Turn::Begun);
+        }
         if let Some(entry) = self.requests.get_mut(&id) {
             entry.cancelled = renewal.stage == Stage::Cancelled;
         }

@@ -44,6 +44,7 @@ impl Follower {
         let origin = caller.again();
         // Who may not wait should not ask.
         let seat = app.push.seats.take(origin.client.network())?;
+        seat.wait();
         let asked = Asked {
             request,
             agent: origin.agent.0,

@@ -66,6 +66,8 @@ pub(crate) struct Nodes {
     /// Requests to look at once more.
     again: Mutex<BTreeSet<RequestId>>,
     unheard: Unheard,
+    /// Requests in the live horde that are being stored just now.
+    unstored: Mutex<BTreeSet<RequestId>>,
     /// What happened in memory and could not be stored yet. At most [`MAX_OWED`].
     owed: Mutex<Vec<Lapse>>,
     bells: Bells,

@@ -18,14 +18,28 @@ impl App {
     /// Reads requests again, and joins what is stored of them with what is known here.
     pub(crate) async fn refresh_requests(&self, ids: &[RequestId]) -> Result<(), Error> {
         for some in ids.chunks(BITE) {
+            // What is stored by the time of the look, and what is not yet.
+            let unstored = locked(&self.nodes.unstored).clone();
             let stored = self.refresh_stored(some).await?;
-            for gone in some.iter().filter(|id| !stored.contains(id)) {
+            let is_gone = |id: &&RequestId| !stored.contains(id) && !unstored.contains(id);
+            for gone in some.iter().filter(is_gone) {
                 self.live().horde.forget_request(*gone);
                 self.watch.forget_request(*gone);
                 self.accounts.release(*gone, None);
             }
         }
         Ok(())
+    }
+
+    /// A request comes into the live horde that is stored only then: who does not find it in the
+    /// database leaves it alone.
+    pub(crate) fn begin_storing(&self, id: RequestId) {
+        locked(&self.nodes.unstored).insert(id);
+    }
+
+    /// The opposite: it is stored, or gone.
+    pub(crate) fn end_storing(&self, id: RequestId) {
+        locked(&self.nodes.unstored).remove(&id);
     }
 
     /// The same of those that are stored, and says which; what is not stored is left alone.

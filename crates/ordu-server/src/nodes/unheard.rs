@@ -8,9 +8,9 @@
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 
-use ordu_api::RequestId;
+use ordu_api::{JobId, RequestId};
 use ordu_core::Timestamp;
-use ordu_store::{Error, NewRequest};
+use ordu_store::{Assignment, Error, Fault, Faulted, NewRequest};
 
 use super::locked;
 use super::requests::BITE;
@@ -23,16 +23,33 @@ const MOST: usize = 10_000;
 #[derive(Debug, Default)]
 pub(super) struct Unheard(Mutex<BTreeMap<RequestId, Doubt>>);
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 struct Doubt {
     expires: Timestamp,
     /// Whether its client may come back for it.
     is_named: bool,
+    /// Jobs that its attempts came with, of which their workers were not told.
+    jobs: Vec<JobId>,
+}
+
+/// What to do with a request if it is stored, and when to look no more.
+#[derive(Debug, Clone, Copy)]
+struct Look {
+    id: RequestId,
+    expires: Timestamp,
+    is_named: bool,
 }
 
 impl Unheard {
-    fn add(&self, row: &NewRequest) {
+    fn add(&self, row: &NewRequest, assignment: Option<&Assignment>) {
+        let jobs = assignment.into_iter().flat_map(|given| &given.jobs);
+        let jobs = jobs.map(|job| job.id);
         let doubts = &mut *locked(&self.0);
+        if let Some(doubt) = doubts.get_mut(&row.id) {
+            // An attempt before this one was not heard either: which of them is stored, nobody knows.
+            doubt.jobs.extend(jobs);
+            return;
+        }
         if doubts.len() >= MOST {
             tracing::warn!(request.id = %row.id, "too many requests are looked for already");
             return;
@@ -40,13 +57,27 @@ impl Unheard {
         let doubt = Doubt {
             expires: row.expires,
             is_named: row.answer.is_some(),
+            jobs: jobs.collect(),
         };
         doubts.insert(row.id, doubt);
     }
 
-    fn all(&self) -> Vec<(RequestId, Doubt)> {
+    fn all(&self) -> Vec<Look> {
         let doubts = locked(&self.0);
-        doubts.iter().map(|(id, doubt)| (*id, *doubt)).collect()
+        let looks = doubts.iter().map(|(id, doubt)| Look {
+            id: *id,
+            expires: doubt.expires,
+            is_named: doubt.is_named,
+        });
+        looks.collect()
+    }
+
+    /// The jobs that a request may have come with.
+    fn jobs(&self, id: RequestId) -> Vec<JobId> {
+        let doubts = locked(&self.0);
+        doubts
+            .get(&id)
+            .map_or_else(Vec::new, |doubt| doubt.jobs.clone())
     }
 
     fn remove(&self, id: RequestId) {
@@ -55,11 +86,18 @@ impl Unheard {
 }
 
 impl App {
-    /// Stores a request; one of which nothing is heard is looked for.
-    pub(crate) async fn store_request(&self, row: &NewRequest) -> Result<(), Error> {
-        let stored = self.store.insert_request(row).await;
+    /// Stores a request, with its jobs if it comes with some; one of which nothing is heard is looked for.
+    pub(crate) async fn store_request(
+        &self,
+        row: &NewRequest,
+        assignment: Option<&Assignment>,
+    ) -> Result<(), Error> {
+        let stored = match assignment {
+            Some(assignment) => self.store.insert_assigned(row, assignment).await,
+            None => self.store.insert_request(row).await,
+        };
         if matches!(stored, Err(Error::Unheard(_))) {
-            self.nodes.unheard.add(row);
+            self.nodes.unheard.add(row, assignment);
         }
         stored
     }
@@ -74,33 +112,50 @@ impl App {
         }
     }
 
-    async fn look_for(&self, doubts: &[(RequestId, Doubt)], now: Timestamp) -> Result<(), Error> {
-        let ids: Vec<RequestId> = doubts.iter().map(|(id, _)| *id).collect();
+    async fn look_for(&self, looks: &[Look], now: Timestamp) -> Result<(), Error> {
+        let ids: Vec<RequestId> = looks.iter().map(|look| look.id).collect();
         let stored = self.store.list_requests(&ids).await?;
-        for &(id, doubt) in doubts {
-            if stored.iter().any(|row| row.id == id) {
-                self.take_up(id, doubt).await?;
-            } else if doubt.expires <= now {
-                self.nodes.unheard.remove(id);
+        for look in looks {
+            if stored.iter().any(|row| row.id == look.id) {
+                self.take_up(*look, now).await?;
+            } else if look.expires <= now {
+                self.nodes.unheard.remove(look.id);
             }
         }
         Ok(())
     }
 
     /// A request that was refused is stored.
-    async fn take_up(&self, id: RequestId, doubt: Doubt) -> Result<(), Error> {
-        if doubt.is_named {
+    async fn take_up(&self, look: Look, now: Timestamp) -> Result<(), Error> {
+        let Look { id, is_named, .. } = look;
+        if is_named {
             // An attempt that is under way makes it known itself.
             let Some(_turn) = self.repeats.try_turn(id) else {
                 return Ok(());
             };
+            self.take_back(id, now).await?;
             self.refresh_stored(&[id]).await?;
         } else {
             // Before it is known here, and given to somebody.
             self.withdraw(id).await?;
+            self.take_back(id, now).await?;
         }
         self.nodes.unheard.remove(id);
-        tracing::info!(request.id = %id, named = doubt.is_named, "a refused request was stored");
+        tracing::info!(request.id = %id, named = is_named, "a refused request was stored");
+        Ok(())
+    }
+
+    /// Nobody works on the jobs that a request came with: nobody was told of them.
+    async fn take_back(&self, request: RequestId, at: Timestamp) -> Result<(), Error> {
+        for job in self.nodes.unheard.jobs(request) {
+            let fault = Fault {
+                job,
+                request,
+                at,
+                how: Faulted::Release,
+            };
+            self.store.fault(&fault).await?;
+        }
         Ok(())
     }
 }

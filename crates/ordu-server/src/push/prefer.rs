@@ -58,7 +58,7 @@ pub(crate) fn seconds(headers: &HeaderMap) -> Option<u64> {
 /// A client that waits: so long, and holding a place.
 pub(crate) struct Patient {
     pub(crate) limit: Duration,
-    _seat: Seat,
+    pub(crate) seat: Seat,
 }
 
 /// What an answer says about the client's wish to wait.
@@ -82,7 +82,7 @@ impl Prefer {
         let seat = app.push.seats.take(self.client.network()).ok()?;
         Some(Patient {
             limit: wished.min(app.config.longest_wait),
-            _seat: seat,
+            seat,
         })
     }
 }

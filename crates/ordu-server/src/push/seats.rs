@@ -55,7 +55,7 @@ impl Seats {
         self.taken.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A place for the call that is being answered: from now on it is one that waits.
+    /// A place for the call that is being answered, which [waits](Seat::wait) from some moment on.
     pub(crate) fn take(&self, network: IpAddr) -> Result<Seat, NoSeat> {
         let mut taken = self.taken();
         if taken.all >= self.most {
@@ -67,11 +67,18 @@ impl Seats {
         }
         *here += 1;
         taken.all += 1;
-        load::wait();
         Ok(Seat {
             seats: self.clone(),
             network,
         })
+    }
+}
+
+impl Seat {
+    /// From now on the call is no work: it waits for something to happen.
+    #[expect(clippy::unused_self, reason = "who has no place does not wait")]
+    pub(crate) fn wait(&self) {
+        load::wait();
     }
 }
 

@@ -177,6 +177,7 @@ impl App {
         let Some(patient) = prefer.sit_down(self) else {
             return Applied::default();
         };
+        patient.seat.wait();
         let (_listener, mut bell) = {
             let now = self.clock.now();
             let live = &mut *self.live();

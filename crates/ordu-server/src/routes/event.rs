@@ -100,6 +100,7 @@ pub(crate) async fn events(
     let mask = transport::read_mask(&headers)?;
     request::find_generation(&app, id).await?;
     let seat = app.push.seats.take(client.network())?;
+    seat.wait();
     let last = headers.get("last-event-id");
     let last = last.and_then(|last| last.to_str().ok()?.trim().parse::<Mark>().ok());
     let Some(viewer) = Viewer::open(&app, id, last, seat) else {

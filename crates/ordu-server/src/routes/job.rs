@@ -2,7 +2,6 @@
 //! hands back.
 
 use std::net::IpAddr;
-use std::ops::Deref;
 use std::sync::Arc;
 
 use ordu_api::image::Reward;
@@ -15,9 +14,8 @@ use ordu_core::horde::{
 };
 use ordu_core::pricing::UPTIME_REWARD_SECONDS;
 use ordu_core::{Kudos, Timestamp};
-use ordu_store::{Claim, JobState, NewJob, NewWorker, Recorded};
+use ordu_store::{Claim, JobState, NewWorker, Recorded};
 use tokio::sync::oneshot;
-use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 use uuid::Uuid;
 
@@ -25,10 +23,10 @@ use crate::accounts::Account;
 use crate::app::App;
 use crate::error::{ApiError, ApiResult};
 use crate::extract::OptionalKey;
-use crate::metrics::JobStep;
+use crate::handover::{Handover, stored};
 use crate::onboarding::{Caller, WorkerName, check_door, check_owner, of_claims};
 use crate::push::pops::Ticket;
-use crate::push::prefer::{Applied, Prefer};
+use crate::push::prefer::{Applied, Patient, Prefer};
 use crate::registry::Known;
 
 /// After the first one, what another node did is known.
@@ -54,58 +52,6 @@ pub(crate) struct Popped {
     /// Whether there is no use in waiting: the worker has offered something else meanwhile, or one
     /// of the operator's rules gives no verdict.
     outdated: bool,
-}
-
-/// Jobs on their way to a worker. Dropped before they are handed over, because who asked for them has
-/// hung up or because the answer could not be made, they go back.
-pub(crate) struct Handover {
-    app: Arc<App>,
-    assignments: Vec<Assignment>,
-    now: Timestamp,
-}
-
-impl Handover {
-    /// The answer is made: the worker has them.
-    pub(crate) fn handed_over(&mut self) {
-        let jobs = self.assignments.iter().flat_map(Assignment::ids);
-        jobs.for_each(|_| self.app.jobs.note(JobStep::Assigned));
-        self.assignments.clear();
-    }
-
-    /// The answer cannot be made: they have gone back when this ends.
-    pub(crate) async fn take_back(&mut self) {
-        if let Some(going) = self.send_back() {
-            // It only fails if it panicked, and then their time runs out.
-            drop(going.await);
-        }
-    }
-
-    fn send_back(&mut self) -> Option<JoinHandle<()>> {
-        if self.assignments.is_empty() {
-            return None;
-        }
-        let unheard = std::mem::take(&mut self.assignments);
-        let (app, now) = (Arc::clone(&self.app), self.now);
-        Some(self.app.tracker.spawn(async move {
-            for assignment in &unheard {
-                app.give_back(assignment, now).await;
-            }
-        }))
-    }
-}
-
-impl Deref for Handover {
-    type Target = [Assignment];
-
-    fn deref(&self) -> &[Assignment] {
-        &self.assignments
-    }
-}
-
-impl Drop for Handover {
-    fn drop(&mut self) {
-        drop(self.send_back());
-    }
 }
 
 /// A worker comes for work: who is it, what is there for it?
@@ -144,51 +90,59 @@ pub(crate) async fn pop(
         .await;
     let standing = account.standing(Kudos::ZERO);
     let offer = Offer::new(worker, &standing, &declared, &app.reference())?;
-    let kind = declared.kind();
     let visit = Visit {
         offer,
         ip: peer,
         stay: Stay::Comes,
     };
-    let popped = app.look(visit.clone()).await?;
-    if prefer.is_wait() && popped.assignments.is_empty() {
-        return wait(app, visit, kind, (popped, &prefer)).await;
-    }
-    let applied = prefer.applied();
+    let patient = prefer.sit_down(app);
+    let has_place = patient.is_some();
+    let popped = match patient {
+        Some(patient) => wait(app, visit, declared.kind(), patient).await?,
+        None => app.look(visit).await?,
+    };
+    // Who found something was not kept waiting.
+    let applied = if has_place || !popped.assignments.is_empty() {
+        prefer.applied()
+    } else {
+        Applied::default()
+    };
     Ok(Popped { applied, ..popped })
 }
 
-/// Lets a worker wait that found nothing, as long as it would.
+/// Lets a worker wait until there is something for it, as long as it would.
 async fn wait(
     app: &Arc<App>,
-    visit: Visit,
+    mut visit: Visit,
     kind: WorkKind,
-    (mut popped, prefer): (Popped, &Prefer),
+    patient: Patient,
 ) -> ApiResult<Popped> {
-    let Some(patient) = prefer.sit_down(app) else {
-        return Ok(popped);
-    };
     let end = Instant::now() + patient.limit;
-    let ticket = Ticket::draw(app, kind, visit.offer.worker);
-    let visit = Visit {
-        stay: Stay::Waits,
-        ..visit
-    };
+    // Before the first look, so that nothing comes between the two.
+    let ticket = Ticket::draw(app, kind, visit.offer.clone());
     loop {
-        // The first time for what came before there was a ticket.
-        popped = app.look(visit.clone()).await?;
-        ticket.looked();
+        let popped = app.look(visit.clone()).await?;
         if !popped.assignments.is_empty() || popped.outdated {
-            break;
+            return Ok(popped);
         }
-        tokio::select! {
-            () = ticket.woken() => {}
-            () = sleep_until(end) => break,
-            () = app.closing.cancelled() => break,
+        ticket.looked();
+        patient.seat.wait();
+        visit.stay = Stay::Waits;
+        let is_over = tokio::select! {
+            () = ticket.woken() => false,
+            () = sleep_until(end) => true,
+            () = app.closing.cancelled() => true,
+        };
+        if let Some(assignments) = ticket.promised().await {
+            return Ok(Popped {
+                assignments,
+                ..app.popped(&visit, Vec::new(), app.clock.now())
+            });
+        }
+        if is_over {
+            return Ok(popped);
         }
     }
-    let applied = prefer.applied();
-    Ok(Popped { applied, ..popped })
 }
 
 /// A worker that stands at the door.
@@ -206,15 +160,6 @@ enum Stay {
     Comes,
     /// It has waited. If it came again meanwhile, and offered something else, that counts.
     Waits,
-}
-
-impl Visit {
-    /// Whether the worker has offered something else since it began to wait.
-    fn is_outdated(&self, live: &horde::Horde) -> bool {
-        let known = live.worker(self.offer.worker);
-        let last = known.and_then(|worker| worker.offer.as_ref());
-        self.stay == Stay::Waits && last.is_some_and(|last| last.declared != self.offer.declared)
-    }
 }
 
 async fn new_worker(
@@ -301,7 +246,7 @@ impl App {
             let chosen = Instant::now();
             let (check_in, found) = {
                 let live = &mut *self.live();
-                if visit.is_outdated(&live.horde) {
+                if visit.stay == Stay::Waits && !live.horde.is_current(&visit.offer) {
                     let nothing = self.popped(&visit, Vec::new(), now);
                     return Ok(Popped {
                         outdated: true,
@@ -324,7 +269,6 @@ impl App {
             let asked = self.ask_assignments(worker, found).await;
             let won = self.claim_all(asked.allowed, chosen).await?;
             if !won.is_empty() {
-                log(&won, worker);
                 return Ok(self.popped(&visit, won, now));
             }
             if asked.is_unanswered {
@@ -347,11 +291,7 @@ impl App {
         now: Timestamp,
     ) -> Popped {
         Popped {
-            assignments: Handover {
-                app: Arc::clone(self),
-                assignments,
-                now,
-            },
+            assignments: Handover::of(self, assignments, now),
             skipped: Skipped::new(),
             agent: visit.offer.agent.clone(),
             messages: self.messages.for_pop(visit.offer.worker, now),
@@ -429,7 +369,7 @@ impl App {
         chosen: Instant,
     ) -> ApiResult<Vec<Assignment>> {
         let real = found.iter().filter(|assignment| !assignment.decoy);
-        let rows: Vec<ordu_store::Assignment> = real.map(row).collect();
+        let rows: Vec<ordu_store::Assignment> = real.map(stored).collect();
         let mut claims = self.store.assign_all(&rows).await.into_iter();
         let mut won = Vec::new();
         let mut lost = Vec::new();
@@ -464,36 +404,6 @@ impl App {
             Some(error) if won.is_empty() => Err(error.into()),
             _ => Ok(won),
         }
-    }
-}
-
-/// An assignment as it is stored.
-fn row(assignment: &Assignment) -> ordu_store::Assignment {
-    let jobs = assignment.jobs.iter().map(|job| NewJob {
-        id: job.id,
-        worker: job.worker,
-        slot: job.slot,
-        seed: Some(i64::from(assignment.seed)),
-        model: job.model.clone(),
-        assigned_at: job.assigned,
-        ttl: job.deadline.since(job.assigned),
-    });
-    ordu_store::Assignment {
-        request: assignment.request,
-        expires: assignment.expires,
-        jobs: jobs.collect(),
-    }
-}
-
-fn log(assignments: &[Assignment], worker: WorkerId) {
-    for assignment in assignments {
-        tracing::info!(
-            request.id = %assignment.request,
-            worker.id = %worker,
-            model = assignment.model,
-            jobs = assignment.jobs.len(),
-            "jobs were given away"
-        );
     }
 }
 

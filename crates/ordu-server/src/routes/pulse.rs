@@ -30,6 +30,7 @@ pub(crate) async fn pulse(
 ) -> ApiResult<Response> {
     let mask = transport::read_mask(&headers)?;
     let seat = app.push.seats.take(client.network())?;
+    seat.wait();
     let onlooker = Onlooker::enter(&app, seat);
     let keep_alive = KeepAlive::new().interval(app.config.keep_alive);
     let stream = futures::stream::unfold((onlooker, mask), async |(mut onlooker, mask)| {

@@ -30,6 +30,7 @@ use crate::reservation::{Full, Reservation};
 use crate::shared_keys::Promise;
 use crate::sharing::Sharing;
 use crate::sources;
+use crate::straight::Straight;
 use crate::styles::{self, Styled};
 
 /// The agent of a sample program that everybody copied without changing it.
@@ -398,10 +399,14 @@ async fn activate(app: &Arc<App>, account: &Account, entry: NewEntry) -> ApiResu
     let app = Arc::clone(app);
     Arc::clone(&app)
         .complete(async move {
-            let inserted = app.store_request(&row).await;
+            let straight = Straight::begin(&app, &request);
+            let inserted = match &straight {
+                Some(straight) => straight.store(&row).await,
+                None => app.store_request(&row, None).await,
+            };
             if let (Err(ordu_store::Error::Taken), Some(turn)) = (&inserted, &entry.turn) {
                 // The first attempt was before the last start, at another node, or not heard of.
-                drop(entry.promise);
+                drop((straight, entry.promise));
                 app.refresh_stored(&[row.id]).await?;
                 return app.first_answer(turn).await;
             }
@@ -410,7 +415,9 @@ async fn activate(app: &Arc<App>, account: &Account, entry: NewEntry) -> ApiResu
                 app.accounts.apply(activation);
             }
             app.accounts.hold(row.id, row.owner, row.hold);
-            app.live().horde.enqueue(request, row.created);
+            if straight.is_none() {
+                app.live().horde.enqueue(request, row.created);
+            }
             if let Some(promise) = entry.promise {
                 promise.keep(row.consumed);
             }
@@ -420,6 +427,9 @@ async fn activate(app: &Arc<App>, account: &Account, entry: NewEntry) -> ApiResu
             // From here on the queue itself counts the slots.
             drop(entry.reservation);
             tracing::info!(request.id = %row.id, user.id = %row.owner, "a request waits");
+            if let Some(straight) = straight {
+                straight.hand_over().await;
+            }
             Ok(entry.accepted)
         })
         .await

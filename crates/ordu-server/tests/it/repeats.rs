@@ -1,15 +1,18 @@
 //! Requests that are sent twice.
 
+use std::time::Duration;
+
+use ordu_api::image::{ImagePop, ImageRequest};
 use ordu_api::{ApiKey, RequestId};
 use ordu_client::Horde;
 use ordu_server::Config;
 use ordu_store::testing::Wire;
-use ordu_store::{Options, RequestState, Store};
+use ordu_store::{JobState, Options, RequestState, Store};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::support::{
-    Answer, TestHorde, deliver_all, on_each_database, pop, request, text_request,
+    Answer, TestHorde, deliver_all, on_each_database, pop, request, soon, text_request, until,
 };
 
 async fn ask(horde: &TestHorde, key: &ApiKey, name: &str, body: &Value) -> Answer {
@@ -153,7 +156,53 @@ struct Deaf<'a> {
     worker: Horde,
 }
 
-impl Deaf<'_> {
+impl<'a> Deaf<'a> {
+    async fn begin(database: &str, wire: &'a Wire) -> Self {
+        let url = wire.url.clone();
+        let horde = TestHorde::start_with(|config| Config {
+            database: url,
+            ..config
+        })
+        .await;
+        let (now, options) = (horde.clock.now(), Options::default());
+        let store = Store::open(&database.parse().unwrap(), &options, now).await;
+        let key = horde.user("asker", 1000.0).await.api_key;
+        let owner = horde.user("owner", 0.0).await.api_key;
+        Self {
+            worker: horde.client(&owner),
+            store: store.unwrap(),
+            horde,
+            wire,
+            key,
+        }
+    }
+
+    /// The status of an answer to who does not name what it asks for.
+    async fn unnamed(&self, body: &Value) -> u16 {
+        let url = format!("{}/api/v2/generate/async", self.horde.url);
+        let asked = self.horde.http.post(&url).json(body);
+        let answer = Answer::read(asked.header("apikey", self.key.reveal()));
+        answer.await.status
+    }
+
+    /// Lets time pass until a request is so.
+    async fn until_it_is(&self, id: RequestId, state: RequestState) {
+        for _ in 0..TRIES {
+            self.horde.server.settle_down().await.ok();
+            let stored = self.store.find_request(id).await.unwrap();
+            if stored.unwrap().state == state {
+                return;
+            }
+        }
+        panic!("{id} does not become {state:?}");
+    }
+
+    async fn end(self) {
+        assert!(self.store.list_live().await.unwrap().is_empty());
+        self.store.close().await;
+        self.horde.server.stop().await;
+    }
+
     /// Asks until the horde does what it is asked for, and has that done.
     async fn through(&self, name: &str) -> Answer {
         let body = json!(request());
@@ -194,43 +243,13 @@ async fn what_is_refused_and_stored_all_the_same_is_found_or_withdrawn() {
             return;
         }
         let wire = Wire::begin(database).await.unwrap();
-        let url = wire.url.clone();
-        let horde = TestHorde::start_with(|config| Config {
-            database: url,
-            ..config
-        })
-        .await;
-        let (now, options) = (horde.clock.now(), Options::default());
-        let store = Store::open(&database.parse().unwrap(), &options, now).await;
-        let key = horde.user("asker", 1000.0).await.api_key;
-        let owner = horde.user("owner", 0.0).await.api_key;
-        let deaf = Deaf {
-            worker: horde.client(&owner),
-            store: store.unwrap(),
-            horde,
-            wire: &wire,
-            key,
-        };
-        let (horde, key, store) = (&deaf.horde, &deaf.key, &deaf.store);
+        let deaf = Deaf::begin(database, &wire).await;
+        let (horde, key) = (&deaf.horde, &deaf.key);
         let body = json!(request());
 
-        let url = format!("{}/api/v2/generate/async", horde.url);
-        let unnamed = async |_| {
-            let asked = horde.http.post(&url).json(&body);
-            Answer::read(asked.header("apikey", key.reveal()))
-                .await
-                .status
-        };
-        let (_, unnamed) = deaf.lost(unnamed).await;
-        let mut state = RequestState::Live;
-        for _ in 0..TRIES {
-            horde.server.settle_down().await.ok();
-            state = store.find_request(unnamed).await.unwrap().unwrap().state;
-            if state != RequestState::Live {
-                break;
-            }
-        }
-        assert_eq!(state, RequestState::Finished, "nobody can come for it");
+        let (_, unnamed) = deaf.lost(async |_| deaf.unnamed(&body).await).await;
+        // Nobody can come for it.
+        deaf.until_it_is(unnamed, RequestState::Finished).await;
 
         let named = async |turn| ask(horde, key, &format!("n{turn}"), &body).await.status;
         let (turn, named) = deaf.lost(named).await;
@@ -249,9 +268,67 @@ async fn what_is_refused_and_stored_all_the_same_is_found_or_withdrawn() {
         let (turn, named) = deaf.lost(named).await;
         let again = deaf.through(&format!("m{turn}")).await;
         assert_eq!(again.body["id"], named.to_string());
-        assert!(store.list_live().await.unwrap().is_empty());
-        store.close().await;
-        deaf.horde.server.stop().await;
+        deaf.end().await;
+    })
+    .await;
+}
+
+/// The same of what would have gone straight to a worker that waits: its job goes back, and the worker, who
+/// never heard of it, waits on.
+#[tokio::test]
+async fn a_job_that_came_with_what_was_refused_goes_back() {
+    on_each_database(async |database| {
+        if !database.starts_with("postgres") {
+            return;
+        }
+        let wire = Wire::begin(database).await.unwrap();
+        let deaf = Deaf::begin(database, &wire).await;
+        let models = vec!["Deliberate".to_owned()];
+        let body = json!(ImageRequest {
+            models: models.clone(),
+            ..request()
+        });
+        let offer = ImagePop {
+            models,
+            ..pop("patient")
+        };
+        let patient = deaf.worker.patient(Duration::from_mins(1));
+        let waits = tokio::spawn(async move { patient.pop_image(&offer).await });
+        until(&deaf.horde, |onlookers| onlookers.workers == 1).await;
+
+        let (_, unnamed) = deaf.lost(async |_| deaf.unnamed(&body).await).await;
+        let stored = deaf.store.find_request(unnamed).await.unwrap().unwrap();
+        assert_eq!(
+            (stored.open, stored.jobs.len()),
+            (0, 1),
+            "it was on its way"
+        );
+        deaf.until_it_is(unnamed, RequestState::Finished).await;
+
+        let (horde, key) = (&deaf.horde, &deaf.key);
+        let named = async |turn| ask(horde, key, &format!("s{turn}"), &body).await.status;
+        let (turn, named) = deaf.lost(named).await;
+        // Its second attempt is not heard either, and would have come with another job.
+        wire.deafen();
+        let again = ask(horde, key, &format!("s{turn}"), &body).await;
+        wire.mend();
+        assert_eq!(again.status, 503);
+        assert!(!waits.is_finished());
+        let next = async {
+            while !waits.is_finished() {
+                horde.server.settle_down().await.ok();
+            }
+        };
+        soon(next).await;
+        let job = waits.await.unwrap().unwrap();
+        deliver_all(&deaf.worker, &job).await;
+        let stored = deaf.store.find_request(named).await.unwrap().unwrap();
+        assert_eq!((stored.state, stored.faults), (RequestState::Finished, 0));
+        let states: Vec<JobState> = stored.jobs.iter().map(|job| job.state).collect();
+        assert!(states.contains(&JobState::Done) && states.contains(&JobState::Aborted));
+        let worker = horde.get("/workers/name/patient").await.body;
+        assert_eq!(worker["uncompleted_jobs"], 0);
+        deaf.end().await;
     })
     .await;
 }

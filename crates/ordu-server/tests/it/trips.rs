@@ -1,5 +1,7 @@
 //! What each call costs the database. On PostgreSQL a statement is a round trip over the network.
 
+use std::time::Duration;
+
 use ordu_api::alchemy::AlchemyPop;
 use ordu_api::image::ImagePop;
 use ordu_server::Config;
@@ -7,7 +9,7 @@ use ordu_store::UserChange;
 
 use crate::support::{
     TestHorde, alchemy_pop, alchemy_request, answered, delivered, on_each_database, pop, request,
-    text_pop, text_request, written,
+    text_pop, text_request, until, written,
 };
 
 /// How often a call is measured: what happens by itself meanwhile makes some look dearer.
@@ -127,6 +129,47 @@ async fn images_cost_one_round_trip_a_step_and_looking_costs_none() {
         assert_no_trip(database, &looks);
         let steps = [("async", asked), ("pop", popped), ("submit", submitted)];
         assert_one_trip(database, &steps);
+    })
+    .await;
+}
+
+/// A worker that waits costs nothing of its own: its job is stored with the request.
+#[tokio::test]
+async fn straight_to_a_worker_that_waits_is_one_round_trip() {
+    on_each_database(async |database| {
+        let horde = TestHorde::start_with(|config| Config {
+            database: database.to_owned(),
+            ..config
+        })
+        .await;
+        let owner = horde.user("owner", 10_000.0).await;
+        let client = horde.client(&owner.api_key);
+        let patient = client.patient(Duration::from_mins(1));
+        client.pop_image(&pop("w")).await.unwrap();
+        client.pop_text(&text_pop("s")).await.unwrap();
+        let image = least(&horde, async || {
+            let ask = async {
+                until(&horde, |onlookers| onlookers.workers == 1).await;
+                client.async_image(&request()).await.unwrap().id
+            };
+            let offer = pop("w");
+            let (job, id) = tokio::join!(patient.pop_image(&offer), ask);
+            let progress = client.check(id).await.unwrap();
+            assert_eq!((progress.processing, progress.waiting), (1, 0));
+            assert!(job.unwrap().id.is_some());
+        })
+        .await;
+        let text = least(&horde, async || {
+            let ask = async {
+                until(&horde, |onlookers| onlookers.workers == 1).await;
+                client.async_text(&text_request()).await.unwrap();
+            };
+            let offer = text_pop("s");
+            let (job, ()) = tokio::join!(patient.pop_text(&offer), ask);
+            assert!(job.unwrap().id.is_some());
+        })
+        .await;
+        assert_one_trip(database, &[("image", image), ("text", text)]);
     })
     .await;
 }

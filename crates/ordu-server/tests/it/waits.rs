@@ -1,16 +1,18 @@
 //! Calls that wait for an answer: `Prefer: wait=N`.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use ordu_api::image::ImagePop;
 use ordu_api::{ApiKey, RequestId};
 use ordu_client::Horde;
 use ordu_server::Config;
+use ordu_store::testing::Wire;
 use serde_json::{Value, json};
 
 use crate::support::{
-    Answer, TestHorde, alchemy_pop, alchemy_request, answered, delivered, on_each_database, pop,
-    request, soon, text_pop, text_request, until, written,
+    Answer, TestHorde, alchemy_pop, alchemy_request, answered, deliver_all, delivered,
+    on_each_database, pop, request, soon, text_pop, text_request, until, written,
 };
 
 /// As long as can be.
@@ -166,6 +168,140 @@ async fn who_hung_up_is_given_nothing() {
     until(&horde, |onlookers| onlookers.workers == 1).await;
     horde.anonymous().async_image(&request()).await.unwrap();
     assert!(soon(waiting).await.unwrap().unwrap().id.is_some());
+}
+
+/// Workers hang up just when something comes for them. Whatever was on its way to them is for others.
+#[tokio::test]
+async fn nothing_is_lost_with_those_who_hang_up() {
+    const ASKED: usize = 40;
+    on_each_database(async |database| {
+        let horde = TestHorde::start_with(|config| Config {
+            database: database.to_owned(),
+            ..config
+        })
+        .await;
+        let owner = horde.user("owner", 0.0).await;
+        let worker = horde.client(&owner.api_key);
+        let mut given = BTreeSet::new();
+        let mut asked = Vec::new();
+        for number in 0..ASKED {
+            // It may find at once what came back from the one before.
+            let leaves = waiting_pop(&worker, "leaves");
+            until(&horde, |onlookers| {
+                onlookers.workers == 1 || leaves.is_finished()
+            })
+            .await;
+            let client = horde.anonymous();
+            let ask = tokio::spawn(async move { client.async_image(&request()).await });
+            // At some moment of the way.
+            for _ in 0..number * 3 {
+                tokio::task::yield_now().await;
+            }
+            leaves.abort();
+            asked.push(soon(ask).await.unwrap().unwrap().id);
+            if let Ok(job) = leaves.await {
+                given.extend(job.unwrap().id);
+            }
+        }
+        let all_are_given = async {
+            while handed_over(&horde).await < ASKED {
+                if let Some(job) = worker.pop_image(&pop("stays")).await.unwrap().id {
+                    assert!(given.insert(job), "{job} was given twice");
+                }
+            }
+        };
+        soon(all_are_given).await;
+        // Whoever hung up while the answer was on its way to it has a job that it does not know of.
+        assert_eq!(handed_over(&horde).await, ASKED);
+        assert!(given.len() > ASKED / 2);
+        for id in asked {
+            let progress = horde.anonymous().check(id).await.unwrap();
+            assert_eq!((progress.processing, progress.waiting), (1, 0));
+        }
+    })
+    .await;
+}
+
+/// What a worker is promised reaches it although its time is over meanwhile, and others if it has hung up.
+#[tokio::test]
+async fn a_promise_is_kept_once_it_is_stored() {
+    on_each_database(async |database| {
+        if !database.starts_with("postgres") {
+            return;
+        }
+        let wire = Wire::begin(database).await.unwrap();
+        let url = wire.url.clone();
+        let horde = TestHorde::start_with(|config| Config {
+            database: url,
+            longest_wait: Duration::from_millis(300),
+            ..config
+        })
+        .await;
+        let owner = horde.user("owner", 0.0).await;
+        let worker = horde.client(&owner.api_key);
+        for name in ["other", "leaves", "stays"] {
+            worker.pop_image(&pop(name)).await.unwrap();
+        }
+        // Statements are known to the connections from here on.
+        horde.anonymous().async_image(&request()).await.unwrap();
+        deliver_all(&worker, &worker.pop_image(&pop("other")).await.unwrap()).await;
+        for (name, hangs_up) in [("leaves", true), ("stays", false)] {
+            // What is written behind is written.
+            horde.server.settle_down().await.unwrap();
+            let given = handed_over(&horde).await;
+            let waits = waiting_pop(&worker, name);
+            until(&horde, |onlookers| onlookers.workers == 1).await;
+            let client = horde.anonymous();
+            let ask = tokio::spawn(async move { client.async_image(&request()).await });
+            wire.hold().await;
+            if hangs_up {
+                waits.abort();
+                until(&horde, |onlookers| onlookers.workers == 0).await;
+            } else {
+                // As long as the first one, and later: nothing comes for it.
+                let other = ImagePop {
+                    models: vec!["Deliberate".to_owned()],
+                    ..pop("other")
+                };
+                let other = worker.patient(MINUTE).pop_image(&other).await.unwrap();
+                assert!(other.id.is_none() && !waits.is_finished());
+            }
+            assert!(!ask.is_finished());
+            wire.mend();
+            let id = soon(ask).await.unwrap().unwrap().id;
+            let job = if hangs_up {
+                soon(async {
+                    loop {
+                        let job = worker.pop_image(&pop("stays")).await.unwrap();
+                        if job.id.is_some() {
+                            break job;
+                        }
+                    }
+                })
+                .await
+            } else {
+                soon(waits).await.unwrap().unwrap()
+            };
+            assert!(job.id.is_some());
+            assert_eq!(handed_over(&horde).await, given + 1, "given to one");
+            deliver_all(&worker, &job).await;
+            assert!(horde.anonymous().check(id).await.unwrap().done);
+            let known = horde.get(&format!("/workers/name/{name}")).await.body;
+            assert_eq!(known["uncompleted_jobs"], 0);
+        }
+        horde.server.stop().await;
+    })
+    .await;
+}
+
+/// How many jobs workers were ever given.
+async fn handed_over(horde: &TestHorde) -> usize {
+    let metrics = horde.http.get(format!("{}/metrics", horde.url));
+    let text = metrics.send().await.unwrap().text().await.unwrap();
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix("ordu_jobs_total{outcome=\"assigned\"} "));
+    line.map_or(0, |count| count.parse().unwrap())
 }
 
 /// Who offers something else need not hang up, and so loses nothing: the pop that waits gets no more jobs,

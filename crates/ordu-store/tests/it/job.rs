@@ -5,7 +5,9 @@ use std::sync::Arc;
 use ordu_api::{JobId, UserId};
 use ordu_core::Kudos;
 use ordu_core::ledger::{Entry, Event, Reason};
-use ordu_store::{Assignment, Claim, Fault, Faulted, Flaw, JobState, RequestState, Settled, Store};
+use ordu_store::{
+    Assignment, Claim, Error, Fault, Faulted, Flaw, JobState, RequestState, Settled, Store,
+};
 use tokio::task::JoinSet;
 
 use crate::database::{Database, NOW};
@@ -17,6 +19,7 @@ on_both!(
     slots_that_do_not_differ_are_counted,
     several_slots_are_claimed_all_or_none,
     several_requests_are_claimed_each_for_itself,
+    a_request_comes_with_its_jobs,
     a_job_is_settled_once,
     one_of_many_settlements_wins,
     a_failed_job_gives_its_slot_back_once,
@@ -110,6 +113,78 @@ async fn several_requests_are_claimed_each_for_itself(database: &Database) {
     let claims = store.assign_all(&both).await;
     let claims: Vec<Claim> = claims.into_iter().map(Result::unwrap).collect();
     assert_eq!(claims, [Claim::Lost, Claim::Won]);
+}
+
+/// Many at once, with and without jobs, one of them twice: they share a statement.
+async fn a_request_comes_with_its_jobs(database: &Database) {
+    let store = Arc::new(database.open().await);
+    let mut tasks = JoinSet::new();
+    for taken in (0..=3).cycle().take(40) {
+        let store = Arc::clone(&store);
+        tasks.spawn(async move {
+            let request = request(3);
+            let assignment = assignment(request.id, 0..taken);
+            match taken {
+                0 => store.insert_request(&request).await.unwrap(),
+                _ => store.insert_assigned(&request, &assignment).await.unwrap(),
+            }
+            (request, assignment)
+        });
+    }
+    for (request, assignment) in tasks.join_all().await {
+        let found = store.find_request(request.id).await.unwrap().unwrap();
+        let taken = i64::try_from(assignment.jobs.len()).unwrap();
+        assert_eq!((found.n, found.open, found.running), (3, 3 - taken, taken));
+        let jobs: Vec<_> = assignment
+            .jobs
+            .iter()
+            .map(|job| (job.id, job.worker, job.slot, job.ttl))
+            .collect();
+        let stored: Vec<_> = found
+            .jobs
+            .iter()
+            .map(|job| (job.id, job.worker, job.slot, job.ttl))
+            .collect();
+        assert_eq!(stored, jobs);
+        let expires = if taken == 0 {
+            request.expires
+        } else {
+            assignment.expires
+        };
+        assert_eq!(found.expires, expires);
+        // Whoever asks with the same id again changes nothing, and claims nothing.
+        let again = Assignment {
+            jobs: crate::world::assignment(request.id, 0..1).jobs,
+            ..assignment
+        };
+        let inserted = store.insert_assigned(&request, &again).await;
+        assert!(matches!(inserted, Err(Error::Taken)));
+        assert_eq!(
+            store.find_request(request.id).await.unwrap().unwrap(),
+            found
+        );
+        if let Some(job) = found.jobs.first() {
+            let settled = settlement(request.id, job.id, UserId::ANONYMOUS);
+            assert_eq!(store.settle(&settled).await.unwrap(), Settled::Now);
+        }
+    }
+    let [first, second] = [request(1), request(1)];
+    let held = assignment(first.id, 0..1);
+    store.insert_assigned(&first, &held).await.unwrap();
+    // A job that there is already: nothing of the second request is there, and its neighbours do not suffer.
+    let stolen = Assignment {
+        request: second.id,
+        ..held
+    };
+    let beside = request(1);
+    let (refused, inserted) = tokio::join!(
+        store.insert_assigned(&second, &stolen),
+        store.insert_request(&beside)
+    );
+    assert!(refused.is_err());
+    inserted.unwrap();
+    assert_eq!(store.find_request(second.id).await.unwrap(), None);
+    assert!(store.find_request(beside.id).await.unwrap().is_some());
 }
 
 async fn a_job_is_settled_once(database: &Database) {

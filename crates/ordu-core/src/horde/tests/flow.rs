@@ -29,6 +29,46 @@ fn one_picture_from_start_to_end() {
 }
 
 #[test]
+fn straight_to_a_worker_that_waits_or_not_at_all() {
+    check(
+        "worker w1 models=sd amount=2
+         worker w2 alchemy forms=caption
+         pop w1
+         pop w2
+         straight r1 to=w1 n=3
+         straight r1 to=w1 models=sdxl
+         straight r2 to=w2 alchemy forms=caption
+         pause w1
+         straight r1 to=w1
+         work w1
+         show
+         straight r1 to=w1 n=2
+         straight r1 to=w1
+         check r1
+         submit j1
+         submit j2
+         check r1
+         request r2
+         straight r3 to=w1",
+        "w1: nothing
+         w2: nothing
+         r1: nobody
+         r1: nobody
+         r2: nobody
+         r1: nobody
+         worker w1 seen=0s uptime=0s done=0 dropped=0 (0 lately) kudos=0+0
+         worker w2 seen=0s uptime=0s done=0 dropped=0 (0 lately) kudos=0+0
+         w1: r1 j1 j2 sd 150s
+         r1: nobody
+         r1: finished=0 processing=2 restarted=0 waiting=0 place=0 wait=8 kudos=3 possible
+         j1: reward 7.6 2→mint 8.6 mint→1 7.6
+         j2: reward 7.6 2→mint 8.6 mint→1 7.6
+         r1: finished=2 processing=0 restarted=0 waiting=0 place=0 wait=0 kudos=20 done possible
+         r3: nobody",
+    );
+}
+
+#[test]
 fn owner_credit_depends_on_trust_and_agent() {
     check(
         "user 0

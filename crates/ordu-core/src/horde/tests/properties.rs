@@ -22,6 +22,8 @@ use crate::{Kudos, Role, Roles};
 #[derive(Debug, Clone, Copy)]
 enum Step {
     Ask(usize, usize),
+    /// For a worker that waits; stored or not.
+    AskStraight((usize, usize), usize, bool),
     Pop(usize),
     Release(usize),
     Submit(usize, Hand),
@@ -49,6 +51,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     ];
     let step = prop_oneof![
         6 => (any.clone(), any.clone()).prop_map(|(a, b)| Step::Ask(a, b)),
+        3 => ((any.clone(), any.clone()), any.clone(), proptest::bool::ANY)
+            .prop_map(|(ask, to, stored)| Step::AskStraight(ask, to, stored)),
         8 => any.clone().prop_map(Step::Pop),
         1 => any.clone().prop_map(Step::Release),
         5 => (any.clone(), hand).prop_map(|(a, hand)| Step::Submit(a, hand)),
@@ -133,6 +137,9 @@ impl Checked {
     fn run(&mut self, step: Step) {
         match step {
             Step::Ask(user, what) => self.ask(user, what),
+            Step::AskStraight(ask, worker, stored) => {
+                self.ask_straight(ask, WORKERS[worker % WORKERS.len()], stored);
+            }
             Step::Pop(worker) => self.pop(WORKERS[worker % WORKERS.len()]),
             Step::Submit(job, hand) => self.submit(job, hand),
             Step::Confirm(job) => self.confirm(job),
@@ -205,7 +212,54 @@ impl Checked {
         let what = REQUESTS[what % REQUESTS.len()];
         self.world
             .run(&format!("request {name} user={} {what}", user % 3 + 1));
+        self.note_asked(&name, what);
+    }
+
+    /// A worker that waits is given all of a request that it would find first, or nothing is left of it.
+    fn ask_straight(&mut self, (user, what): (usize, usize), line: &str, stored: bool) {
+        let worker = line.split_whitespace().nth(1).unwrap();
+        // It checks in.
+        self.obvious_match(worker);
+        let name = format!("r{}", self.asked.len() + 1);
+        let what = REQUESTS[what % REQUESTS.len()];
+        let before = self.world.horde.to_string();
+        let ask = format!("{name} user={} {what}", user % 3 + 1);
+        let jobs = self.world.jobs.len();
+        let answer = self.world.run(&format!("straight {ask} to={worker}"));
+        let found = &self.world.jobs[jobs..];
         let id = request_id(&name);
+        let is_given = !found.is_empty();
+        if is_given {
+            let entry = &self.world.horde.requests[&id];
+            assert_eq!(entry.open.count(), 0);
+            assert_eq!(
+                (entry.asked, entry.jobs.len()),
+                (entry.running, found.len())
+            );
+            assert!(!self.world.horde.changes.opened.contains(&id));
+            if stored {
+                return self.note_asked(&name, what);
+            }
+            self.world.jobs.truncate(jobs);
+            self.world.horde.forget_request(id);
+        } else {
+            assert_eq!(answer.unwrap(), format!("{name}: nobody"));
+        }
+        assert_eq!(self.world.horde.to_string(), before);
+        self.world.run(&format!("request {ask}"));
+        self.note_asked(&name, what);
+        let is_first = self.obvious_match(worker) == Some(id);
+        let horde = &self.world.horde;
+        let all = is_first && horde.would_serve_all(worker_id(worker), id);
+        assert_eq!(is_given, all, "{ask}");
+        if is_first && !all {
+            let many = horde.requests[&id].open.count() > 1;
+            assert!(many || what.starts_with("alchemy"), "{ask}");
+        }
+    }
+
+    fn note_asked(&mut self, name: &str, what: &str) {
+        let id = request_id(name);
         let tax = match what.split(' ').next() {
             Some("text") => 1,
             Some("alchemy") => 0,

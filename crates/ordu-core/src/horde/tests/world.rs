@@ -222,6 +222,7 @@ impl World {
         match verb {
             "checkin" => self.check_in(name),
             "pop" => self.pop(name),
+            "straight" => self.straight(name, rest),
             "submit" => self.submit(name, rest),
             "confirm" => {
                 let confirmed = self.horde.confirm(self.job(name));
@@ -371,6 +372,23 @@ impl World {
                 format!("{name}: nothing {}", met.join(" "))
             }
             Err(Idle::Maintenance(refusal)) => format!("{name}: {} {refusal}", refusal.code),
+        }
+    }
+
+    /// A request that goes to a worker that waits, or to nobody.
+    fn straight(&mut self, name: &str, words: &Words<'_>) -> String {
+        let (id, to) = (request_id(name), words.get("to").unwrap());
+        let request = self.make_request(name, words);
+        let find = |horde: &Horde| {
+            let worker = worker_id(to);
+            horde.would_serve(worker, id).then_some(worker)
+        };
+        let found = self
+            .horde
+            .enqueue_assigned(request, find, &mut self.dice, self.now);
+        match found {
+            Some(assignment) => format!("{to}:{}", self.assignment(&assignment)),
+            None => format!("{name}: nobody"),
         }
     }
 
