@@ -33,8 +33,8 @@ pub(crate) struct Load {
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..=86_400))]
     pub(crate) seconds: Option<u32>,
 
-    /// Prepare only this share of queues, finished requests and workers, for a quick look. Budgets are
-    /// for 1.
+    /// Prepare only this share of queues and finished requests, and have only this share of clients and
+    /// workers, for a quick look. Budgets are for 1.
     #[arg(long, default_value_t = 1.0, value_name = "SHARE", value_parser = share)]
     pub(crate) scale: f64,
 

@@ -128,9 +128,25 @@ fn a_run_of_far() {
         eprintln!("SKIPPED: ORDU_TEST_POSTGRES is not set");
         return;
     };
-    let report = measured("far", &["--postgres", &postgres]);
+    let folder = tempfile::tempdir().unwrap();
+    let arguments = [
+        "bench",
+        "run",
+        "far",
+        "--seconds",
+        "2",
+        "--scale",
+        "0.02",
+        "--json",
+    ];
+    let arguments = [arguments.as_slice(), &["--postgres", &postgres]].concat();
+    let report = run_json(folder.path(), &arguments)["scenarios"][0].clone();
     check(&report);
-    assert_eq!(phases(&report).len(), 6, "three turns");
+    assert_eq!(
+        phases(&report).len(),
+        12,
+        "three turns, with workers that ask and wait"
+    );
     for turn in phases(&report).chunks(2) {
         let [near, far] = turn else { unreachable!() };
         assert!(lifecycles(near) > 0.0 && lifecycles(far) > 0.0);

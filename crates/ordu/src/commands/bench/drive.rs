@@ -107,7 +107,8 @@ impl Drivers {
                 clients,
                 workers,
                 account,
-            } => lifecycle::start(course, (clients, workers), account, &mut tasks),
+                pops,
+            } => lifecycle::start(course, (clients, account), (workers, pops), &mut tasks),
             Drive::Beats { connections } => loops::beats(course, connections, &mut tasks),
             Drive::Checks { connections } => loops::checks(course, connections, &mut tasks),
             Drive::IdlePops {

@@ -216,7 +216,7 @@ async fn pop(hand: &mut Hand, crowd: &Arc<Crowd>, number: u64, due: Instant) {
     let kind = Kind::of(u64::from(worker));
     let job = match kind {
         Kind::Image => hand.pop_image(worker, None, due).await,
-        Kind::Text => hand.pop_text(worker, due).await.map(|(job, _)| job),
+        Kind::Text => hand.pop_text(worker, None, due).await.map(|(job, _)| job),
     };
     let Some(job) = job else {
         return;

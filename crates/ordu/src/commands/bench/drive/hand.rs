@@ -88,7 +88,7 @@ impl Hand {
                 self.timed("find_user", now, &call).await;
             }
             Guest::Dreamer(worker) => drop(self.pop_image(worker, None, now).await),
-            Guest::Scribe(worker) => drop(self.pop_text(worker, now).await),
+            Guest::Scribe(worker) => drop(self.pop_text(worker, None, now).await),
         }
     }
 
@@ -134,17 +134,26 @@ impl Hand {
         answer.read::<AcceptedRequest>().map(|accepted| accepted.id)
     }
 
-    /// The job and its prompt.
-    pub(super) async fn pop_text(&mut self, worker: u32, due: Instant) -> Option<(JobId, String)> {
+    /// The job and its prompt; waits for one as long as it is told.
+    pub(super) async fn pop_text(
+        &mut self,
+        worker: u32,
+        wait_seconds: Option<u32>,
+        due: Instant,
+    ) -> Option<(JobId, String)> {
         let course = Arc::clone(&self.course);
         let owner = &course.people.owner;
-        let call = Call::post("/api/v2/generate/text/pop", owner, &text_offer(worker));
+        let call = Call {
+            wait_seconds,
+            ..Call::post("/api/v2/generate/text/pop", owner, &text_offer(worker))
+        };
         let answer = self.wire.call(&call).await;
         let job: Option<TextJob> = answer.read();
         let found = job.and_then(|job| Some((job.id?, job.payload.prompt?)));
-        let name = match found {
-            Some(_) => "text pop",
-            None => "text pop, idle",
+        let name = match (&found, wait_seconds) {
+            (Some(_), None) => "text pop",
+            (Some(_), Some(_)) => "text pop, waits",
+            (None, _) => "text pop, idle",
         };
         self.note(name, due, &answer);
         found

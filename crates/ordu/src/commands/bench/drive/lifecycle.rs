@@ -2,20 +2,22 @@
 //! As many as go: a client asks again when it has its text.
 //!
 //! Who is done is passed on inside the generator: clients do not ask again and again, and workers pop when
-//! there is something, so that only what is measured is sent.
+//! there is something, or wait for it at the horde, so that only what is measured is sent.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use ordu_api::{ApiKey, RequestId};
+use ordu_api::{ApiKey, JobId, RequestId};
 use tokio::sync::{Semaphore, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::Course;
 use super::hand::Hand;
-use crate::commands::bench::scenario::{Account, LIFECYCLE};
+use super::waiting::WAIT_SECONDS;
+use crate::commands::bench::scenario::{Account, LIFECYCLE, Pops};
+use crate::commands::bench::stage::scaled;
 
 /// After so long a request that was accepted counts as lost.
 const LOST: Duration = Duration::from_secs(30);
@@ -60,14 +62,15 @@ impl Desk {
 
 pub(super) fn start(
     course: &Arc<Course>,
-    (clients, workers): (u32, u32),
-    account: Account,
+    (clients, account): (u32, Account),
+    (workers, pops): (u32, Pops),
     tasks: &mut JoinSet<()>,
 ) {
     let desk = Arc::new(Desk {
         open: Semaphore::new(0),
         clients: Mutex::default(),
     });
+    let [clients, workers] = [clients, workers].map(|count| scaled(count, course.scale));
     for number in 0..clients {
         let key = match account {
             Account::Own => course.people.asker(number).clone(),
@@ -76,7 +79,11 @@ pub(super) fn start(
         tasks.spawn(ask(Hand::new(course), Arc::clone(&desk), number, key));
     }
     for number in 0..workers {
-        tasks.spawn(work(Hand::new(course), Arc::clone(&desk), number));
+        let (hand, desk) = (Hand::new(course), Arc::clone(&desk));
+        match pops {
+            Pops::Ask => tasks.spawn(work(hand, desk, number)),
+            Pops::Wait => tasks.spawn(wait(hand, desk, number)),
+        };
     }
 }
 
@@ -130,15 +137,34 @@ async fn work(mut hand: Hand, desk: Arc<Desk>, worker: u32) {
     let over = hand.course.over.clone();
     while let Some(Ok(permit)) = over.run_until_cancelled(desk.open.acquire()).await {
         permit.forget();
-        let Some((job, prompt)) = hand.pop_text(worker, Instant::now()).await else {
+        let Some((job, prompt)) = hand.pop_text(worker, None, Instant::now()).await else {
             // It is still there: somebody else may find it.
             desk.open.add_permits(1);
             sleep(BREATH).await;
             continue;
         };
-        if hand.submit_text(job, Instant::now()).await && !desk.tell(&prompt) {
-            let recorder = &hand.course.recorder;
-            recorder.note(LIFECYCLE, Duration::ZERO, Some("served twice"));
+        hand_in(&mut hand, &desk, (job, &prompt)).await;
+    }
+}
+
+async fn wait(mut hand: Hand, desk: Arc<Desk>, worker: u32) {
+    let over = hand.course.over.clone();
+    loop {
+        let pop = hand.pop_text(worker, Some(WAIT_SECONDS), Instant::now());
+        // Who is not heard any more hangs up.
+        let Some(found) = over.run_until_cancelled(pop).await else {
+            return;
+        };
+        match found {
+            Some((job, prompt)) => hand_in(&mut hand, &desk, (job, &prompt)).await,
+            None => sleep(BREATH).await,
         }
+    }
+}
+
+async fn hand_in(hand: &mut Hand, desk: &Desk, (job, prompt): (JobId, &str)) {
+    if hand.submit_text(job, Instant::now()).await && !desk.tell(prompt) {
+        let recorder = &hand.course.recorder;
+        recorder.note(LIFECYCLE, Duration::ZERO, Some("served twice"));
     }
 }

@@ -17,7 +17,7 @@ use crate::commands::bench::stage::scaled;
 use crate::commands::bench::wire::{Call, Wire};
 
 /// As long as a horde lets wait.
-const WAIT_SECONDS: u32 = 60;
+pub(super) const WAIT_SECONDS: u32 = 60;
 /// How often a client asks that polls.
 const POLL: Duration = Duration::from_secs(1);
 /// How long to rest after a no.
