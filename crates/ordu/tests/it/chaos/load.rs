@@ -25,6 +25,16 @@ pub(crate) const FORTUNE: i64 = 1_000_000;
 /// Before somebody who was not served comes again.
 const PATIENCE: Duration = Duration::from_millis(10);
 
+/// What two writers always find something of, and what one waits for.
+const TEXT_MODEL: &str = "ordu/tiny-text";
+const RARE_MODEL: &str = "ordu/rare-text";
+
+/// Who waits, by its number.
+const WAITING_WRITER: usize = 3;
+
+/// How long it waits, and its client.
+const WAIT: Duration = Duration::from_secs(1);
+
 /// How long a worker tries to hand a result back.
 const TRIES: usize = 40;
 
@@ -127,6 +137,8 @@ impl Load {
             let side = load.side(number, &key);
             load.others.spawn(load.until_the_end(ask_texts(side)));
         }
+        let side = load.side(WAITING_WRITER, &people.asker);
+        load.others.spawn(load.until_the_end(ask_one_by_one(side)));
         let side = load.side(0, &people.giver);
         load.others
             .spawn(give(side, people.clone(), load.end.clone()));
@@ -157,9 +169,17 @@ impl Load {
             let name = format!("painter {number}");
             self.workers.spawn(self.until_the_end(paint(side, name)));
             let side = self.side(number, &self.people.owner);
-            let name = format!("writer {number}");
-            self.workers.spawn(self.until_the_end(write(side, name)));
+            let offer = text_offer(number, TEXT_MODEL);
+            self.workers.spawn(self.until_the_end(write(side, offer)));
         }
+        // Of the others' model there is always something: this one waits.
+        let side = self.side(WAITING_WRITER, &self.people.owner);
+        let side = Side {
+            horde: side.horde.patient(WAIT),
+            ..side
+        };
+        let offer = text_offer(WAITING_WRITER, RARE_MODEL);
+        self.workers.spawn(self.until_the_end(write(side, offer)));
     }
 
     /// Lets the gift that is on its way arrive and everybody else go, and writes down what they heard.
@@ -244,15 +264,34 @@ async fn ask_pictures(side: Side) {
     }
 }
 
-async fn ask_texts(side: Side) {
-    let request = TextRequest {
+fn text_request(model: &str) -> TextRequest {
+    TextRequest {
         prompt: "Once upon a time".to_owned(),
-        models: vec!["ordu/tiny-text".to_owned()],
+        models: vec![model.to_owned()],
         ..TextRequest::default()
-    };
+    }
+}
+
+async fn ask_texts(side: Side) {
+    let request = text_request(TEXT_MODEL);
     loop {
         match side.horde.async_text(&request).await {
             Ok(accepted) => side.say(Heard::Request(accepted.id)),
+            Err(error) => side.endure(&error).await,
+        }
+    }
+}
+
+/// The next one when there is something of the one before: meanwhile its writer waits.
+async fn ask_one_by_one(side: Side) {
+    let (request, patient) = (text_request(RARE_MODEL), side.horde.patient(WAIT));
+    loop {
+        match side.horde.async_text(&request).await {
+            Ok(accepted) => {
+                side.say(Heard::Request(accepted.id));
+                // Whether it is done or not.
+                drop(patient.text_status(accepted.id).await);
+            }
             Err(error) => side.endure(&error).await,
         }
     }
@@ -294,15 +333,18 @@ async fn paint(side: Side, name: String) {
     }
 }
 
-async fn write(side: Side, name: String) {
-    let pop = TextPop {
-        name,
-        models: vec!["ordu/tiny-text".to_owned()],
+fn text_offer(number: usize, model: &str) -> TextPop {
+    TextPop {
+        name: format!("writer {number}"),
+        models: vec![model.to_owned()],
         bridge_agent: "KoboldCppEmbedWorker:2:https://example.org".to_owned(),
         max_length: 512,
         max_context_length: 2048,
         ..TextPop::default()
-    };
+    }
+}
+
+async fn write(side: Side, pop: TextPop) {
     loop {
         let job = match side.horde.pop_text(&pop).await {
             Ok(job) => job,
